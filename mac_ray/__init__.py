@@ -1,0 +1,1 @@
+"""Masked contrastive video-text pretraining as an experiment platform on Ray."""
