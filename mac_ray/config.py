@@ -44,10 +44,10 @@ class MovingShapes(Section):
     train: Positive = 4000  # clips
     val: Positive = 200
     test: Positive = 500
-    frames: Positive = 8  # frames per clip
+    frames: Annotated[int, Field(ge=2)] = 8  # per clip
     size: Annotated[int, Field(ge=32, multiple_of=2)] = 64  # pixels; H.264's 4:2:0 needs an even size
     objects: Annotated[int, Field(ge=2, le=4)] = 2
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class ManifestSet(Section):
@@ -199,6 +199,7 @@ class Evaluation(Section):
     frames: Positive = 4
     batch_size: Positive = 128
     every_epochs: Annotated[float, Field(gt=0)] = 8.0  # of the stage under way; val split only
+    allow_missing: bool = False  # score what can be decoded; coverage is reported beside the numbers
     bootstrap: Annotated[int, Field(ge=100)] = 1000  # resamples behind the 95% intervals
 
 
@@ -299,10 +300,10 @@ class Config(Section):
     def stage_optimizer(self, stage: Stage) -> Optimizer:
         return _merged(self.optimizer, stage.optimizer, f"stage {stage.name}: optimizer")
 
-    def identity(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of what is trained. Sets count by the fingerprint of their content, not by where they lie."""
+    def trained(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+        """What identifies a run, as plain values. Sets are the fingerprint of their content, wherever they lie."""
         trained = self.model_dump(mode="json", exclude={"name", "cluster", "storage", "tracking"})
-        trained["data"]["sets"] = {name: fingerprints[name] for name in sorted(self.data.sets)}
+        trained["data"]["sets"] = dict(sorted(fingerprints.items()))
         # a stage is what it resolves to, so that saying a default again does not make another run
         for stage, dumped in zip(self.stages, trained["stages"], strict=True):
             dumped["masking"] = self.stage_masking(stage).model_dump(mode="json")
@@ -310,7 +311,11 @@ class Config(Section):
             dumped["optimizer"] = self.stage_optimizer(stage).model_dump(mode="json")
         for section in ("masking", "objectives", "optimizer"):
             del trained[section]
-        return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
+        return trained
+
+    def identity(self, fingerprints: Mapping[str, str]) -> str:
+        """Hash of what is trained; `fingerprints` by name, of the sets that are used."""
+        return hashlib.sha256(json.dumps(self.trained(fingerprints), sort_keys=True).encode()).hexdigest()
 
 
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:

@@ -1,0 +1,276 @@
+"""Frames out of media files: decord, PyAV and Pillow behind one call and one error.
+
+A reader is opened inside the call, with one thread, so that nothing of a decoder survives a fork. Frames are
+numbered in presentation order, and the frame that was asked for is the frame that comes, in every backend.
+For that PyAV reads the compressed packets of a file once, numbers them by timestamp, and decodes from the
+keyframe before each frame that is wanted; where timestamps cannot be trusted it decodes from the start.
+
+Truncated files: when a wanted frame does not decode, PyAV counts what does, up to the first broken packet,
+and chooses again; decord believes the header and refuses.
+
+Shapes: F frames asked for, H height, W width.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+Choose = Callable[[int], Sequence[int]]
+Frames = NDArray[np.uint8]
+
+DECORD_INSTALLED = importlib.util.find_spec("decord") is not None  # wheels for x86-64 Linux only
+UNTIMED = ("avi",)  # containers that store no presentation time: what FFmpeg makes up is off by reordering
+# codecs where leaving out unreferenced frames changes no other; dav1d, told to, gives frames the wrong time
+SKIPPABLE = ("h264", "hevc")
+TIME_TOLERANCE = 5e-4  # seconds; containers round timestamps to milliseconds
+
+
+class DecodeError(Exception):
+    """A file that gives no frames, in one sentence: the path, the backend and its reason."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)  # both, so that it survives pickling between processes
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot decode {self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What decoding the first, middle and last frame of a sample showed."""
+
+    num_frames: int  # within the window
+    duration_s: float  # of the whole file; 0 for an image
+    width: int  # pixels, upright
+    height: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    frames: Frames  # (F, H, W, 3) RGB
+    num_frames: int  # there were to choose from
+    duration_s: float  # of the whole file
+
+
+def frames(
+    path: Path,
+    kind: str,
+    choose: Choose,
+    decoder: str,
+    start: float | None = None,
+    end: float | None = None,
+) -> Frames:
+    """The chosen frames of one sample, upright RGB, uint8 (F, H, W, 3).
+
+    `choose` is given the number of frames from `start` to `end` (seconds after the first frame) and returns
+    indices into them, non-decreasing, repeats allowed. It should depend on that number alone: it is asked a
+    second time when fewer frames decode than the file promised. An image has one frame, and `decoder`, a name
+    in DECODERS, counts for videos only.
+
+    Raises DecodeError for whatever is wrong with the file.
+    """
+    return _decoded(path, kind, choose, decoder, start, end).frames
+
+
+def probe(path: Path, kind: str, decoder: str, start: float | None = None, end: float | None = None) -> Probe:
+    """Decode the first, middle and last frame of a sample. Raises DecodeError."""
+    decoded = _decoded(path, kind, lambda count: (0, count // 2, count - 1), decoder, start, end)
+    _, height, width, _ = decoded.frames.shape
+    return Probe(decoded.num_frames, decoded.duration_s, width, height)
+
+
+def _decoded(
+    path: Path, kind: str, choose: Choose, decoder: str, start: float | None, end: float | None
+) -> Decoded:
+    if not path.is_file():
+        raise DecodeError(path, "no such file")
+    if path.stat().st_size == 0:
+        raise DecodeError(path, "the file is empty")
+    if kind == "image":
+        return _pillow(path, choose)
+    return DECODERS[decoder](path, choose, start, end)
+
+
+# ---------------------------------------------------------------- backends, all of one signature
+
+
+def _decord(path: Path, choose: Choose, start: float | None, end: float | None) -> Decoded:
+    import decord
+
+    errors = (decord.DECORDError, RuntimeError, IndexError)
+    with _refusing(path, "decord", errors):
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
+        rate = float(reader.get_avg_fps())
+    times, duration = _timeline(stamps, rate)
+    window = _window(path, times, start, end)
+    indices = [window[index] for index in choose(len(window))]
+    with _refusing(path, "decord", errors):
+        return Decoded(reader.get_batch(indices).asnumpy(), len(window), duration)
+
+
+def _pyav(path: Path, choose: Choose, start: float | None, end: float | None) -> Decoded:
+    """The compressed packets of the whole file are in memory while it is decoded."""
+    errors = (av.error.FFmpegError, IndexError)
+    with _refusing(path, "pyav", errors):
+        # metadata is text that nobody reads here, often not in UTF-8
+        container = av.open(str(path), metadata_errors="ignore")
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise DecodeError(path, "pyav: there is no video stream, or none of a known codec")
+        context = stream.codec_context
+        context.thread_count = 1
+        unit, rate = float(stream.time_base), float(stream.average_rate or 0)
+        with _refusing(path, "pyav", errors):
+            packets = [packet for packet in container.demux(stream) if packet.size]
+        # packets outside the file's edit list are decoded but never shown
+        stamps = [packet.pts for packet in packets if not packet.is_discard]
+
+        if container.format.name not in UNTIMED and None not in stamps and len(set(stamps)) == len(stamps):
+            stamps.sort()
+            times, duration = _timeline(np.array(stamps, np.float64) * unit, rate)
+            window = _window(path, times, start, end)
+            wanted = [stamps[window[index]] for index in choose(len(window))]
+            with _refusing(path, "pyav", errors):
+                found = _from_keyframes(context, packets, set(wanted))
+                if found.keys() == set(wanted):
+                    return Decoded(_stacked(found, wanted), len(window), duration)
+
+        with _refusing(path, "pyav", errors):
+            shown = [frame.pts for frame in _shown(context, packets)]
+        times, duration = _timeline(np.array(shown, np.float64) * unit, rate)
+        window = _window(path, times, start, end)
+        wanted = [window[index] for index in choose(len(window))]
+        with _refusing(path, "pyav", errors):
+            numbered = enumerate(islice(_shown(context, packets), max(wanted) + 1))
+            found = {index: frame for index, frame in numbered if index in wanted}
+            return Decoded(_stacked(found, wanted), len(window), duration)
+
+
+def _auto(path: Path, choose: Choose, start: float | None, end: float | None) -> Decoded:
+    """decord where it is installed; PyAV elsewhere and for what decord refuses (AV1, no duration, ...)."""
+    if not DECORD_INSTALLED:
+        return _pyav(path, choose, start, end)
+    try:
+        return _decord(path, choose, start, end)
+    except DecodeError as refusal:
+        try:
+            return _pyav(path, choose, start, end)
+        except DecodeError as error:
+            raise DecodeError(path, f"{refusal.reason}; {error.reason}") from error
+
+
+DECODERS: dict[str, Callable[[Path, Choose, float | None, float | None], Decoded]] = {
+    "auto": _auto,
+    "decord": _decord,
+    "pyav": _pyav,
+}
+
+
+def _pillow(path: Path, choose: Choose) -> Decoded:
+    errors = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+    with _refusing(path, "pillow", errors), Image.open(path) as image:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    return Decoded(np.stack([pixels for _ in choose(1)]), num_frames=1, duration_s=0.0)
+
+
+# ---------------------------------------------------------------- frames by number and by time
+
+
+def _from_keyframes(context: Any, packets: Sequence[Any], wanted: set[int]) -> dict[int, Any]:
+    """Wanted frames by timestamp, decoding from the last keyframe before each; those that fail are absent."""
+    keyframes = [position for position, packet in enumerate(packets) if packet.is_keyframe]
+    runs: dict[int, set[int]] = {}
+    for stamp in wanted:
+        before = (position for position in keyframes if (packets[position].pts or 0) <= stamp)
+        runs.setdefault(max(before, default=0), set()).add(stamp)
+    found = {}
+    for first, stamps in runs.items():
+        for frame in _shown(context, packets[first:], stamps):
+            if frame.pts in stamps:
+                found[frame.pts] = frame
+            if stamps <= found.keys():
+                break
+    return found
+
+
+def _shown(context: Any, packets: Sequence[Any], wanted: set[int] | None = None) -> Iterator[Any]:
+    """Frames in presentation order, up to the first packet that does not decode.
+
+    With `wanted` timestamps, frames that no other frame refers to are skipped unless they are wanted.
+    """
+    context.flush_buffers()
+    for packet in packets:
+        if context.name in SKIPPABLE:
+            skipped = wanted is not None and packet.pts not in wanted
+            context.skip_frame = "NONREF" if skipped else "DEFAULT"
+        try:
+            decoded = context.decode(packet)
+        except av.error.InvalidDataError:
+            break
+        yield from decoded
+    yield from context.decode(None)
+
+
+def _stacked(found: Mapping[int, Any], wanted: Sequence[int]) -> Frames:
+    """The wanted frames upright and, where a stream changes size midway, in the size of its first."""
+    width, height = found[wanted[0]].width, found[wanted[0]].height
+    pixels = {
+        key: np.rot90(
+            frame.to_ndarray(format="rgb24", width=width, height=height), round(frame.rotation / 90)
+        )
+        for key, frame in found.items()
+    }
+    return np.stack([pixels[key] for key in wanted])
+
+
+def _timeline(stamps: NDArray[np.float64], rate: float) -> tuple[NDArray[np.float64], float]:
+    """When each frame is shown, in seconds after the first, and how long the whole lasts.
+
+    Stamps that do not increase (or are missing: NaN) are replaced by the frame rate.
+    """
+    gap = 1 / rate if rate > 0 else 0.0
+    usable = bool(np.isfinite(stamps).all() and (np.diff(stamps) > 0).all())
+    times = stamps - stamps[:1] if usable else np.arange(len(stamps), dtype=np.float64) * np.float64(gap)
+    if len(times) > 1:
+        gap = times[-1] / (len(times) - 1)
+    return times, float(times[-1] + gap) if len(times) else 0.0
+
+
+def _window(path: Path, times: NDArray[np.float64], start: float | None, end: float | None) -> range:
+    """Numbers of the frames shown from start to end; at least one, if the file is long enough."""
+    if not len(times):
+        raise DecodeError(path, "no frame of it decodes")
+    first = 0 if start is None else int(np.searchsorted(times, start - TIME_TOLERANCE))
+    last = len(times) if end is None else int(np.searchsorted(times, end - TIME_TOLERANCE))
+    if first == len(times):
+        raise DecodeError(path, f"its window starts at {start} s, but the last frame is at {times[-1]:.3f} s")
+    return range(first, max(last, first + 1))
+
+
+@contextmanager
+def _refusing(path: Path, backend: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn a backend's errors into DecodeError. Only library calls go inside: no bug of ours is taken in."""
+    try:
+        yield
+    except errors as error:
+        text = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else str(error)
+        lines = (text or str(error)).strip().splitlines() or [type(error).__name__]
+        # decord puts the time and the place in its source before its reason
+        reason = re.sub(r"\[\d\d:\d\d:\d\d\] \S+: ", "", lines[0])
+        raise DecodeError(path, f"{backend}: {reason}") from error

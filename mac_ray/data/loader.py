@@ -1,0 +1,174 @@
+"""Batches as a function of the step: any rank can have the batch of any step at once.
+
+b samples of the global batch on this rank, F frames, S pixels, L tokens.
+
+What is drawn for a sample (frames, crop, caption) comes from (seed, stage, epoch, sample), and which samples
+make a step from `order`. So neither resuming nor the number of workers changes what is seen.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mac_ray.config import Config, Data
+from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints, random_in_intervals, training_crop
+from mac_ray.data.decode import DecodeError
+from mac_ray.data.manifest import Sample
+from mac_ray.data.order import GlobalOrder, share_of
+from mac_ray.data.text import CaptionTokenizer
+
+ItemT = TypeVar("ItemT")
+SUBSTITUTES = 20  # samples tried in place of an undecodable one before giving up
+
+
+@dataclass(frozen=True)
+class Batch:
+    clips: Tensor  # (b, F, 3, S, S) uint8
+    tokens: Tensor  # (b, L) int64
+    words: Tensor  # (b, L) int64, -1 on special tokens and padding
+    attended: Tensor  # (b, L) bool
+    samples: Tensor  # (b,) int64: a number per sample, unique over the sets of a stage
+    failures: tuple[str, ...]  # what could not be decoded and was replaced, with its path
+
+    def pin_memory(self) -> "Batch":
+        tensors = (self.clips, self.tokens, self.words, self.attended, self.samples)
+        return Batch(*(tensor.pin_memory() for tensor in tensors), failures=self.failures)
+
+
+class TrainingBatches(Dataset[Batch]):
+    """`batches[step]` is this rank's part of that step of the stage."""
+
+    def __init__(
+        self,
+        readers: Sequence[ClipReader],
+        tokenizer: CaptionTokenizer,
+        config: Config,
+        stage: int,
+        num_steps: int,
+        rank: int,
+        num_ranks: int,
+    ) -> None:
+        self.readers = readers
+        self.tokenizer = tokenizer
+        self.section = config.data
+        self.seed, self.stage = config.seed, stage
+        self.frames = config.stages[stage].frames
+        self.batch_size = config.stages[stage].batch_size
+        self.num_steps = num_steps
+        own = share_of(self.batch_size, rank, num_ranks)
+        self.rows = slice(own.start, own.stop)  # of the global batch
+        self.ends = np.cumsum([len(reader.manifest) for reader in readers])  # of each set in the joint numbering
+        self.order = GlobalOrder(int(self.ends[-1]), self.seed, stage)
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> Batch:
+        clips: list[Pixels] = []
+        captions: list[str] = []
+        numbers: list[int] = []
+        failures: list[str] = []
+        start = step * self.batch_size
+        for epoch, drawn in self.order.at(range(start + self.rows.start, start + self.rows.stop)):
+            clip, caption, number = self._example(epoch, drawn, failures)
+            clips.append(clip)
+            captions.append(caption)
+            numbers.append(number)
+        return _collated(clips, captions, numbers, self.tokenizer, tuple(failures))
+
+    def _example(self, epoch: int, number: int, failures: list[str]) -> tuple[Pixels, str, int]:
+        """The clip and caption of a sample; if it cannot be decoded, of the substitute that its number draws."""
+        generator = np.random.default_rng([self.seed, self.stage, epoch, number])
+        for _ in range(SUBSTITUTES):
+            reader, sample = self._find(number)
+            caption = sample.captions[generator.integers(len(sample.captions))]
+            try:
+                pixels = reader.read(sample, lambda size: random_in_intervals(size, self.frames, generator))
+            except DecodeError as error:
+                failures.append(str(error))
+                number = int(generator.integers(self.order.num_samples))
+                continue
+            return training_crop(pixels, self.section, generator), caption, number
+        raise DecodeError(sample.path, f"and {SUBSTITUTES - 1} samples drawn in its place cannot be decoded either")
+
+    def _find(self, number: int) -> tuple[ClipReader, Sample]:
+        which = int(np.searchsorted(self.ends, number, side="right"))
+        reader = self.readers[which]
+        return reader, reader.manifest[number - (int(self.ends[which - 1]) if which else 0)]
+
+
+class EvaluationClips(Dataset[tuple[Tensor, list[int], tuple[str, ...]]]):
+    """Chunks of a split in order: middle frames, centre crop.
+
+    `chunks[i]` is the clips (b, F, 3, S, S), their positions in the split, and what could not be decoded.
+    """
+
+    def __init__(self, reader: ClipReader, section: Data, frames: int, positions: range, chunk: int) -> None:
+        self.reader = reader
+        self.section = section
+        self.frames = frames
+        self.chunks = [positions[first : first + chunk] for first in range(0, len(positions), chunk)]
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, list[int], tuple[str, ...]]:
+        clips: list[Pixels] = []
+        decoded: list[int] = []
+        failures: list[str] = []
+        for position in self.chunks[number]:
+            try:
+                pixels = self.reader.read(
+                    self.reader.manifest[position], lambda size: midpoints(size, self.frames)
+                )
+            except DecodeError as error:
+                failures.append(str(error))
+                continue
+            clips.append(centre_crop(pixels, self.section.image_size))
+            decoded.append(position)
+        return _stacked(clips) if clips else torch.empty(0), decoded, tuple(failures)
+
+
+def in_steps(dataset: Dataset[ItemT], first: int, last: int, workers: int, pinned: bool) -> Iterator[ItemT]:
+    """Items first … last - 1 of a dataset, in order, made ahead by `workers` processes (0: when asked for).
+
+    A forkserver starts the processes, because decoders and Ray's threads do not survive a plain fork.
+    """
+    return iter(
+        DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=range(first, last),
+            num_workers=workers,
+            multiprocessing_context="forkserver" if workers else None,
+            pin_memory=pinned,
+        )
+    )
+
+
+def _stacked(clips: Sequence[Pixels]) -> Tensor:
+    """F frames each of (F, S, S, 3) -> (b, F, 3, S, S)."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(clips).transpose(0, 1, 4, 2, 3)))
+
+
+def _collated(
+    clips: Sequence[Pixels],
+    captions: Sequence[str],
+    numbers: Sequence[int],
+    tokenizer: CaptionTokenizer,
+    failures: tuple[str, ...],
+) -> Batch:
+    tokens = tokenizer(captions)
+    return Batch(
+        clips=_stacked(clips),
+        tokens=torch.from_numpy(tokens.ids),
+        words=torch.from_numpy(tokens.words),
+        attended=torch.from_numpy(tokens.attended),
+        samples=torch.tensor(numbers),
+        failures=failures,
+    )

@@ -1,0 +1,16 @@
+"""Readers: official annotation files in, manifest rows out; one file per dataset.
+
+A reader is a generator, so that a set of millions of samples is never in memory as rows, and it touches no
+media: which files exist is for `prepare` to say.
+"""
+
+from collections.abc import Callable, Iterator
+
+from mac_ray.data.manifest import Row
+from mac_ray.data.readers import flickr8k, folder, msrvtt
+
+READERS: dict[str, Callable[..., Iterator[Row]]] = {
+    "folder": folder.read,
+    "flickr8k": flickr8k.read,
+    "msrvtt": msrvtt.read,
+}

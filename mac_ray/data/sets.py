@@ -1,0 +1,22 @@
+"""The sets of a config as manifests: made here (moving shapes) or opened where they lie."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mac_ray.config import DataSet, ManifestSet
+from mac_ray.data import shapes
+from mac_ray.data.manifest import Manifest
+
+Progress = Callable[[str, int, int], None]  # what is being made, how many are done, of how many
+
+
+def open_set(name: str, section: DataSet, cache: Path, progress: Progress) -> Manifest:
+    """The manifest of one set. Raises ManifestError, or OSError when the cache cannot be written."""
+    if isinstance(section, ManifestSet):
+        return Manifest.open(section.path, section.root)
+    path = shapes.make(section, cache, progress=lambda done, total: progress(f"making {name}", done, total))
+    return Manifest.open(path)
+
+
+def open_sets(sets: Mapping[str, DataSet], cache: Path, progress: Progress) -> dict[str, Manifest]:
+    return {name: open_set(name, section, cache, progress) for name, section in sets.items()}

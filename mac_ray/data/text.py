@@ -1,0 +1,103 @@
+"""Captions as tokens: a tokeniser by name or path, or a WordPiece trained here from the training captions.
+
+B captions, L tokens (the longest of the batch).
+
+Everything goes through the `tokenizers` library: one small JSON file that every worker reads, no import
+of transformers in the loader, and the word each token belongs to, which whole-word masking needs.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from mac_ray.config import ConfigError, TextTower
+
+PAD, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    ids: NDArray[np.int64]  # (B, L)
+    words: NDArray[np.int64]  # (B, L): word number of each token, -1 for special tokens and padding
+    attended: NDArray[np.bool_]  # (B, L): false on padding
+
+
+class CaptionTokenizer:
+    """Encodes captions, truncated at `max_tokens` and padded to the longest of the batch."""
+
+    def __init__(self, path: Path, max_tokens: int) -> None:
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.enable_padding(pad_id=self._special(PAD), pad_token=PAD)
+        self.mask_token = self._special(MASK)
+        self.pad_token = self._special(PAD)
+        self.vocabulary_size = self._tokenizer.get_vocab_size()
+
+    def _special(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise ConfigError(
+                f"the tokeniser has no {token} token, which masking and padding need; "
+                "give model.text.tokenizer a BERT-type tokeniser"
+            )
+        return int(number)
+
+    def __call__(self, captions: Sequence[str]) -> Tokens:
+        encodings = self._tokenizer.encode_batch(list(captions))
+        return Tokens(
+            ids=np.array([encoding.ids for encoding in encodings], dtype=np.int64),
+            words=np.array(
+                [[-1 if word is None else word for word in encoding.word_ids] for encoding in encodings],
+                dtype=np.int64,
+            ),
+            attended=np.array([encoding.attention_mask for encoding in encodings], dtype=bool),
+        )
+
+
+def save_tokenizer(section: TextTower, captions: Iterable[str], path: Path) -> None:
+    """Write the tokeniser that `section` asks for to `path` (tokenizer.json).
+
+    Raises ConfigError when a name or path cannot be loaded.
+    """
+    source = section.tokenizer or section.pretrained
+    tokenizer = train_wordpiece(captions, section.vocabulary_size) if source is None else _load(source)
+    temporary = path.with_suffix(".tmp")
+    tokenizer.save(str(temporary))
+    temporary.replace(path)
+
+
+def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
+    """A lower-casing BERT-type WordPiece of the given captions."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary_size,
+        special_tokens=[PAD, UNKNOWN, CLASS, SEPARATOR, MASK],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLASS} $A {SEPARATOR}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (CLASS, SEPARATOR)],
+    )
+    return tokenizer
+
+
+def _load(source: str) -> Tokenizer:
+    file = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
+    if file.is_file():
+        return Tokenizer.from_file(str(file))
+    from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
+
+    try:
+        return AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no tokeniser at {source!r}: neither a folder with tokenizer.json, nor a reachable hub name ({error})"
+        ) from error

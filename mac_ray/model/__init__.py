@@ -1,0 +1,1 @@
+"""The two towers and what they see: masking, divided space-time ViT, text encoder, heads."""

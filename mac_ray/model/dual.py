@@ -1,0 +1,70 @@
+"""The two towers with their heads: clips and captions to unit vectors in one space.
+
+B samples, F frames, V visible patches per frame, L tokens, E embedding size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mac_ray.config import Data, Model
+from mac_ray.model.text import build_text_tower, encode
+from mac_ray.model.video import DividedVideoTransformer
+
+# ImageNet's channel statistics, which Frozen and MAC normalise with
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Views:
+    """One encoding of a batch; what the objectives compare."""
+
+    video: Tensor  # (B, E), unit length
+    text: Tensor  # (B, E), unit length
+
+
+class DualEncoder(nn.Module):
+    """Dual encoder with the heads of Frozen in Time: video Linear, text ReLU and Linear."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, section: Model, data: Data, vocabulary_size: int, pad_token: int) -> None:
+        super().__init__()
+        self.video_model = DividedVideoTransformer(section.video, data.image_size)
+        self.text_model = build_text_tower(section.text, vocabulary_size, data.max_caption_tokens, pad_token)
+        self.vid_proj = nn.Linear(section.video.width, section.embedding_size)
+        self.txt_proj = nn.Sequential(nn.ReLU(), nn.Linear(self.text_model.config.dim, section.embedding_size))
+        self.grid = self.video_model.grid
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], persistent=False)
+
+    def encode_video(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+        """clips (B, F, 3, H, W) uint8, visible (B, F, V) or None for all -> (B, E) unit vectors."""
+        pixels = (clips.float() / 255 - self.pixel_mean) / self.pixel_std
+        return F.normalize(self.vid_proj(self.video_model(pixels, visible)[:, 0]).float(), dim=-1)
+
+    def encode_text(self, tokens: Tensor, attended: Tensor) -> Tensor:
+        """tokens, attended (B, L) -> (B, E) unit vectors."""
+        return F.normalize(self.txt_proj(encode(self.text_model, tokens, attended)[:, 0]).float(), dim=-1)
+
+    def forward(self, clips: Tensor, visible: Tensor | None, tokens: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """The (B, E) pair of a batch, as a tuple because DistributedDataParallel looks for tensors in it."""
+        return self.encode_video(clips, visible), self.encode_text(tokens, attended)
+
+
+def build_model(section: Model, data: Data, vocabulary_size: int, pad_token: int, seed: int) -> DualEncoder:
+    """Weights are a function of the seed; the process's own random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return DualEncoder(section, data, vocabulary_size, pad_token)
+
+
+def tower_of(parameter: str) -> str:
+    """The parameter group of a parameter of DualEncoder, by its name: video, text or heads."""
+    return {"video_model": "video", "text_model": "text"}.get(parameter.split(".")[0], "heads")
+
+

@@ -1,0 +1,165 @@
+"""Divided space-time ViT that computes only visible tokens (Frozen in Time's block, MAC section 3.1).
+
+B samples, F frames, N patches per frame, V visible of them, D width, H heads, E = D / H.
+
+One class token stands for the whole clip and, in both attentions, attends to every visible token of every
+frame. A patch attends to the class token and to its group: in time, the k-th visible patch of each frame;
+in space, the visible patches of its own frame. Pixels are gathered before they are embedded: embedding is
+per patch, so the result is that of embedding everything and then dropping, at a fraction of the cost.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mac_ray.config import VideoTower
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax attention over the second-last axis; any leading axes.
+
+    Written out on the CPU, where the backward of scaled_dot_product_attention is slow on short sequences.
+    """
+    if query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    return scores.softmax(dim=-1, dtype=value.dtype) @ value
+
+
+class DividedAttention(nn.Module):
+    """Attention within groups of patches; the class token joins each group and sees them all."""
+
+    def __init__(self, width: int, num_heads: int, groups: str) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.groups = groups  # einops names of (group, member): "f v" in space, "v f" in time
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, frames: int) -> Tensor:
+        """tokens: (B, 1 + F V, D), class token first, then frame by frame."""
+        query, key, value = rearrange(self.qkv(tokens), "b t (three h e) -> three b h t e", three=3, h=self.num_heads)
+        clip = attend(query[:, :, :1], key, value)  # (B, H, 1, E)
+
+        def grouped(x: Tensor) -> Tensor:  # (B, H, group, member, E)
+            return rearrange(x[:, :, 1:], f"b h (f v) e -> b h {self.groups} e", f=frames)
+
+        def with_class(x: Tensor) -> Tensor:  # (B, H, group, 1 + member, E)
+            members = grouped(x)
+            shared = x[:, :, None, :1].expand(-1, -1, members.shape[2], -1, -1)
+            return torch.cat((shared, members), dim=3)
+
+        patches = attend(grouped(query), with_class(key), with_class(value))
+        patches = rearrange(patches, f"b h {self.groups} e -> b h (f v) e")
+        return self.proj(rearrange(torch.cat((clip, patches), dim=2), "b h t e -> b t (h e)"))
+
+
+class SpaceTimeBlock(nn.Module):
+    def __init__(self, section: VideoTower) -> None:
+        super().__init__()
+        width = section.width
+        self.residual_from_input = section.residual == "frozen"
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)  # before space
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)  # before the MLP
+        self.norm3 = nn.LayerNorm(width, eps=1e-6)  # before time
+        self.attn = DividedAttention(width, section.num_heads, groups="f v")
+        self.timeattn = DividedAttention(width, section.num_heads, groups="v f")
+        self.mlp = nn.Sequential()
+        self.mlp.add_module("fc1", nn.Linear(width, 4 * width))
+        self.mlp.add_module("gelu", nn.GELU())
+        self.mlp.add_module("fc2", nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor, frames: int) -> Tensor:
+        """(B, 1 + F V, D) -> the same.
+
+        Frozen adds the spatial branch to the block's input, not to the time branch, so time reaches the
+        output only through space; TimeSformer adds it to the time branch.
+        """
+        timed = tokens + self.timeattn(self.norm3(tokens), frames)
+        spaced = self.attn(self.norm1(timed), frames)
+        tokens = (tokens if self.residual_from_input else timed) + spaced
+        output: Tensor = tokens + self.mlp(self.norm2(tokens))
+        return output
+
+
+class DividedVideoTransformer(nn.Module):
+    """Module names follow Frozen in Time's checkpoints, so that importing is a map of prefixes."""
+
+    def __init__(self, section: VideoTower, image_size: int) -> None:
+        super().__init__()
+        self.patch_size = section.patch_size
+        side = image_size // section.patch_size
+        self.grid = (side, side)
+        self.max_frames = section.max_frames
+        self.patch_embed = nn.Linear(3 * section.patch_size**2, section.width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, section.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side * side, section.width))
+        self.temporal_embed = nn.Parameter(torch.zeros(1, section.max_frames, section.width))
+        self.blocks = nn.ModuleList(SpaceTimeBlock(section) for _ in range(section.depth))
+        self.norm = nn.LayerNorm(section.width, eps=1e-6)
+        initialise(self)
+        TEMPORAL_INITS[section.temporal_init](self)
+
+    def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+        """clips (B, F, 3, H, W), normalised; visible (B, F, V) patch indices, or None for all.
+
+        Returns the normalised tokens (B, 1 + F V, D), the class token first.
+        """
+        frames = clips.shape[1]
+        if frames > self.max_frames:
+            raise ValueError(f"a clip of {frames} frames, but model.video.max_frames is {self.max_frames}")
+        pixels = rearrange(
+            clips, "b f c (y p) (x q) -> b f (y x) (c p q)", p=self.patch_size, q=self.patch_size
+        )  # (B, F, N, 3 P²)
+        positions = self.pos_embed[:, 1:] + self.temporal_embed[0, :frames, None]  # (F, N, D)
+        if visible is None:
+            patches = self.patch_embed(pixels) + positions
+        else:
+            pixels = pixels.gather(2, visible[..., None].expand(-1, -1, -1, pixels.shape[-1]))
+            frame = torch.arange(frames, device=visible.device)[:, None]
+            patches = self.patch_embed(pixels) + positions[frame, visible]  # (B, F, V, D)
+        tokens = torch.cat(
+            (
+                (self.cls_token + self.pos_embed[:, :1]).expand(clips.shape[0], -1, -1),
+                rearrange(patches, "b f v d -> b (f v) d"),
+            ),
+            dim=1,
+        )
+        for block in self.blocks:
+            tokens = block(tokens, frames)
+        output: Tensor = self.norm(tokens)
+        return output
+
+
+def initialise(tower: DividedVideoTransformer) -> None:
+    """ViT's usual start: truncated normal 0.02 for weights and embeddings, zero biases and time."""
+    for module in tower.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    nn.init.trunc_normal_(tower.pos_embed, std=0.02)
+    nn.init.trunc_normal_(tower.cls_token, std=0.02)
+
+
+def copy_spatial(tower: DividedVideoTransformer) -> None:
+    """Time starts with space's queries, keys and values and a zero projection: silent, but able to learn."""
+    for block in tower.blocks:
+        assert isinstance(block, SpaceTimeBlock)
+        block.timeattn.qkv.load_state_dict(block.attn.qkv.state_dict())
+        nn.init.zeros_(block.timeattn.proj.weight)
+
+
+def frozen_zeros(tower: DividedVideoTransformer) -> None:
+    """Frozen's own start, for reproduction: zero queries and keys, whose gradients then stay zero for ever."""
+    for block in tower.blocks:
+        assert isinstance(block, SpaceTimeBlock)
+        nn.init.zeros_(block.timeattn.qkv.weight)
+        nn.init.ones_(block.timeattn.proj.weight)
+
+
+def keep_random(tower: DividedVideoTransformer) -> None:
+    """Time starts like every other layer."""
+
+
+TEMPORAL_INITS = {"copy_spatial": copy_spatial, "frozen_zeros": frozen_zeros, "random": keep_random}

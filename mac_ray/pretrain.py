@@ -1,0 +1,186 @@
+"""The main job: train one run on Ray Train workers, score it, and have it in MLflow.
+
+    python -m mac_ray.pretrain [CONFIG.yaml] [section.key=value …] [--dry-run] [--without-ray]
+    ray job submit --working-dir . -- python -m mac_ray.pretrain configs/mac.yaml
+
+The same command continues a run that was stopped or killed, and shows the result of one that is finished.
+"""
+
+import argparse
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import torch
+from rich.console import Console
+
+from mac_ray import config as configs
+from mac_ray.config import Config, ConfigError
+from mac_ray.console import Follower, final_table, preparing
+from mac_ray.data.manifest import ManifestError
+from mac_ray.tracking.address import resolve_uri
+from mac_ray.tracking.journal import Journal, JournalError, Status, status_of
+from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.progress import how_to_open
+from mac_ray.training.distributed import Worker
+from mac_ray.training.errors import RunError
+from mac_ray.training.loop import Outcome, train
+from mac_ray.training.results import read_summary
+from mac_ray.training.start import PreparedRun, parameters, prepare, tags
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+ORPHAN_PATIENCE_S = 60  # for the worker of a killed driver to be stopped and let go of the journal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m mac_ray.pretrain", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", nargs="?", help="YAML file; without one the embedded default is trained")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. masking.video.ratio=0.75")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
+    parser.add_argument("--without-ray", action="store_true", help="train in this process, on this machine alone")
+    given = parser.parse_args(arguments)
+    path, overrides = given.config, given.overrides
+    if path is not None and "=" in path:  # no config; the first override stands in its place
+        path, overrides = None, [path, *overrides]
+    console = Console()
+    try:
+        config = configs.load(path, overrides)
+        if given.dry_run:
+            print(configs.to_yaml(config), end="")
+            return 0
+        return pretrain(config, console, launch=train_here if given.without_ray else train_on_ray)
+    except (ConfigError, ManifestError, JournalError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        return EXIT_BAD_INPUT
+
+
+Launch = Callable[[PreparedRun, Console], Outcome]
+
+
+def pretrain(config: Config, console: Console, launch: Launch) -> int:
+    """Prepare, train, score and track one run; returns the exit code.
+
+    Raises ConfigError, ManifestError or JournalError for what can be told before workers are taken.
+    """
+    here = working_directory(console)
+    try:
+        uri = resolve_uri(config.tracking.uri, here) if config.tracking.enabled else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    with preparing(console) as progress:
+        run = prepare(config, here, progress)
+    if status_of(run.folder.path) == "FINISHED":
+        console.print(f"run {run.name} has already finished; seed=… with another number trains it anew\n")
+        show_result(run, uri, console)
+        return 0
+    run.folder.stop_request.unlink(missing_ok=True)
+    with opened_journal(run, console) as journal:
+        journal.status("RUNNING")
+        journal.parameters(parameters(run))
+        journal.tags(tags(run))
+        journal.artifact(run.folder.config)
+    sender = start_sender(run.folder.path, uri) if uri else None
+    follower = Follower(run.folder.path, run.plan, console)
+    follower.start()
+    status: Status = "FAILED"
+    reason = "the driver was ended"
+    try:
+        with stop_at_signals(run):
+            outcome = launch(run, console)
+        status, reason = ("FINISHED", "") if outcome == "finished" else ("KILLED", "stopped on request")
+    except KeyboardInterrupt:
+        status, reason = "KILLED", "interrupted from the keyboard"
+    except (RunError, OSError) as error:
+        reason = str(error)
+    finally:  # whatever happened, the run must not stay RUNNING
+        follower.stop()
+        with opened_journal(run, console) as journal:
+            journal.status(status, reason)
+    if status == "FINISHED":
+        show_result(run, uri, console)
+    else:
+        console.print(f"[red]run {run.name} is {status}:[/red] {reason}", highlight=False)
+        console.print("the same command continues it from its last checkpoint", highlight=False)
+    if sender and uri and (missing := wait(sender, run.folder.path, uri)):
+        console.print(missing, highlight=False)
+    return {"FINISHED": 0, "KILLED": EXIT_INTERRUPTED}.get(status, EXIT_FAILED)
+
+
+def train_here(run: PreparedRun, console: Console) -> Outcome:
+    """In this process. Raises RunError and OSError as `train` does."""
+    with Journal(run.folder.path) as journal:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return train(run.config, run.folder, Worker(device=device), journal)
+
+
+def train_on_ray(run: PreparedRun, console: Console) -> Outcome:
+    """On Ray Train workers, of the cluster this job runs in or of one started on this machine.
+
+    Raises RunError when the run cannot go on, or the cluster does not have the workers asked for.
+    """
+    from mac_ray.ray_train import fit  # only here, so that --without-ray needs no Ray
+
+    return fit(run, console)
+
+
+# ---------------------------------------------------------------- around a run
+
+
+def working_directory(console: Console) -> Path:
+    """What relative folders are taken from. A Ray job runs in an uploaded copy that Ray deletes, so its home."""
+    here = Path.cwd()
+    if "_ray_pkg_" not in str(here):
+        return here
+    lasting = Path.home() / "mac_ray"
+    lasting.mkdir(exist_ok=True)
+    console.print(f"this job runs in a copy that Ray deletes later; relative folders are taken from {lasting}")
+    return lasting
+
+
+@contextmanager
+def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
+    """The run's journal. The worker of a driver that was killed may hold it until Ray has stopped it too."""
+    deadline = time.monotonic() + ORPHAN_PATIENCE_S
+    while True:
+        try:
+            journal = Journal.open_or_create(
+                run.folder.path, name=run.name, experiment=run.config.tracking.experiment, identity=run.identity
+            )
+            break
+        except JournalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+    with journal:
+        yield journal
+
+
+@contextmanager
+def stop_at_signals(run: PreparedRun) -> Iterator[None]:
+    """SIGTERM, which schedulers send before they kill: save at the next step and stop."""
+
+    def request(number: int, frame: FrameType | None) -> None:
+        run.folder.stop_request.touch()
+
+    before = signal.signal(signal.SIGTERM, request)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def show_result(run: PreparedRun, uri: str | None, console: Console) -> None:
+    summary = read_summary(run.folder.scores)
+    console.print(final_table(summary))
+    if summary["warning"]:
+        console.print(f"[red]{summary['warning']}[/red]")
+    console.print(f"everything of this run: {run.folder.path}", highlight=False, soft_wrap=True)
+    if uri:
+        console.print(how_to_open(uri, run.folder.path), highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,112 @@
+"""A run on Ray Train: start or find the cluster, wait for the workers, and call the loop on each of them.
+
+Checkpoints, metrics and results go into the run's folder, which all nodes share; Ray Train only keeps the
+workers alive. When a worker or a node dies, Ray starts the group again and the loop goes on from its newest
+checkpoint.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.v2.api.exceptions import TrainingFailedError
+from rich.console import Console
+
+from mac_ray.config import Cluster, Config
+from mac_ray.tracking.journal import Journal
+from mac_ray.training.distributed import Worker
+from mac_ray.training.errors import RunError
+from mac_ray.training.folder import RunFolder
+from mac_ray.training.loop import Outcome, train
+from mac_ray.training.start import PreparedRun
+
+# Ray Train looks whether its workers have ended every 2 s unless told otherwise (performance.md)
+QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How training ended, as rank 0 saw it. What trying again would only repeat is returned, not raised."""
+
+    outcome: Outcome | None
+    error: str = ""
+
+
+def fit(run: PreparedRun, console: Console) -> Outcome:
+    """Raises RunError."""
+    os.environ.update(QUICK_HEALTH_CHECKS | os.environ)
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level="warning")
+    cluster = run.config.cluster
+    require_workers(cluster, console)
+    trainer = TorchTrainer(
+        train_on_worker,
+        train_loop_config={"config": run.config.model_dump(mode="json"), "folder": str(run.folder.path)},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=cluster.workers,
+            use_gpu=cluster.gpus_per_worker > 0,
+            resources_per_worker=resources_per_worker(cluster),
+        ),
+        run_config=RunConfig(
+            # a name that Ray knows would bring back its own state of that run; ours is in the folder
+            name=f"attempt_{time.time_ns()}",
+            storage_path=str(run.folder.path / "ray"),
+            failure_config=FailureConfig(max_failures=cluster.max_failures),
+        ),
+    )
+    try:
+        ended = trainer.fit().return_value
+    except TrainingFailedError as error:
+        raise RunError(f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}") from error
+    if ended.outcome is None:
+        raise RunError(ended.error)
+    outcome: Outcome = ended.outcome
+    return outcome
+
+
+def train_on_worker(given: dict[str, Any]) -> Ended:
+    """What each Ray Train worker runs."""
+    config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
+    context = get_context()
+    worker = Worker(context.get_world_rank(), context.get_world_size(), get_device())
+    try:
+        if worker.rank == 0:
+            with Journal(folder.path) as journal:
+                return Ended(train(config, folder, worker, journal))
+        return Ended(train(config, folder, worker, None))
+    except RunError as error:
+        return Ended(None, str(error))
+
+
+def resources_per_worker(cluster: Cluster) -> dict[str, float]:
+    return {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
+
+
+def require_workers(cluster: Cluster, console: Console) -> None:
+    """Wait for the cluster to have what the fewest workers need. Raises RunError after cluster.start_timeout_s."""
+    fewest = cluster.workers if isinstance(cluster.workers, int) else cluster.workers[0]
+    wanted = {name: amount * fewest for name, amount in resources_per_worker(cluster).items()}
+    deadline = time.monotonic() + cluster.start_timeout_s
+    told = False
+    while missing := {
+        name: (there, amount)
+        for name, amount in wanted.items()
+        if (there := ray.cluster_resources().get(name, 0.0)) < amount
+    }:
+        sentence = " and ".join(
+            f"{amount:g} {name}s are needed, the cluster has {there:g}" for name, (there, amount) in missing.items()
+        )
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower cluster.workers"
+            )
+        if not told:
+            console.print(f"waiting up to {cluster.start_timeout_s} s for the cluster: {sentence}", highlight=False)
+            told = True
+        time.sleep(1)

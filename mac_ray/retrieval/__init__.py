@@ -1,0 +1,1 @@
+"""How well embeddings retrieve each other: exact ranks, metrics, protocols, intervals, collapse alarm."""

@@ -1,0 +1,87 @@
+"""Where MLflow is: the URI of a run's server or database, and the commands a person is given for it.
+
+A URI may carry a password, so only `public(uri)` is printed, logged or stored; the full one travels to
+the sender in its environment, because the arguments of a process are readable by everyone on the host.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+SERVERS = ("http", "https", "databricks", "databricks-uc", "uc")
+
+
+def resolve_uri(uri: str | None, working_directory: Path) -> str:
+    """The given URI, else MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
+
+    The path of a SQLite file is made absolute, so that processes started elsewhere mean the same file.
+    Raises ValueError on a folder, which MLflow no longer writes to, and on a scheme MLflow does not know.
+    """
+    chosen = uri or os.environ.get(ENVIRONMENT_NAME) or "sqlite:///mlflow.db"
+    scheme = urlsplit(chosen).scheme.partition("+")[0]
+    if chosen in SERVERS or scheme in SERVERS:
+        return chosen
+    if scheme in ("", "file"):
+        raise ValueError(
+            f"tracking.uri {chosen!r} is a folder, which MLflow no longer writes to; use "
+            "sqlite:///mlflow.db or the http(s) address of a server"
+        )
+    if scheme in DATABASES:
+        file = sqlite_file(chosen)
+        if file is None:
+            return chosen
+        if file.name in ("", ":memory:"):
+            raise ValueError(f"tracking.uri {chosen!r} is no file; use sqlite:///mlflow.db")
+        query = urlsplit(chosen).query
+        absolute = (working_directory / file.expanduser()).absolute()
+        return f"{urlsplit(chosen).scheme}:///{absolute}{'?' if query else ''}{query}"
+    plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
+    if scheme not in plugins:
+        raise ValueError(
+            f"tracking.uri {public(chosen)!r} has the unknown scheme {scheme!r}; MLflow takes "
+            f"{', '.join((*DATABASES, *SERVERS, *sorted(plugins)))}"
+        )
+    return chosen
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite URI, None for other URIs: sqlite:///relative, sqlite:////absolute."""
+    parts = urlsplit(uri)
+    return Path(parts.path[1:]) if parts.scheme.partition("+")[0] == "sqlite" else None
+
+
+def is_database(uri: str) -> bool:
+    """Whether MLflow opens a database at this URI, rather than asking a server."""
+    return urlsplit(uri).scheme.partition("+")[0] in DATABASES
+
+
+def public(uri: str) -> str:
+    """The URI without user, password and query: what may be shown, and the name of a destination."""
+    parts = urlsplit(uri)
+    if sqlite_file(uri) is not None:
+        return uri
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def discreet(text: str, uri: str) -> str:
+    """A text, such as an error that quotes the URI, without the URI's password and query."""
+    parts = urlsplit(uri)
+    password = (parts.password, unquote(parts.password)) if parts.password else ()
+    query = (parts.query,) if parts.query and sqlite_file(uri) is None else ()
+    for secret in (*password, *query):
+        text = text.replace(secret, "***")
+    return text
+
+
+def replay_command(run_directory: Path, uri: str) -> str:
+    """The command that sends what MLflow misses of a run."""
+    command = ["python", "-m", "mac_ray.tracking", "replay", str(run_directory.absolute())]
+    if public(uri) != uri:
+        return f"{shlex.join(command)}  # with the full address of {public(uri)} in {ENVIRONMENT_NAME}"
+    return shlex.join([*command, "--uri", uri])

@@ -1,0 +1,183 @@
+"""One run on one MLflow: found or made by its key, and fed. The only module that imports mlflow.
+
+Sending anything twice changes nothing, because points carry the journal's time: MLflow's primary key of a
+point is (run, metric, step, time, value). MLflow's errors become UnavailableError, worth another try, or
+RefusedError, which is not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from mlflow.entities import Experiment, LifecycleStage, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from mac_ray.tracking.address import is_database, public, sqlite_file
+from mac_ray.tracking.journal import Status, Summary
+from mac_ray.tracking.process import wait_for_lock
+
+KEY_TAG = "mac_ray.key"
+IDENTITY_TAG = "mac_ray.identity"
+REASON_TAG = "mac_ray.reason"
+
+# MLflow's limits: 1000 metrics, 100 parameters or 100 tags a call, and 1 MB. JSON escapes make up to 6
+# bytes of a character, hence fewer of the long ones.
+METRICS_PER_CALL = 1000
+PARAMETERS_PER_CALL, PARAMETER_CHARACTERS = 25, 6000
+TAGS_PER_CALL, TAG_CHARACTERS = 20, 8000
+
+# Other codes may heal, BAD_REQUEST too: it is what a server says whose pool of connections ran dry.
+HOPELESS = (
+    "CUSTOMER_UNAUTHORIZED",
+    "ENDPOINT_NOT_FOUND",
+    "FEATURE_DISABLED",
+    "INVALID_PARAMETER_VALUE",
+    "NOT_FOUND",
+    "NOT_IMPLEMENTED",
+    "PERMISSION_DENIED",
+    "RESOURCE_ALREADY_EXISTS",
+    "UNAUTHENTICATED",
+)
+
+
+class UnavailableError(Exception):
+    """MLflow did not take it now; later it may."""
+
+
+class RunLostError(UnavailableError):
+    """MLflow no longer knows the run; opening it again finds or makes it."""
+
+
+class RefusedError(Exception):
+    """MLflow will not take it, however often it is sent."""
+
+
+class Point(NamedTuple):
+    key: str
+    value: float
+    time: int  # ms since 1970
+    step: int
+
+
+class TrackedRun:
+    """A run on the MLflow at `uri`. Every method raises UnavailableError, RunLostError or RefusedError."""
+
+    def __init__(self, uri: str, summary: Summary, run_id: str = "") -> None:
+        """Find the run by the id it had there, else by its key, else make it."""
+        self._uri = uri
+        with self._explained("open"):
+            self._client = _client(uri)
+            self.experiment_id = self._experiment(summary.experiment)
+            self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
+
+    def log(self, parameters: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
+        with self._explained("log to"):
+            params = [Param(key, value[:PARAMETER_CHARACTERS]) for key, value in parameters.items()]
+            for start in range(0, len(params), PARAMETERS_PER_CALL):
+                self._client.log_batch(self.run_id, params=params[start : start + PARAMETERS_PER_CALL])
+            run_tags = [RunTag(key, value[:TAG_CHARACTERS]) for key, value in tags.items()]
+            for start in range(0, len(run_tags), TAGS_PER_CALL):
+                self._client.log_batch(self.run_id, tags=run_tags[start : start + TAGS_PER_CALL])
+            metrics = [Metric(point.key, point.value, point.time, point.step) for point in points]
+            for start in range(0, len(metrics), METRICS_PER_CALL):
+                self._client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+
+    def set_status(self, status: Status, reason: str, time: int) -> None:
+        """Set the status as of `time` (ms). RUNNING reopens a run that had ended, and drops its reason."""
+        with self._explained("set the status of"):
+            if status == "RUNNING":
+                if REASON_TAG in self._client.get_run(self.run_id).data.tags:
+                    self._client.delete_tag(self.run_id, REASON_TAG)
+                self._client.update_run(self.run_id, status=status)
+                return
+            if reason:
+                self._client.set_tag(self.run_id, REASON_TAG, reason[:TAG_CHARACTERS])
+            self._client.set_terminated(self.run_id, status, end_time=time)
+
+    def upload(self, file: Path, folder: str) -> None:
+        """Upload an artifact. Whatever goes wrong is UnavailableError: it must not hold up anything else."""
+        # Artifact stores (S3, GCS, ...) are libraries with errors of their own types; a future carries any.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            error = thread.submit(
+                self._client.log_artifact, self.run_id, str(file), folder or None
+            ).exception()
+        if error is not None:
+            raise UnavailableError(f"the artifact {file.name} was not taken: {_first_line(error)}") from error
+
+    def _experiment(self, name: str) -> str:
+        found: Experiment | None = self._client.get_experiment_by_name(name)
+        if found is None:
+            file = sqlite_file(self._uri)
+            # With a bare database MLflow would put artifacts under the folder the sender happens to be in.
+            location = str(file.parent / "mlartifacts") if file else None
+            try:
+                return str(self._client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._client.get_experiment_by_name(name)  # another sender was faster
+        if found is None or found.lifecycle_stage != LifecycleStage.ACTIVE:
+            raise RefusedError(
+                f"the experiment {name!r} on {public(self._uri)} was deleted; restore it with "
+                "`mlflow experiments restore`, or give tracking.experiment another name"
+            )
+        return str(found.experiment_id)
+
+    def _known_run(self, key: str, run_id: str) -> str | None:
+        found = self._client.search_runs([self.experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+        ids = [str(run.info.run_id) for run in found]
+        return run_id if run_id in ids else next(iter(ids), None)
+
+    def _new_run(self, summary: Summary) -> str:
+        tags = {KEY_TAG: summary.key, IDENTITY_TAG: summary.identity}
+        made = self._client.create_run(self.experiment_id, summary.created, tags, summary.name)
+        return str(made.info.run_id)
+
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except MlflowException as error:
+            sentence = f"{public(self._uri)}: cannot {doing} the run: {_first_line(error)}"
+            if "Invalid Host header" in str(error):
+                sentence += " (start the server with --allowed-hosts naming the host in the URI)"
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise RunLostError(sentence) from error
+            # A database answers INTERNAL_ERROR for what a person must mend, such as an old schema.
+            if error.error_code in HOPELESS or (
+                is_database(self._uri) and error.error_code == "INTERNAL_ERROR"
+            ):
+                raise RefusedError(sentence) from error
+            raise UnavailableError(sentence) from error
+        except (OperationalError, OSError) as error:
+            raise UnavailableError(
+                f"{public(self._uri)}: cannot {doing} the run: {_first_line(error)}"
+            ) from error
+        except (SQLAlchemyError, ImportError) as error:  # a URI no driver takes, or a driver not installed
+            raise RefusedError(
+                f"{public(self._uri)}: cannot {doing} the run: {_first_line(error)}"
+            ) from error
+
+
+def _client(uri: str) -> MlflowClient:
+    file = sqlite_file(uri)
+    if file is None:
+        return MlflowClient(tracking_uri=uri)
+    # Two processes that make the tables of one new file at a time leave it broken.
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = wait_for_lock(file.with_name(f"{file.name}.lock"))
+    try:
+        return MlflowClient(tracking_uri=uri)
+    finally:
+        os.close(lock)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

@@ -1,0 +1,75 @@
+"""Checkpoints of a run: complete or absent, whatever was killed while they were written.
+
+A checkpoint is a folder `step_00000200` with `model.safetensors`, `state.pt` and nothing else. It is written
+under a temporary name, flushed to disk, and then renamed, which a file system does at once or not at all.
+Rank 0 writes it into the run's folder, the same way under Ray Train, in a Tune actor and in a plain call.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+PREFIX = "step_"
+TEMPORARY = "writing_"
+
+
+def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any], keep: int) -> Path:
+    """Write the checkpoint of `step`, then delete all but the `keep` newest.
+
+    Raises OSError with the folder and the remedy when it cannot be written; older checkpoints stay.
+    """
+    target = folder / f"{PREFIX}{step:08d}"
+    if target.exists():
+        return target
+    temporary = folder / f"{TEMPORARY}{step:08d}_{os.getpid()}"
+    try:
+        _discard_unfinished(folder)
+        temporary.mkdir(parents=True)
+        save_file({name: tensor.contiguous() for name, tensor in model.items()}, temporary / "model.safetensors")
+        torch.save(state, temporary / "state.pt")
+        for file in (*temporary.iterdir(), temporary):
+            _flush(file)
+        temporary.rename(target)
+        _flush(folder)
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(
+            f"the checkpoint of step {step} could not be written to {folder} ({error}); free space there or set "
+            "storage.runs to another disk, and start the same command again: it continues from the checkpoint before"
+        ) from error
+    for old in _finished(folder)[:-keep]:
+        shutil.rmtree(old)
+    return target
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest complete checkpoint."""
+    return finished[-1] if (finished := _finished(folder)) else None
+
+
+def load(checkpoint: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The model's weights and the rest of the state."""
+    state = torch.load(checkpoint / "state.pt", map_location=device, weights_only=True)
+    return load_file(checkpoint / "model.safetensors", device=str(device)), state
+
+
+def _finished(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{PREFIX}*")) if folder.is_dir() else []
+
+
+def _discard_unfinished(folder: Path) -> None:
+    for leftover in folder.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(leftover)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,32 @@
+"""What a run has cost so far, over all ranks, so that runs can be compared at equal samples, FLOPs or time."""
+
+from dataclasses import asdict, dataclass
+
+from mac_ray.config import Model, Stage
+from mac_ray.model.flops import TRAINING_FACTOR, head_flops, video_flops
+
+
+@dataclass
+class Costs:
+    """Part of the checkpoint."""
+
+    samples: int = 0
+    visible_tokens: int = 0
+    flops: int = 0  # forward and backward, products of attention included
+    seconds: float = 0.0  # of training steps, over all attempts at the run
+    failures: int = 0  # draws that could not be decoded and were replaced
+
+    def charge_step(self, model: Model, stage: Stage, visible: int, text_flops: int, failures: int) -> None:
+        """One step: `visible` patches per frame, `text_flops` and `failures` of the global batch.
+
+        A step cut into pieces encodes everything once more, and that is a cost too.
+        """
+        forward = stage.batch_size * (video_flops(model.video, stage.frames, visible, visible) + head_flops(model)).total
+        passes = TRAINING_FACTOR + (stage.accumulate > 1)
+        self.samples += stage.batch_size
+        self.visible_tokens += stage.batch_size * stage.frames * visible
+        self.flops += passes * (forward + text_flops)
+        self.failures += failures
+
+    def logged(self) -> dict[str, float]:
+        return {f"cost/{name}": float(value) for name, value in asdict(self).items()}

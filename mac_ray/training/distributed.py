@@ -1,0 +1,78 @@
+"""What one process of a run has to know of the others, and of its hardware.
+
+Control decisions (stop now?) and sums for the log travel over gloo as CPU tensors, so asking never makes a
+GPU wait.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from mac_ray.config import Cluster, Config
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One rank of a run. Ray Train, a Tune actor and a plain call each make theirs."""
+
+    rank: int = 0
+    num_ranks: int = 1
+    device: torch.device = torch.device("cpu")
+
+
+def set_up_process(cluster: Cluster, worker: Worker, cores: int) -> None:
+    """Threads and matmul precision of this process."""
+    torch.set_num_threads(cluster.threads or max(1, cores // worker.num_ranks))
+    # oneDNN's path on CPU: twice MKL's rate there, and TF32 on CUDA
+    torch.set_float32_matmul_precision("medium" if worker.device.type == "cpu" else "high")
+
+
+def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:
+    """bf16 where the config asks for it, or leaves it open and the hardware multiplies in it; else None."""
+    if config.precision == "fp32":
+        return None
+    if config.precision == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    native = capabilities == "AVX512" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else None
+
+
+def parallel(module: nn.Module, worker: Worker) -> nn.Module:
+    """The module with its gradients averaged over the ranks."""
+    if worker.num_ranks == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
+        return module
+    return DistributedDataParallel(module, device_ids=[worker.device] if worker.device.type == "cuda" else None)
+
+
+@contextlib.contextmanager
+def unsynchronised(module: nn.Module, skip: bool) -> Iterator[None]:
+    """Leave gradients local for now: all forward passes of a step but the last."""
+    with module.no_sync() if skip and isinstance(module, DistributedDataParallel) else contextlib.nullcontext():
+        yield
+
+
+def summed(values: Tensor, worker: Worker) -> Tensor:
+    """Sum over ranks of a CPU tensor."""
+    if worker.num_ranks > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+@contextlib.contextmanager
+def seeded(seed: int, *place: int, device: torch.device) -> Iterator[None]:
+    """Dropout inside library layers draws from the process's generator: make that a function of the place."""
+    number = seed
+    for part in place:
+        number = (number * 1_000_003 + part + 1) % 2**63
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(number)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(number)
+        yield

@@ -1,0 +1,63 @@
+"""The data of a run, opened: manifests, frame caches, and a reader per set and split."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mac_ray.config import Config, ConfigError
+from mac_ray.data.clips import ClipReader, ensure_cache
+from mac_ray.data.manifest import Manifest
+from mac_ray.data.sets import Progress, open_sets
+
+
+@dataclass(frozen=True)
+class RunData:
+    manifests: Mapping[str, Manifest]
+    train: Mapping[str, Manifest]  # the train split of every set that a stage draws from
+    val: Manifest
+    test: Manifest
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {name: manifest.fingerprint for name, manifest in self.manifests.items()}
+
+    @property
+    def train_sizes(self) -> dict[str, int]:
+        return {name: len(manifest) for name, manifest in self.train.items()}
+
+
+def open_data(config: Config, progress: Progress) -> RunData:
+    """Open, or make, every set that the config uses. Raises ConfigError for a set without the split it needs."""
+    used = {name for stage in config.stages for name in stage.data} | {config.evaluation.data}
+    sets = {name: section for name, section in config.data.sets.items() if name in used}
+    manifests = open_sets(sets, Path(config.storage.cache), progress)
+
+    def split(name: str, which: str) -> Manifest:
+        sizes = manifests[name].split_sizes()
+        if not sizes.get(which):
+            raise ConfigError(
+                f"data.sets.{name}: {manifests[name].path} has no {which} samples (it has {sizes}); "
+                f"give it a {which} split with `python -m mac_ray.prepare manifest`"
+            )
+        return manifests[name].split(which)
+
+    return RunData(
+        manifests=manifests,
+        train={name: split(name, "train") for name in sorted({name for stage in config.stages for name in stage.data})},
+        val=split(config.evaluation.data, "val"),
+        test=split(config.evaluation.data, "test"),
+    )
+
+
+def reader(manifest: Manifest, split: str, config: Config, progress: Progress) -> ClipReader:
+    """Clips of one split, from its frame cache when that fits cluster.cache_budget_gb."""
+    cache = ensure_cache(
+        manifest,
+        split,
+        config.data,
+        config.cluster.decoder,
+        Path(config.storage.cache),
+        config.cluster.cache_budget_gb,
+        lambda done, total: progress(f"decoding {manifest.name} {split}", done, total),
+    )
+    return ClipReader(manifest, config.data, config.cluster.decoder, cache)

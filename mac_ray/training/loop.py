@@ -1,0 +1,186 @@
+"""The training loop: one run from its first stage to its last evaluation.
+
+`train` is a function of the config, the run's folder and the worker it runs as. Whatever is random in step k
+is a function of (seed, k), so a run that was killed and started again is the run that was not.
+
+b samples on this rank, B in the global batch, F frames, V visible patches per frame, L tokens, E embedding.
+"""
+
+import os
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from mac_ray.config import Config
+from mac_ray.data.loader import TrainingBatches, in_steps
+from mac_ray.data.text import CaptionTokenizer
+from mac_ray.model.dual import DualEncoder, build_model
+from mac_ray.model.flops import text_flops
+from mac_ray.model.masking import masked_text, visible_patches
+from mac_ray.objectives.weighted import WeightedObjectives
+from mac_ray.tracking.journal import Journal
+from mac_ray.training import checkpoint, results
+from mac_ray.training.costs import Costs
+from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
+from mac_ray.training.errors import TooManyFailuresError
+from mac_ray.training.evaluation import embed_split, score_embeddings
+from mac_ray.training.folder import RunFolder
+from mac_ray.training.forward import embed, replay
+from mac_ray.training.inputs import open_data, reader
+from mac_ray.training.meter import Meter
+from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
+from mac_ray.training.plan import Leg, legs
+
+Outcome = Literal["finished", "interrupted"]
+
+
+def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | None) -> Outcome:
+    """Train and evaluate, from the newest checkpoint if there is one. Rank 0 has the journal, the others None.
+
+    Returns "interrupted" after a stop request, with everything saved. Raises RunError when starting
+    again would not help, and OSError when storage fails.
+    """
+    set_up_process(config.cluster, worker, os.cpu_count() or 1)
+    data = open_data(config, _quietly)
+    tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
+    readers = {name: reader(manifest, "train", config, _quietly) for name, manifest in data.train.items()}
+    val, test = reader(data.val, "val", config, _quietly), reader(data.test, "test", config, _quietly)
+    plan = legs(config, data.train_sizes)
+    dtype = autocast_dtype(config, worker.device)
+
+    model = build_model(config.model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed)
+    model.to(worker.device)
+    objectives: WeightedObjectives | None = None
+    optimizer: AdamW | None = None
+    meter, costs = Meter(), Costs()
+    step = 0  # of the run; the number of steps made
+    saved: dict[str, Any] = {}
+    if newest := checkpoint.latest(folder.checkpoints):
+        weights, saved = checkpoint.load(newest, worker.device)
+        model.load_state_dict(weights)
+        step, costs = saved["step"], Costs(**saved["costs"])
+        meter.resume(saved["pending"])
+    encoder = parallel(model, worker)
+
+    for leg in plan:
+        stage, hidden, rates = leg.stage, config.stage_masking(leg.stage), config.stage_optimizer(leg.stage)
+        objectives = _next_objectives(config, leg, objectives, worker)
+        optimizer = _next_optimizer(config, leg, optimizer, model, objectives)
+        if leg.first < step <= leg.last:
+            objectives.load_state_dict(saved["objectives"])
+            optimizer.load_state_dict(saved["optimizer"])
+        losses = parallel(objectives, worker)
+        batches = TrainingBatches(
+            [readers[name] for name in stage.data], tokenizer, config, leg.number, leg.num_steps, worker.rank, worker.num_ranks
+        )
+        ahead = in_steps(
+            batches, max(step - leg.first, 0), leg.num_steps, config.cluster.loader_workers, worker.device.type == "cuda"
+        )
+        for batch in meter.timed(ahead):
+            # what is hidden: drawn for the global batch, so that it does not depend on the number of ranks
+            generator = torch.Generator().manual_seed(config.seed * 2**31 + step)
+            visible = visible_patches(hidden.video, stage.batch_size, stage.frames, model.grid, generator)
+            noise = torch.rand(stage.batch_size, config.data.max_caption_tokens, generator=generator)
+            tokens = masked_text(hidden.text, batch.tokens, batch.words, noise[batches.rows], tokenizer.mask_token)
+
+            # views, losses, gradients
+            on_cpu = (batch.clips, visible[batches.rows], tokens, batch.attended, batch.samples)
+            *inputs, samples = (tensor.to(worker.device, non_blocking=True) for tensor in on_cpu)
+            passes = (stage.accumulate, config.seed, step, worker, dtype)
+            video, text = embed(encoder, inputs, *passes)
+            loss, parts = losses(video, text, samples, stage.batch_size)
+            loss.backward()
+            if stage.accumulate > 1:
+                replay(encoder, inputs, (video.grad, text.grad), *passes)
+
+            # the step
+            if rates.clip_norm is not None:
+                parts["gradient_norm"] = nn.utils.clip_grad_norm_(_parameters(optimizer), rates.clip_norm)
+            rate = learning_rate(rates, step - leg.first, leg.num_steps)
+            set_learning_rate(optimizer, rates, rate)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            meter.add(step, stage.batch_size, loss, parts)
+
+            # what only some ranks know: how long captions were, what could not be decoded, a request to stop
+            text_cost = text_flops(config.model.text, tokens.shape[1]).total * len(tokens)
+            local = [text_cost, len(batch.failures), folder.stop_request.exists()]
+            text_cost, failures, stop = map(int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist())
+            costs.charge_step(config.model, stage, visible.shape[2], text_cost, failures)
+            if batch.failures:
+                folder.note_failures(worker.rank, batch.failures)
+            if costs.failures > config.data.max_bad_share * max(costs.samples, leg.num_samples):
+                raise TooManyFailuresError(
+                    f"{costs.failures} of {costs.samples} samples drawn up to step {step} could not be decoded, more than "
+                    f"data.max_bad_share {config.data.max_bad_share} allows; they are named in {folder.failures(worker.rank)}"
+                )
+
+            # once in a while
+            if step % config.tracking.log_every == 0 or step == leg.last:
+                values = meter.read(worker)
+                costs.seconds += values.pop("seconds")
+                if journal:
+                    position = {"learning_rate": rate, "epoch": leg.epochs(step), "stage": float(leg.number)}
+                    train_values = {f"train/{name}": value for name, value in (values | position).items()}
+                    journal.metrics(step, train_values | costs.logged())
+            if leg.is_evaluated(step, config.evaluation.every_epochs):
+                scores = score_embeddings(embed_split(model, val, tokenizer, config, worker), config)
+                if journal:
+                    journal.metrics(step, results.named("val", scores))
+                meter.pause()
+            if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:
+                state = {
+                    "step": step,
+                    "costs": asdict(costs),
+                    "pending": meter.pending(worker),
+                    "objectives": objectives.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                }
+                if worker.rank == 0:
+                    checkpoint.save(folder.checkpoints, step, model.state_dict(), state, config.storage.keep_checkpoints)
+                meter.pause()
+            if stop:
+                return "interrupted"
+
+    embeddings = embed_split(model, test, tokenizer, config, worker)
+    if journal:
+        train_reader = readers[config.stages[0].data[0]]
+        results.write(folder, journal, step, config, score_embeddings(embeddings, config), embeddings, test, train_reader)
+    return "finished"
+
+
+def _next_objectives(
+    config: Config, leg: Leg, before: WeightedObjectives | None, worker: Worker
+) -> WeightedObjectives:
+    """Those of the stage before where the stage changes nothing, else new ones with what state they share."""
+    section = config.stage_objectives(leg.stage)
+    if before is not None and before.section == section:
+        return before
+    objectives = WeightedObjectives(section).to(worker.device)
+    if before is not None:
+        objectives.load_state_dict(before.state_dict(), strict=False)
+    return objectives
+
+
+def _next_optimizer(
+    config: Config, leg: Leg, before: AdamW | None, model: DualEncoder, objectives: WeightedObjectives
+) -> AdamW:
+    """A stage's own groups and settings; moments go on from the stage before unless it asks for fresh ones."""
+    optimizer = build_optimizer(config.stage_optimizer(leg.stage), model, objectives)
+    if before is not None and not leg.stage.fresh_optimizer:
+        for parameter in _parameters(optimizer):
+            if parameter in before.state:
+                optimizer.state[parameter] = before.state[parameter]
+    return optimizer
+
+
+def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _quietly(what: str, done: int, total: int) -> None:
+    """The driver has made the data and shown its progress; a worker elsewhere makes its own in silence."""

@@ -1,0 +1,63 @@
+"""AdamW over parameter groups by tower, and learning rates as functions of the step."""
+
+import math
+
+from torch import nn
+from torch.optim import AdamW
+
+from mac_ray.config import Optimizer
+from mac_ray.model.dual import tower_of
+
+UNDECAYED = ("cls_token", "pos_embed", "temporal_embed", "log_scale")
+
+
+def learning_rate(section: Optimizer, step: int, num_steps: int) -> float:
+    """The rate of step `step` of a stage of `num_steps`: warm-up, then the schedule."""
+    warmup = round(section.warmup * num_steps)
+    if step < warmup:
+        return section.learning_rate * (step + 1) / warmup
+    return section.learning_rate * SCHEDULES[section.schedule](section, step / num_steps, warmup / num_steps)
+
+
+def constant(section: Optimizer, progress: float, warmup: float) -> float:
+    return 1.0
+
+
+def step_decay(section: Optimizer, progress: float, warmup: float) -> float:
+    """A factor at each milestone, as shares of the stage (MCQ's recipe, which MAC's rates come from)."""
+    return section.decay ** sum(progress >= milestone for milestone in section.milestones)
+
+
+def cosine(section: Optimizer, progress: float, warmup: float) -> float:
+    half_turn = (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+    return section.final + (1 - section.final) * half_turn
+
+
+SCHEDULES = {"constant": constant, "step": step_decay, "cosine": cosine}
+
+
+def build_optimizer(section: Optimizer, model: nn.Module, objectives: nn.Module) -> AdamW:
+    """Groups by tower and by whether they decay; `tower` says whose rate a group takes."""
+    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    named = [(tower_of(name), name, parameter) for name, parameter in model.named_parameters()]
+    named += [("heads", name, parameter) for name, parameter in objectives.named_parameters()]
+    for tower, name, parameter in named:
+        if parameter.requires_grad:
+            decays = parameter.ndim > 1 and not name.endswith(UNDECAYED)
+            groups.setdefault((tower, decays), []).append(parameter)
+    return AdamW(
+        [
+            {"params": parameters, "tower": tower, "weight_decay": section.weight_decay if decays else 0.0}
+            for (tower, decays), parameters in groups.items()
+        ],
+        lr=section.learning_rate,
+        betas=section.betas,
+        eps=section.eps,
+        fused=True,
+    )
+
+
+def set_learning_rate(optimizer: AdamW, section: Optimizer, rate: float) -> None:
+    factors = section.tower_rates.model_dump()
+    for group in optimizer.param_groups:
+        group["lr"] = rate * factors[group["tower"]]

@@ -1,0 +1,46 @@
+"""The stages of a run laid out in steps, and checked, before anything is started."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mac_ray.config import Config, ConfigError, Stage
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A stage with its place in the run: steps first … first + num_steps - 1 of the whole."""
+
+    stage: Stage
+    number: int
+    first: int
+    num_steps: int
+    num_samples: int  # of its joint training set
+
+    @property
+    def last(self) -> int:
+        return self.first + self.num_steps
+
+    def epochs(self, step: int) -> float:
+        """Epochs of this stage made after `step` steps of the run."""
+        return (step - self.first) * self.stage.batch_size / self.num_samples
+
+    def is_evaluated(self, step: int, every_epochs: float) -> bool:
+        """Whether the val split is scored after `step` steps of the run: every so often, and at the end."""
+        every = max(1, round(every_epochs * self.num_samples / self.stage.batch_size))
+        return step == self.last or (step - self.first) % every == 0
+
+
+def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
+    """train_sizes: samples in the train split of each set. Raises ConfigError for a batch larger than its set."""
+    planned: list[Leg] = []
+    for number, stage in enumerate(config.stages):
+        num_samples = sum(train_sizes[name] for name in stage.data)
+        if stage.batch_size > num_samples:
+            raise ConfigError(
+                f"stages.{number}.batch_size is {stage.batch_size}, but {' + '.join(stage.data)} has only "
+                f"{num_samples} training samples; lower the batch size"
+            )
+        num_steps = max(1, int(stage.epochs * num_samples / stage.batch_size))
+        planned.append(Leg(stage, number, planned[-1].last if planned else 0, num_steps, num_samples))
+    return planned
+

@@ -1,0 +1,142 @@
+"""What a finished run leaves beside its metrics: scores with intervals, ranks of every query, pictures."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from einops import rearrange
+from PIL import Image, ImageDraw
+
+from mac_ray.config import Config
+from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints
+from mac_ray.model.masking import visible_patches
+from mac_ray.retrieval.protocols import Scores
+from mac_ray.tracking.journal import Journal
+from mac_ray.training.evaluation import Embeddings
+from mac_ray.training.folder import RunFolder
+
+PICTURED_CLIPS = 6
+PICTURED_QUERIES = 8
+RETRIEVED = 5
+TILE = 112  # pixels
+TEXT_HEIGHT = 14
+GREY = 110  # of hidden patches
+
+
+def scored_set(config: Config) -> str:
+    """What stands in front of test metrics: the set and how it is scored."""
+    return f"{config.evaluation.data}_{config.evaluation.protocol}"
+
+
+def named(scored: str, scores: Scores) -> dict[str, float]:
+    """Metrics by the name they are tracked under, such as `val/t2v/R1`."""
+    values = {f"{scored}/{name}": value for name, value in scores.metrics.items()}
+    values |= {f"{scored}/{name}": value for name, value in scores.collapse.numbers.items()}
+    return values | {f"{scored}/coverage": scores.coverage}
+
+
+def write(
+    folder: RunFolder,
+    journal: Journal,
+    step: int,
+    config: Config,
+    scores: Scores,
+    embeddings: Embeddings,
+    test: ClipReader,
+    train: ClipReader,
+) -> None:
+    """Scores, ranks and pictures into the run's folder, and all of it into the journal."""
+    folder.pictures.mkdir(exist_ok=True)
+    folder.scores.write_text(json.dumps(_summary(scores, config), indent=1))
+    pq.write_table(scores.table(), folder.ranks)
+    masked = folder.pictures / "masked_clips.png"
+    picture_masked_clips(train, config).save(masked)
+    retrieved = folder.pictures / "retrieved.png"
+    picture_retrieved(embeddings, test, config).save(retrieved)
+    journal.metrics(step, named(scored_set(config), scores))
+    for path in (folder.scores, folder.ranks):
+        journal.artifact(path)
+    for path in (masked, retrieved):
+        journal.artifact(path, "pictures")
+
+
+def _summary(scores: Scores, config: Config) -> dict[str, Any]:
+    return {
+        "scored": scored_set(config),
+        "coverage": [scores.decoded, scores.expected],
+        "warning": scores.collapse.warning,
+        "metrics": scores.metrics,
+        "intervals": scores.intervals,
+        "chance": scores.chance,
+    }
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
+    """Training clips as the video tower of the first stage sees them: whole above, hidden patches grey below."""
+    stage = config.stages[0]
+    masking = config.stage_masking(stage).video
+    size, patch = config.data.image_size, config.model.video.patch_size
+    grid = (size // patch, size // patch)
+    shown = range(min(PICTURED_CLIPS, len(reader.manifest)))
+    visible = visible_patches(
+        masking, len(shown), stage.frames, grid, torch.Generator().manual_seed(config.seed)
+    )
+    rows: list[Pixels] = []
+    for number in shown:
+        clip = middle_frames(reader, number, stage.frames, size)
+        kept = torch.zeros(stage.frames, grid[0] * grid[1], dtype=torch.bool)
+        kept.scatter_(1, visible[number], True)
+        mask = rearrange(kept.numpy(), "f (y x) -> f y x", y=grid[0]).repeat(patch, axis=1).repeat(patch, axis=2)
+        rows += [clip, np.where(mask[..., None], clip, np.uint8(GREY))]
+    tiles = [Image.fromarray(frame).resize((TILE, TILE)) for row in rows for frame in row]
+    captions = [reader.manifest[number].captions[0] for number in shown]
+    lines = [line for caption in captions for line in (caption, f"what {masking.strategy} {masking.ratio:g} leaves")]
+    return _sheet(tiles, stage.frames, lines)
+
+
+def picture_retrieved(embeddings: Embeddings, reader: ClipReader, config: Config) -> Image.Image:
+    """The clips found for some captions, best first; the caption's own clip has a green frame."""
+    queries = midpoints(len(embeddings.captions), min(PICTURED_QUERIES, len(embeddings.captions))).tolist()
+    positions = {id: position for position, id in enumerate(reader.manifest.ids().to_pylist())}
+    similarity = embeddings.text[queries] @ embeddings.video.T  # (Q, V)
+    best = similarity.topk(min(RETRIEVED, similarity.shape[1]), dim=1).indices.tolist()
+    tiles: list[Image.Image] = []
+    for query, found in zip(queries, best, strict=True):
+        for video in found:
+            id = embeddings.video_ids[video]
+            frames = middle_frames(reader, positions[id], 2, config.data.image_size)
+            tile = Image.fromarray(np.concatenate(list(frames), axis=1)).resize((2 * TILE, TILE))
+            if id == embeddings.text_ids[query]:
+                ImageDraw.Draw(tile).rectangle((0, 0, 2 * TILE - 1, TILE - 1), outline="lime", width=4)
+            tiles.append(tile)
+    return _sheet(tiles, min(RETRIEVED, similarity.shape[1]), [embeddings.captions[query] for query in queries])
+
+
+def middle_frames(reader: ClipReader, number: int, frames: int, size: int) -> Pixels:
+    """(F, S, S, 3) as evaluation sees a sample."""
+    return centre_crop(reader.read(reader.manifest[number], lambda length: midpoints(length, frames)), size)
+
+
+def _sheet(tiles: Sequence[Image.Image], columns: int, lines: Sequence[str]) -> Image.Image:
+    """Rows of equal tiles, each under its line of text."""
+    width, height = tiles[0].size
+    sheet = Image.new("RGB", (columns * width, len(lines) * (height + TEXT_HEIGHT)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, line in enumerate(lines):
+        top = row * (height + TEXT_HEIGHT)
+        draw.text((2, top + 1), line[: columns * width // 6], fill="black")
+        for column, tile in enumerate(tiles[row * columns : (row + 1) * columns]):
+            sheet.paste(tile, (column * width, top + TEXT_HEIGHT))
+    return sheet
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(path.read_text())
+    return summary

@@ -1,0 +1,149 @@
+"""Everything that can go wrong before workers are taken, done and checked on the driver.
+
+A run's folder is named by its identity, so the same command finds the same run again.
+"""
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mac_ray.config import Config, ConfigError, to_yaml
+from mac_ray.data.manifest import Manifest
+from mac_ray.data.sets import Progress
+from mac_ray.data.text import save_tokenizer
+from mac_ray.model.flops import forward_flops
+from mac_ray.model.masking import visible_per_frame
+from mac_ray.training.folder import RunFolder
+from mac_ray.training.inputs import RunData, open_data, reader
+from mac_ray.training.plan import Leg, legs
+
+RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "mlflow", "decord", "av", "numpy")
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    config: Config  # with absolute folders
+    identity: str
+    folder: RunFolder
+    plan: list[Leg]
+    data: RunData
+
+    @property
+    def name(self) -> str:
+        return self.folder.path.name
+
+
+def prepare(config: Config, working_directory: Path, progress: Progress) -> PreparedRun:
+    """Make or open the data, check the config against it, and lay out the run's folder.
+
+    Raises ConfigError, ManifestError, or OSError naming the folder that cannot be written.
+    """
+    config = with_absolute_folders(config, working_directory)
+    runs = Path(config.storage.runs)
+    for place, folder in (("storage.runs", runs), ("storage.cache", Path(config.storage.cache))):
+        _require_writable(folder, place)
+    data = open_data(config, progress)
+    plan = legs(config, data.train_sizes)
+    identity = config.identity(data.fingerprints)
+    folder = RunFolder(runs / f"{config.name}-{identity[:10]}")
+    folder.path.mkdir(exist_ok=True)
+    for manifest in data.train.values():
+        reader(manifest, "train", config, progress)
+    reader(data.val, "val", config, progress)
+    reader(data.test, "test", config, progress)
+    if not folder.tokenizer.exists():
+        captions = (caption for manifest in data.train.values() for caption in all_captions(manifest))
+        save_tokenizer(config.model.text, captions, folder.tokenizer)
+    folder.config.write_text(to_yaml(config))
+    return PreparedRun(config, identity, folder, plan, data)
+
+
+def with_absolute_folders(config: Config, working_directory: Path) -> Config:
+    """Ray Train changes the directory of its workers, so relative folders are resolved here, on the driver."""
+
+    def absolute(path: str) -> str:
+        return str((working_directory / Path(path).expanduser()).resolve())
+
+    sets = {
+        name: section.model_copy(update={"path": absolute(section.path)}) if section.kind == "manifest" else section
+        for name, section in config.data.sets.items()
+    }
+    storage = config.storage.model_copy(
+        update={"runs": absolute(config.storage.runs), "cache": absolute(config.storage.cache)}
+    )
+    return config.model_copy(update={"data": config.data.model_copy(update={"sets": sets}), "storage": storage})
+
+
+def all_captions(manifest: Manifest) -> "list[str]":
+    return [caption for sample in manifest for caption in sample.captions]
+
+
+def parameters(run: PreparedRun) -> dict[str, str]:
+    """Every value of what is trained, and what follows from it."""
+    flat = _flattened(run.config.trained(run.data.fingerprints))
+    for leg in run.plan:
+        hidden = run.config.stage_masking(leg.stage)
+        patches = (run.config.data.image_size // run.config.model.video.patch_size) ** 2
+        visible = visible_per_frame(hidden.video, patches)
+        cost = forward_flops(run.config.model, leg.stage.frames, visible, run.config.data.max_caption_tokens)
+        flat |= {
+            f"derived.{leg.stage.name}.steps": str(leg.num_steps),
+            f"derived.{leg.stage.name}.samples": str(leg.num_samples),
+            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{visible} of {patches}",
+            f"derived.{leg.stage.name}.forward_gflops": f"{cost.total / 1e9:.4g}",
+        }
+    return flat
+
+
+def tags(run: PreparedRun) -> dict[str, str]:
+    """Data fingerprints, versions, machine and git state."""
+    found = {f"data.{name}": fingerprint for name, fingerprint in run.data.fingerprints.items()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            found[f"version.{package}"] = "not installed"
+    found["version.python"] = platform.python_version()
+    found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    return found | _git_state()
+
+
+def _git_state() -> dict[str, str]:
+    """Commit and whether files differ from it, where the code is run from a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            asked = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False)
+        except FileNotFoundError:  # git is not installed
+            return None
+        return asked.stdout.strip() if asked.returncode == 0 else None
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    if commit is None or changes is None:
+        return {"git.commit": "not a git checkout"}
+    return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+
+
+def _require_writable(folder: Path, place: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable_{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"{place} is {folder}, which cannot be written to ({error.strerror}); set another folder") from error
+
+
+def _flattened(tree: Any, prefix: str = "") -> dict[str, str]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if items is None or (isinstance(tree, list) and not any(isinstance(item, dict) for item in tree)):
+        return {prefix.rstrip("."): str(tree)}
+    flat: dict[str, str] = {}
+    for name, value in items:
+        flat |= _flattened(value, f"{prefix}{name}.")
+    return flat

@@ -1,0 +1,294 @@
+"""Decoding: the frame asked for is the frame that comes, from every backend, or one error says why not.
+
+Clips are made here; each frame carries its number in the brightness of eight blocks, so that what was decoded
+can be read off the pixels.
+"""
+
+import os
+import pickle
+import random
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mac_ray.data.decode import DECODERS, DECORD_INSTALLED, DecodeError, Probe, frames, probe
+
+BACKENDS = [name for name in DECODERS if name != "decord" or DECORD_INSTALLED]
+BLOCK = 16  # pixels
+FPS = 10
+ONE_SENTENCE = r"^cannot decode [^\n]+: [^\n]+$"
+
+
+def numbered(number: int) -> NDArray[np.uint8]:
+    """A picture (2 * BLOCK, 4 * BLOCK, 3) whose eight blocks are the bits of its number."""
+    bits = np.array([number >> bit & 1 for bit in range(8)], np.uint8).reshape(2, 4)
+    gray = (bits * 200 + 28).repeat(BLOCK, 0).repeat(BLOCK, 1)
+    return np.stack([gray] * 3, axis=-1)
+
+
+def numbers(pictures: NDArray[np.uint8]) -> list[int]:
+    """The numbers on pictures (F, 2 * BLOCK, 4 * BLOCK, 3)."""
+    blocks = pictures[..., 0].reshape(len(pictures), 2, BLOCK, 4, BLOCK).mean((2, 4)) > 128
+    return [int(sum(1 << bit for bit in range(8) if block.flat[bit])) for block in blocks]
+
+
+def make_clip(
+    path: Path,
+    count: int = 40,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    rotation: int = 0,
+    stamps: Sequence[int] | None = None,
+) -> Path:
+    """Frames 0..count-1; `stamps` are presentation times in tenths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=FPS, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = 4 * BLOCK, 2 * BLOCK, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = Fraction(1, FPS)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(numbered(number), format="rgb24")
+            frame.pts = number if stamps is None else stamps[number]
+            frame.time_base = Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def always(indices: list[int]) -> Callable[[int], list[int]]:
+    return lambda _: indices
+
+
+DRAWS = [[0], [39], [7, 7, 8], list(range(40))]
+DRAWS += [sorted(random.Random(seed).choices(range(40), k=4)) for seed in range(8)]
+
+X264 = {
+    "one keyframe": {"g": "250", "bf": "0"},
+    "short groups": {"g": "5", "bf": "0"},
+    "B-frames": {"g": "12", "bf": "3", "x264-params": "b-adapt=0:scenecut=0"},
+    "B-pyramid, open groups": {"g": "9", "bf": "3", "x264-params": "b-adapt=0:b-pyramid=normal:open-gop=1"},
+    "only keyframes": {"g": "1", "bf": "0"},
+}
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+@pytest.mark.parametrize("options", X264.values(), ids=X264.keys())
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_frames_of_h264_are_those_asked_for(
+    tmp_path: Path, decoder: str, options: dict[str, str], suffix: str
+) -> None:
+    path = make_clip(tmp_path / f"clip.{suffix}", options=options)
+    for wanted in DRAWS:
+        assert numbers(frames(path, "video", always(wanted), decoder)) == wanted
+
+
+OTHERS = {
+    "mpeg4 without times": ("clip.avi", "mpeg4", {"g": "10", "bf": "2"}),
+    "hevc": ("clip.mp4", "libx265", {"x265-params": "keyint=10:bframes=3:log-level=none"}),
+    "vp8 with hidden frames": ("clip.webm", "libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16"}),
+    "vp9": ("clip.webm", "libvpx-vp9", {"g": "10"}),
+    "av1": ("clip.mkv", "libsvtav1", {"g": "16"}),
+    "mjpeg": ("clip.mov", "mjpeg", {"strict": "unofficial"}),
+}
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), OTHERS.values(), ids=OTHERS.keys())
+def test_frames_of_other_codecs_are_those_asked_for_by_pyav(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = make_clip(tmp_path / name, codec=codec, options=options)
+    for wanted in DRAWS:
+        assert numbers(frames(path, "video", always(wanted), "pyav")) == wanted
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_choose_is_told_the_number_of_frames(tmp_path: Path, decoder: str) -> None:
+    path = make_clip(tmp_path / "clip.mkv", count=23)
+    asked = []
+    frames(path, "video", lambda count: asked.append(count) or [0], decoder)
+    assert asked == [23]
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (None, None, range(40)),
+        (1.0, 2.0, range(10, 20)),
+        (0.95, 1.25, range(10, 13)),
+        (3.5, None, range(35, 40)),
+        (None, 0.3, range(3)),
+        (3.5, 100.0, range(35, 40)),
+        (1.0, 1.01, range(10, 11)),
+    ],
+)
+def test_frames_within_a_window_are_those_shown_then(
+    tmp_path: Path, decoder: str, start: float | None, end: float | None, expected: range
+) -> None:
+    path = make_clip(tmp_path / "clip.mp4", options=X264["B-frames"])
+    assert numbers(frames(path, "video", range, decoder, start, end)) == list(expected)
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_window_beyond_the_end_is_refused(tmp_path: Path, decoder: str) -> None:
+    path = make_clip(tmp_path / "clip.mp4")
+    with pytest.raises(DecodeError, match=r"clip\.mp4.*starts at 4\.5 s.*3\.900 s"):
+        frames(path, "video", range, decoder, start=4.5)
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_window_of_variable_frame_rate_goes_by_time_not_by_count(tmp_path: Path, decoder: str) -> None:
+    stamps = [0, 1, 2, 3, 20, 21, 22, 40, 41]  # tenths of a second
+    path = make_clip(tmp_path / "clip.mp4", count=len(stamps), stamps=stamps)
+    assert numbers(frames(path, "video", range, decoder, 2.0, 4.0)) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_rotation_in_the_container_is_applied(tmp_path: Path, decoder: str, rotation: int) -> None:
+    path = make_clip(tmp_path / "clip.mp4", rotation=rotation)
+    pictures = frames(path, "video", always([5, 6]), decoder)
+    upright = np.rot90(pictures, -rotation // 90, axes=(1, 2))
+    assert numbers(upright) == [5, 6]
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_probe_tells_frames_duration_and_upright_size(tmp_path: Path, decoder: str) -> None:
+    found = probe(make_clip(tmp_path / "clip.mp4", rotation=90), "video", decoder)
+    assert found == Probe(40, pytest.approx(4.0, abs=1e-3), width=2 * BLOCK, height=4 * BLOCK)
+
+
+def test_truncated_file_gives_the_frames_before_the_break(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", options={"g": "10", "bf": "0"})
+    content = whole.read_bytes()
+    # the index comes last in this file: the media data before it is damaged, the index kept
+    start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
+    middle = (start + end) // 2
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(content[:middle] + b"\xff" * (end - middle) + content[end:])
+    counts = []
+    pictures = frames(broken, "video", lambda count: counts.append(count) or range(count), "pyav")
+    assert counts[0] == 40
+    assert 1 <= counts[-1] < 40
+    sound = counts[-1] - 2  # the packet at the break may be half sound
+    assert numbers(pictures)[:sound] == list(range(sound))
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_files_without_frames_give_one_sentence(tmp_path: Path, decoder: str, kind: str) -> None:
+    contents = {"text.mp4": b"not media at all\n" * 100, "empty.mp4": b"", "cut.mp4": None}
+    contents["cut.mp4"] = make_clip(tmp_path / "whole.mp4").read_bytes()[:500]
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for name in (*contents, "gone.mp4", "."):
+        with pytest.raises(DecodeError, match=ONE_SENTENCE) as caught:
+            frames(tmp_path / name, kind, range, decoder)
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_sound_without_pictures_is_refused(tmp_path: Path, decoder: str) -> None:
+    path = tmp_path / "sound.wav"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(DecodeError, match="video stream"):
+        frames(path, "video", range, decoder)
+
+
+@pytest.mark.skipif(not DECORD_INSTALLED, reason="decord has wheels for x86-64 Linux only")
+def test_auto_takes_pyav_for_what_decord_refuses(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mkv", codec="libsvtav1")
+    with pytest.raises(DecodeError, match="decord: "):
+        frames(path, "video", range, "decord")
+    assert numbers(frames(path, "video", lambda count: [3, count - 1], "auto")) == [3, 39]
+
+
+@pytest.mark.skipif(not DECORD_INSTALLED, reason="decord has wheels for x86-64 Linux only")
+def test_auto_tells_both_reasons(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not media at all")
+    with pytest.raises(DecodeError, match=r"decord: .+; pyav: .+"):
+        frames(tmp_path / "text.mp4", "video", range, "auto")
+
+
+def test_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:
+    Image.fromarray(numbered(77)).save(tmp_path / "picture.png")
+    pictures = frames(tmp_path / "picture.png", "image", lambda count: [0] * (3 * count), "auto")
+    assert (pictures.shape, pictures.dtype) == ((3, 2 * BLOCK, 4 * BLOCK, 3), np.uint8)
+    assert numbers(pictures) == [77] * 3
+    assert probe(tmp_path / "picture.png", "image", "auto") == Probe(1, 0.0, 4 * BLOCK, 2 * BLOCK)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
+def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(numbered(77)).convert(mode).save(tmp_path / "picture.tiff")
+    assert numbers(frames(tmp_path / "picture.tiff", "image", range, "auto")) == [77]
+
+
+def test_image_orientation_in_exif_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    Image.fromarray(np.rot90(numbered(77))).save(tmp_path / "picture.jpg", exif=exif, quality=95)
+    assert numbers(frames(tmp_path / "picture.jpg", "image", range, "auto")) == [77]
+
+
+# ---------------------------------------------------------------- real files
+
+
+def real_files(folder: str) -> list[Path]:
+    found = sorted(Path(os.environ["MAC_RAY_REAL_DATA"], "media", folder).iterdir())
+    assert found
+    return found
+
+
+def spread(count: int) -> list[int]:
+    return [*sorted(random.Random(count).choices(range(count), k=5)), count - 1]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_difficult_files_give_frames_or_one_error(decoder: str) -> None:
+    hopeless = {"empty_0_bytes_result.webm", "return_all_test.tar"}
+    if decoder == "decord":
+        hopeless |= {"av1_video.mkv", "corrupted.mp4", "no_duration.webm"}
+        hopeless |= {"pigs_in_a_polka.gif", "test_video.mp4"}
+    for path in real_files("faults"):
+        if path.name in hopeless:
+            with pytest.raises(DecodeError, match=ONE_SENTENCE):
+                frames(path, "video", spread, decoder)
+        else:
+            assert len(frames(path, "video", spread, decoder)) == 6, path.name
+
+
+@pytest.mark.realdata
+def test_difficult_files_by_pyav_equal_decoding_from_the_start() -> None:
+    for path in real_files("faults"):
+        if path.name in ("empty_0_bytes_result.webm", "return_all_test.tar", "corrupted.mp4"):
+            continue
+        with av.open(str(path)) as container:
+            shown = [
+                np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                for frame in container.decode(container.streams.best("video"))
+            ]
+        expected = np.stack([shown[index] for index in spread(len(shown))])
+        assert np.array_equal(frames(path, "video", spread, "pyav"), expected), path.name
+
+
+@pytest.mark.realdata
+@pytest.mark.skipif(not DECORD_INSTALLED, reason="decord has wheels for x86-64 Linux only")
+def test_rotated_and_ordinary_files_are_the_same_by_both_backends() -> None:
+    rotated = [path for path in real_files("faults") if path.name.startswith(("video_", "fire2"))]
+    for path in rotated + real_files("msrvtt-clips/videos"):
+        by_pyav, by_decord = (frames(path, "video", spread, decoder) for decoder in ("pyav", "decord"))
+        assert np.array_equal(by_pyav, by_decord), path.name

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mac_ray.tracking.address import public, replay_command, resolve_uri
+
+HERE = Path("/some/working folder")
+SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "expected"),
+    [
+        (None, None, "sqlite:////some/working folder/mlflow.db"),
+        (None, "http://host:5000", "http://host:5000"),
+        ("https://other", "http://host:5000", "https://other"),
+        ("sqlite:///sub/my.db", None, "sqlite:////some/working folder/sub/my.db"),
+        (None, "sqlite:///my.db", "sqlite:////some/working folder/my.db"),
+        ("sqlite:////elsewhere/my.db", None, "sqlite:////elsewhere/my.db"),
+        (SECRET, None, SECRET),
+        ("databricks", None, "databricks"),
+    ],
+)
+def test_uri_resolved_is_the_first_given_and_absolute(
+    given: str | None, environment: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", environment)
+    assert resolve_uri(given, HERE) == expected
+
+
+@pytest.mark.parametrize(
+    ("uri", "complaint"),
+    [
+        ("mlruns", "is a folder"),
+        ("file:///data/mlruns", "is a folder"),
+        ("sqlite://", "is no file"),
+        ("sqlite:///:memory:", "is no file"),
+        ("htp://host:5000", "unknown scheme 'htp'"),
+    ],
+)
+def test_uri_that_mlflow_does_not_take_is_refused_by_name(uri: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        resolve_uri(uri, HERE)
+
+
+def test_uri_shown_holds_no_credentials() -> None:
+    assert public(SECRET) == "postgresql+psycopg2://host:5432/mlflow"
+    assert public("http://user:pw@host:5000/path") == "http://host:5000/path"
+    command = replay_command(HERE / "run", SECRET)
+    assert "MLFLOW_TRACKING_URI" in command
+    assert not any(part in command for part in ("user", "p%40ss", "p@ss", "other"))
+    with pytest.raises(ValueError, match="unknown scheme") as refused:
+        resolve_uri("postgre://user:pw@host/mlflow", HERE)
+    assert "pw" not in str(refused.value)

@@ -1,0 +1,243 @@
+"""The sender as a process of its own, against servers that answer, die, come back, or say no."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow_server import Server, points_in_journal, points_in_store, the_run, wait_until
+
+from mac_ray.tracking.address import replay_command
+from mac_ray.tracking.journal import Journal, status_of
+from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.progress import how_to_open, load
+
+Opener = Callable[[], Journal]
+
+DRIVER = """
+import sys
+from pathlib import Path
+from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.launch import start_sender
+journal = Journal.open_or_create(Path(sys.argv[1]), name="killed", experiment="team/masks", identity="c")
+journal.status("RUNNING")
+print(start_sender(journal.run_directory, sys.argv[2]).pid, flush=True)
+for step in range(5):
+    journal.metrics(step, {"loss": float(step)})
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def stopped_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def server_that_answers(status: int, text: str) -> Iterator[str]:
+    """The address of an HTTP server with one answer to everything."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *arguments: object) -> None:
+            """Keep the test's output clean."""
+
+    stub = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=stub.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{stub.server_address[1]}"
+    finally:
+        stub.shutdown()
+        thread.join()
+        stub.server_close()
+
+
+def killed_driver(run_directory: Path, uri: str) -> psutil.Process:
+    """A driver that wrote a few steps and was then killed with its whole group. Its sender is returned."""
+    command = [sys.executable, "-c", DRIVER, str(run_directory), uri]
+    driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert driver.stdout
+    sender = psutil.Process(int(driver.stdout.readline()))
+    assert driver.stdout.readline() == b"written\n"
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    return sender
+
+
+def test_sender_of_a_run_brings_everything_and_ends(open_journal: Opener, store: str) -> None:
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        process = start_sender(journal.run_directory, store)
+        for step in range(30):
+            journal.metrics(step, {"loss": 1 / (1 + step)})
+        journal.status("FINISHED")
+        assert wait(process, journal.run_directory, store) is None
+    assert process.returncode == 0
+    assert the_run(store).info.status == "FINISHED"
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+    assert the_run(store).info.run_id in how_to_open(store, journal.run_directory)
+
+
+def test_sender_started_before_the_run_says_running_is_refused(open_journal: Opener, store: str) -> None:
+    with open_journal() as journal, pytest.raises(ValueError, match="does not say RUNNING"):
+        start_sender(journal.run_directory, store)
+
+
+def test_sender_started_twice_sends_everything_once(open_journal: Opener, store: str) -> None:
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        processes = [start_sender(journal.run_directory, store) for _ in range(2)]
+        journal.metrics(1, {"loss": 1.0})
+        journal.status("FINISHED")
+        assert [wait(process, journal.run_directory, store) for process in processes] == [None, None]
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+
+
+def test_senders_of_two_runs_make_one_new_database_and_experiment(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new.db"
+    journals = [
+        Journal.open_or_create(tmp_path / name, name=name, experiment="sweep", identity=name) for name in "ab"
+    ]
+    processes = []
+    for journal in journals:
+        journal.status("RUNNING")
+        processes.append(start_sender(journal.run_directory, uri))
+    for journal, process in zip(journals, processes, strict=True):
+        journal.metrics(1, {"loss": 1.0})
+        journal.status("FINISHED")
+        assert wait(process, journal.run_directory, uri) is None
+        journal.close()
+    sent = [load(journal.run_directory)[uri] for journal in journals]
+    assert sent[0].experiment_id == sent[1].experiment_id
+    assert sent[0].run_id != sent[1].run_id
+
+
+def test_killed_driver_leaves_a_failed_run_with_all_it_wrote(store: str, tmp_path: Path) -> None:
+    sender = killed_driver(tmp_path / "killed", store)
+    wait_until(lambda: not sender.is_running(), 60)
+    run = the_run(store)
+    assert run.info.status == "FAILED"
+    assert "ended without a last word" in run.data.tags["mac_ray.reason"]
+    assert points_in_store(store) == points_in_journal(tmp_path / "killed")
+    assert len(points_in_store(store)) == 5
+    assert status_of(tmp_path / "killed") == "RUNNING"  # only the run itself appends
+
+
+def test_server_killed_in_the_middle_and_restarted_has_every_point_once(
+    open_journal: Opener, server: Server, store: str
+) -> None:
+    server.start()
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        process = start_sender(journal.run_directory, server.uri)
+        with stopped_at_the_end(process):
+            step = 0
+
+            def offset() -> int:
+                nonlocal step
+                step += 1  # points keep coming, so that the kill meets some on their way
+                journal.metrics(step, {"loss": 1 / step, "learning_rate": 0.1})
+                entry = load(journal.run_directory).get(server.uri)
+                return entry.offset if entry else 0
+
+            wait_until(lambda: offset() > 2000, 60)
+            server.kill()
+            for _ in range(40):
+                offset()
+            (journal.run_directory / "ranks.txt").write_text("1 2 3")
+            journal.artifact(journal.run_directory / "ranks.txt")
+            wait_until(lambda: bool(load(journal.run_directory)[server.uri].problem), 60)
+            server.start()
+            journal.status("FINISHED")
+            assert wait(process, journal.run_directory, server.uri) is None
+    assert the_run(store).info.status == "FINISHED"
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+    assert [
+        file.read_text() for file in journal.run_directory.parent.rglob("server-artifacts/**/ranks.txt")
+    ] == ["1 2 3"]
+    assert how_to_open(server.uri, journal.run_directory).startswith(f"{server.uri}/#/experiments/")
+
+
+def test_server_down_from_the_start_costs_seconds_and_a_replay_brings_everything(
+    open_journal: Opener, server: Server, store: str
+) -> None:
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        with stopped_at_the_end(start_sender(journal.run_directory, server.uri)) as process:
+            for step in range(30):
+                journal.metrics(step, {"loss": 1 / (1 + step)})
+            journal.status("FINISHED")
+            begun = time.monotonic()
+            sentence = wait(process, journal.run_directory, server.uri)
+            assert time.monotonic() - begun < 30
+            assert process.poll() is None  # it keeps trying on its own
+    command = replay_command(journal.run_directory, server.uri)
+    assert sentence is not None
+    assert f"`{command}`" in sentence
+    server.start()
+    python, *arguments = command.split()
+    assert python == "python"
+    subprocess.run([sys.executable, *arguments], check=True)
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+    assert the_run(store).info.status == "FINISHED"
+
+
+def test_server_that_answers_500_is_tried_again_without_holding_up_the_driver(open_journal: Opener) -> None:
+    with server_that_answers(500, "broken") as uri, open_journal() as journal:
+        journal.status("RUNNING")
+        with stopped_at_the_end(start_sender(journal.run_directory, uri)) as process:
+            journal.status("FINISHED")
+            sentence = wait(process, journal.run_directory, uri, timeout_s=60)
+            assert sentence is not None
+            assert "500" in sentence
+            first = load(journal.run_directory)[uri].tried
+            wait_until(lambda: load(journal.run_directory)[uri].tried > first, 20)
+            assert process.poll() is None
+
+
+def test_server_that_refuses_the_host_ends_the_sender_with_the_remedy(open_journal: Opener) -> None:
+    refusal = "Invalid Host header - possible DNS rebinding attack detected"  # of mlflow server since 3.5
+    with server_that_answers(403, refusal) as uri, open_journal() as journal:
+        journal.status("RUNNING")
+        process = start_sender(journal.run_directory, uri)
+        assert process.wait(60) == 1
+        sentence = wait(process, journal.run_directory, uri)
+        assert sentence is not None
+        assert "--allowed-hosts" in sentence
+
+
+def test_password_of_a_uri_reaches_neither_the_process_list_nor_any_file(open_journal: Opener) -> None:
+    with server_that_answers(500, "broken") as uri, open_journal() as journal:
+        journal.status("RUNNING")
+        full = uri.replace("http://", "http://user:hunter2@")
+        with stopped_at_the_end(start_sender(journal.run_directory, full)) as process:
+            wait_until(lambda: any(entry.problem for entry in load(journal.run_directory).values()), 60)
+            assert "hunter2" not in " ".join(psutil.Process(process.pid).cmdline())
+            journal.status("FINISHED")
+            assert "hunter2" not in str(wait(process, journal.run_directory, full))
+            assert "hunter2" not in how_to_open(full, journal.run_directory)
+        written = [path.read_text() for path in journal.run_directory.iterdir()]
+    assert any("trying again" in text for text in written)
+    assert not any("hunter2" in text for text in written)

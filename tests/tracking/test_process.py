@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mac_ray.tracking.process import Writer, try_lock
+
+
+def test_writer_that_lives_is_not_gone() -> None:
+    assert not Writer.current().is_gone()
+
+
+def test_writer_whose_pid_now_belongs_to_another_process_is_gone() -> None:
+    assert replace(Writer.current(), started=Writer.current().started - 3600).is_gone()
+
+
+def test_writer_on_another_host_is_never_judged() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = replace(Writer.current(), pid=ended.pid)
+    assert here.is_gone()
+    assert not replace(here, host="elsewhere").is_gone()
+
+
+def test_lock_is_released_by_a_kill_of_its_holder(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from mac_ray.tracking.process import try_lock\n"
+        "print(try_lock(Path(sys.argv[1])) is not None, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "lock")]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout
+    assert holder.stdout.readline() == b"True\n"
+    assert try_lock(tmp_path / "lock") is None
+    holder.kill()
+    holder.communicate()
+    assert try_lock(tmp_path / "lock") is not None
