@@ -1,9 +1,10 @@
 """Frames out of media files: decord, PyAV and Pillow behind one call and one error.
 
 A reader is opened inside the call, with one thread, so that nothing of a decoder survives a fork. Frames are
-numbered in presentation order, and the frame that was asked for is the frame that comes, in every backend.
-For that PyAV reads the compressed packets of a file once, numbers them by timestamp, and decodes from the
-keyframe before each frame that is wanted; where timestamps cannot be trusted it decodes from the start.
+numbered in presentation order. PyAV gives exactly the frames asked for: it reads the compressed packets of a
+file once, numbers them by timestamp, and decodes from the keyframe before each frame that is wanted; where
+timestamps cannot be trusted it decodes from the start. decord is exact on H.264, but on HEVC with B-frames it
+was seen to give the frame after the one asked for.
 
 Truncated files: when a wanted frame does not decode, PyAV counts what does, up to the first broken packet,
 and chooses again; decord believes the header and refuses.

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from mac_ray.tracking.address import is_database, public, sqlite_file
+from mac_ray.tracking.address import discreet, is_database, public, sqlite_file
 from mac_ray.tracking.journal import Status, Summary
 from mac_ray.tracking.process import wait_for_lock
 
@@ -105,11 +105,10 @@ class TrackedRun:
         """Upload an artifact. Whatever goes wrong is UnavailableError: it must not hold up anything else."""
         # Artifact stores (S3, GCS, ...) are libraries with errors of their own types; a future carries any.
         with ThreadPoolExecutor(max_workers=1) as thread:
-            error = thread.submit(
-                self._client.log_artifact, self.run_id, str(file), folder or None
-            ).exception()
+            upload = thread.submit(self._client.log_artifact, self.run_id, str(file), folder or None)
+            error = upload.exception()
         if error is not None:
-            raise UnavailableError(f"the artifact {file.name} was not taken: {_first_line(error)}") from error
+            raise UnavailableError(self._sentence(f"upload {file.name} of", error)) from error
 
     def _experiment(self, name: str) -> str:
         found: Experiment | None = self._client.get_experiment_by_name(name)
@@ -145,25 +144,24 @@ class TrackedRun:
         try:
             yield
         except MlflowException as error:
-            sentence = f"{public(self._uri)}: cannot {doing} the run: {_first_line(error)}"
+            sentence = self._sentence(doing, error)
             if "Invalid Host header" in str(error):
                 sentence += " (start the server with --allowed-hosts naming the host in the URI)"
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 raise RunLostError(sentence) from error
             # A database answers INTERNAL_ERROR for what a person must mend, such as an old schema.
-            if error.error_code in HOPELESS or (
-                is_database(self._uri) and error.error_code == "INTERNAL_ERROR"
-            ):
+            needs_a_person = is_database(self._uri) and error.error_code == "INTERNAL_ERROR"
+            if needs_a_person or error.error_code in HOPELESS:
                 raise RefusedError(sentence) from error
             raise UnavailableError(sentence) from error
         except (OperationalError, OSError) as error:
-            raise UnavailableError(
-                f"{public(self._uri)}: cannot {doing} the run: {_first_line(error)}"
-            ) from error
+            raise UnavailableError(self._sentence(doing, error)) from error
         except (SQLAlchemyError, ImportError) as error:  # a URI no driver takes, or a driver not installed
-            raise RefusedError(
-                f"{public(self._uri)}: cannot {doing} the run: {_first_line(error)}"
-            ) from error
+            raise RefusedError(self._sentence(doing, error)) from error
+
+    def _sentence(self, doing: str, error: BaseException) -> str:
+        first_line = discreet(f"{type(error).__name__}: {error}", self._uri).splitlines()[0]
+        return f"{public(self._uri)}: cannot {doing} the run: {first_line[:500]}"
 
 
 def _client(uri: str) -> MlflowClient:
@@ -177,7 +175,3 @@ def _client(uri: str) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     finally:
         os.close(lock)
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:500]

@@ -79,7 +79,7 @@ def ranking(num_positives: list[int], num_ranked: int) -> Ranking:
     return Ranking(nothing, nothing.astype(np.int64), np.array(num_positives), num_ranked)
 
 
-@pytest.mark.parametrize("gallery", [2, 7, 8, 1000, 27763])
+@pytest.mark.parametrize("gallery", [2, 7, 8, 12, 24, 1000, 27763])
 def test_chance_with_one_positive_is_the_closed_form(gallery):
     both = ranking([1, 1, 1], gallery)
     values = chance({"t2v": both, "v2t": both})

@@ -105,6 +105,17 @@ def test_ranks_of_equal_embeddings_in_all_columns_are_the_middle(num_queries, nu
     assert set(ranking.tied) == {num_items - 1}
 
 
+@RANKERS
+def test_ranks_take_differences_of_rounding_for_ties_and_larger_ones_for_differences(ranker):
+    cosines = torch.tensor([[0.4, 0.4 + 3e-7, 0.4 - 3e-7, 0.4 + 1e-5, 0.4 - 1e-5]], dtype=torch.float64)
+    queries, gallery = embeddings_for(cosines)
+
+    ranking = ranker(unit_rows(queries, "text"), unit_rows(gallery, "video"), np.array([0]), np.arange(5))
+
+    assert ranking.tied.tolist() == [2]
+    assert ranking.rank.tolist() == [3.0]
+
+
 def test_rank_of_an_embedding_equal_to_its_pair_does_not_count_the_pair_against_itself():
     embeddings = unit_rows(torch.randn(1003, 257, generator=torch.Generator().manual_seed(0)), "video")
     owner = np.arange(1003)

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mlflow_server import the_run
 from mlflow.tracking import MlflowClient
+from mlflow_server import the_run
 
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.sender import replay

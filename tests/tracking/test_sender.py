@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mlflow_server import Server, points_in_journal, points_in_store, the_run
 from mlflow.tracking import MlflowClient
+from mlflow_server import Server, points_in_journal, points_in_store, the_run
 
 from mac_ray.tracking import progress
 from mac_ray.tracking.journal import Journal

@@ -1,0 +1,160 @@
+"""The command `prepare`: what it writes, what it finds wrong, and how it exits."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from mac_ray.data.manifest import Manifest
+from mac_ray.prepare import main
+
+
+def make_clip(path: Path, seconds: int = 1) -> None:
+    generator = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for number in range(10 * seconds):
+            pixels = generator.integers(0, 255, (32, 32, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """A folder of a sound clip, a sound picture, and captions for them."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    make_clip(folder / "a.mp4", seconds=2)
+    Image.new("RGB", (8, 8)).save(folder / "b.png")
+    (folder / "captions.csv").write_text("path,caption,split\na.mp4,c,train\na.mp4,d,train\nb.png,e,val\n")
+    return folder
+
+
+def mention(media: Path, name: str) -> None:
+    with (media / "captions.csv").open("a") as captions:
+        captions.write(f"{name},f,val\n")
+
+
+def write_manifest(media: Path, *more: str) -> tuple[int, Path]:
+    out = media.parent / "set.parquet"
+    return main(["manifest", "folder", str(media), "--out", str(out), *more]), out
+
+
+def check(manifest: Path, *more: str) -> tuple[int, dict[str, object]]:
+    report = manifest.parent / "report.json"
+    code = main(["check", str(manifest), "--workers", "1", "--json", str(report), *more])
+    return code, json.loads(report.read_text())
+
+
+def test_sound_set_passes_and_its_durations_are_stored(
+    media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written, out = write_manifest(media, "--name", "mine")
+    fingerprint = Manifest.open(out).fingerprint
+
+    code, report = check(out)
+
+    assert (written, code) == (0, 0)
+    assert (report["name"], report["fingerprint"]) == ("mine", fingerprint)
+    assert report["splits"] == {
+        "train": {"samples": 1, "captions": {"min": 2, "mean": 2.0, "max": 2}},
+        "val": {"samples": 1, "captions": {"min": 1, "mean": 1.0, "max": 1}},
+    }
+    assert report["missing"] == report["undecodable"] == report["changed"] == []
+    opened = Manifest.open(out)
+    assert opened.table["duration"].to_pylist() == [pytest.approx(2.0, abs=1e-3), 0.0]
+    assert opened.fingerprint == fingerprint
+    assert fingerprint in capsys.readouterr().out
+
+
+def test_missing_undecodable_and_changed_files_are_named(
+    media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gone.mp4", "text.mp4", "cut.png"):
+        mention(media, name)
+    (media / "text.mp4").write_text("not media at all")
+    (media / "cut.png").write_bytes((media / "b.png").read_bytes()[:40])
+    written, out = write_manifest(media)
+    make_clip(media / "a.mp4", seconds=1)
+
+    code, report = check(out, "--decoder", "pyav")
+
+    assert (written, code) == (1, 1)
+    assert report["missing"] == [str(media / "gone.mp4")]
+    assert [entry["path"] for entry in report["undecodable"]] == [
+        str(media / "text.mp4"),
+        str(media / "cut.png"),
+    ]
+    assert report["undecodable"][0]["reason"].startswith("pyav: ")
+    assert [entry["path"] for entry in report["changed"]] == [str(media / "a.mp4")]
+    assert Manifest.open(out).table["duration"].to_pylist()[2:] == [None, None, None]
+    shown = capsys.readouterr().out
+    assert all(str(media / name) in shown for name in ("gone.mp4", "text.mp4", "cut.png"))
+
+
+def test_drop_missing_leaves_out_what_is_not_there(media: Path) -> None:
+    mention(media, "gone.mp4")
+    code, out = write_manifest(media, "--drop-missing")
+    assert code == 0
+    assert Manifest.open(out).ids().to_pylist() == ["a.mp4", "b.png"]
+
+
+def test_many_missing_files_are_listed_in_part_and_counted(
+    media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30):
+        mention(media, f"gone{number:02}.mp4")
+    write_manifest(media)
+    shown = capsys.readouterr().out
+    assert "missing: 30" in shown
+    assert shown.count("gone") == 20
+    assert "and 10 more" in shown
+
+
+def test_media_that_moved_is_found_by_its_new_root(media: Path) -> None:
+    _, out = write_manifest(media)
+    moved = media.rename(media.parent / "moved")
+    assert check(out)[0] == 1
+    assert check(out, "--root", str(moved))[0] == 0
+
+
+def test_unusable_input_exits_with_two_and_one_sentence(
+    media: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (media / "captions.csv").write_text("file,caption\n")
+    assert write_manifest(media)[0] == 2
+    assert "lacks the column path" in capsys.readouterr().err
+    assert main(["check", str(media / "captions.csv")]) == 2
+    assert "not a Parquet file" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["manifest", "folder", str(media / "nowhere"), "--out", "x.parquet"])
+    assert caught.value.code == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_msrvtt_and_flickr8k_are_written_by_their_options(media: Path, tmp_path: Path) -> None:
+    for name, content in {
+        "Flickr8k.token.txt": "b.png#0\tone\n",
+        "Flickr_8k.trainImages.txt": "b.png\n",
+        "Flickr_8k.devImages.txt": "",
+        "Flickr_8k.testImages.txt": "",
+    }.items():
+        (media / name).write_text(content)
+    flickr = ["manifest", "flickr8k", "--annotations", str(media), "--images", str(media)]
+    assert main([*flickr, "--out", str(tmp_path / "flickr8k.parquet")]) == 0
+    assert Manifest.open(tmp_path / "flickr8k.parquet").name == "flickr8k"
+
+    (media / "a.mp4").rename(media / "video0.mp4")
+    (media / "captions.json").write_text('[{"video": "video0", "caption": "c"}]')
+    for split, content in {"train": "video0", "val": "", "test": ""}.items():
+        (media / f"{split}_list_full.txt").write_text(content)
+    videos = ["manifest", "msrvtt", "--annotations", str(media), "--videos", str(media), "--variant", "full"]
+    assert main([*videos, "--out", str(tmp_path / "msrvtt.parquet")]) == 0
+    assert Manifest.open(tmp_path / "msrvtt.parquet")[0].path == media / "video0.mp4"
