@@ -86,7 +86,9 @@ class VideoTower(Section):
     max_frames: Positive = 4  # rows of the temporal embedding
     # Frozen's zeros leave temporal attention uniform for ever (methods.md 1.3), so a copy is the default
     temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
-    residual: Literal["frozen", "timesformer"] = "frozen"  # spatial branch added to: block input | time branch
+    residual: Literal["frozen", "timesformer"] = (
+        "frozen"  # spatial branch added to: block input | time branch
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VideoTower:
@@ -99,7 +101,9 @@ class TextTower(Section):
     """DistilBERT-type encoder: from a checkpoint by hub name or local path, or from these sizes."""
 
     pretrained: str | None = None  # e.g. distilbert-base-uncased
-    tokenizer: str | None = None  # name or path; None: the checkpoint's, or WordPiece of the training captions
+    tokenizer: str | None = (
+        None  # name or path; None: the checkpoint's, or WordPiece of the training captions
+    )
     vocabulary_size: Positive = 1000  # of a WordPiece trained here
     width: Positive = 128
     depth: Positive = 4
@@ -281,7 +285,9 @@ class Config(Section):
             for section in ("masking", "objectives", "optimizer"):
                 _merged(getattr(self, section), getattr(stage, section), f"stages.{number}.{section}")
         if self.evaluation.data not in self.data.sets:
-            raise ValueError(f"evaluation.data: no set {self.evaluation.data!r} in data.sets; there are {known}")
+            raise ValueError(
+                f"evaluation.data: no set {self.evaluation.data!r} in data.sets; there are {known}"
+            )
         self._require_frames("evaluation.frames", self.evaluation.frames)
         return self
 
@@ -410,7 +416,11 @@ def _explain(problem: Any, root: type[BaseModel] = Config) -> str:
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(path, list(_paths(root)), n=1, cutoff=0.6)
-        hint = f"; did you mean {near[0].rpartition('.')[2]!r}?" if near else "; see mac_ray/config.py for the names"
+        hint = (
+            f"; did you mean {near[0].rpartition('.')[2]!r}?"
+            if near
+            else "; see mac_ray/config.py for the names"
+        )
         return f"unknown key {path} (= {problem['input']!r}){hint}"
     if problem["type"] == "value_error":
         return f"{path}: {message}" if path else str(message)

@@ -51,7 +51,9 @@ class Follower(threading.Thread):
         self._plan = plan
         self._console = console
         self._ended = threading.Event()
-        self._begun: tuple[float, int] | None = None  # when the first step of this attempt was seen, and which
+        self._begun: tuple[float, int] | None = (
+            None  # when the first step of this attempt was seen, and which
+        )
         self._last_line = 0.0
         self._scores: dict[str, float] = {}
 
@@ -64,10 +66,14 @@ class Follower(threading.Thread):
             ended = False
             while not ended:
                 ended = self._ended.wait(POLL_S)  # once more after the end, for the last records
-                for record, self._offset in read_from(self._journal, self._offset):
+                for record, end in read_from(self._journal, self._offset):
+                    self._offset = end
                     if record["kind"] == "metrics" and (line := self._line(record)):
                         status.update(line)
-                        if not self._console.is_terminal and time.monotonic() - self._last_line > LOG_LINE_EVERY_S:
+                        if (
+                            not self._console.is_terminal
+                            and time.monotonic() - self._last_line > LOG_LINE_EVERY_S
+                        ):
                             self._console.print(line, highlight=False)
                             self._last_line = time.monotonic()
 

@@ -36,11 +36,17 @@ ORPHAN_PATIENCE_S = 60  # for the worker of a killed driver to be stopped and le
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m mac_ray.pretrain", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m mac_ray.pretrain", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("config", nargs="?", help="YAML file; without one the embedded default is trained")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="e.g. masking.video.ratio=0.75")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="e.g. masking.video.ratio=0.75"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
-    parser.add_argument("--without-ray", action="store_true", help="train in this process, on this machine alone")
+    parser.add_argument(
+        "--without-ray", action="store_true", help="train in this process, on this machine alone"
+    )
     given = parser.parse_args(arguments)
     path, overrides = given.config, given.overrides
     if path is not None and "=" in path:  # no config; the first override stands in its place
@@ -136,7 +142,9 @@ def working_directory(console: Console) -> Path:
         return here
     lasting = Path.home() / "mac_ray"
     lasting.mkdir(exist_ok=True)
-    console.print(f"this job runs in a copy that Ray deletes later; relative folders are taken from {lasting}")
+    console.print(
+        f"this job runs in a copy that Ray deletes later; relative folders are taken from {lasting}"
+    )
     return lasting
 
 
@@ -147,7 +155,10 @@ def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
     while True:
         try:
             journal = Journal.open_or_create(
-                run.folder.path, name=run.name, experiment=run.config.tracking.experiment, identity=run.identity
+                run.folder.path,
+                name=run.name,
+                experiment=run.config.tracking.experiment,
+                identity=run.identity,
             )
             break
         except JournalError:

@@ -63,7 +63,9 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
     try:
         ended = trainer.fit().return_value
     except TrainingFailedError as error:
-        raise RunError(f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}") from error
+        raise RunError(
+            f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}"
+        ) from error
     if ended.outcome is None:
         raise RunError(ended.error)
     outcome: Outcome = ended.outcome
@@ -85,7 +87,9 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
 
 
 def resources_per_worker(cluster: Cluster) -> dict[str, float]:
-    return {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {})
+    return {"CPU": cluster.cpus_per_worker} | (
+        {"GPU": cluster.gpus_per_worker} if cluster.gpus_per_worker else {}
+    )
 
 
 def require_workers(cluster: Cluster, console: Console) -> None:
@@ -100,13 +104,17 @@ def require_workers(cluster: Cluster, console: Console) -> None:
         if (there := ray.cluster_resources().get(name, 0.0)) < amount
     }:
         sentence = " and ".join(
-            f"{amount:g} {name}s are needed, the cluster has {there:g}" for name, (there, amount) in missing.items()
+            f"{amount:g} {name}s are needed, the cluster has {there:g}"
+            for name, (there, amount) in missing.items()
         )
         if time.monotonic() > deadline:
             raise RunError(
-                f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower cluster.workers"
+                f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower "
+                "cluster.workers"
             )
         if not told:
-            console.print(f"waiting up to {cluster.start_timeout_s} s for the cluster: {sentence}", highlight=False)
+            console.print(
+                f"waiting up to {cluster.start_timeout_s} s for the cluster: {sentence}", highlight=False
+            )
             told = True
         time.sleep(1)

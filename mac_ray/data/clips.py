@@ -39,7 +39,9 @@ def midpoints(length: int, count: int) -> NDArray[np.int64]:
 def random_in_intervals(length: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """One uniform draw from each of `count` equal intervals, both ends reachable (Frozen's never drew the last)."""
     edges = np.linspace(0, length, count + 1).astype(np.int64)
-    return generator.integers(np.minimum(edges[:-1], length - 1), np.maximum(edges[1:], edges[:-1] + 1).clip(max=length))
+    return generator.integers(
+        np.minimum(edges[:-1], length - 1), np.maximum(edges[1:], edges[:-1] + 1).clip(max=length)
+    )
 
 
 class ClipReader:
@@ -60,7 +62,8 @@ class ClipReader:
             pool = self._cache[sample.index]
             if pool is None:
                 raise DecodeError(sample.path, "could not be decoded when the frame cache was made")
-            return pool[np.asarray(choose(len(pool)))]
+            chosen: Pixels = pool[np.asarray(choose(len(pool)))]
+            return chosen
         return read_pool(sample, self.section, self.decoder, choose)
 
 
@@ -130,7 +133,9 @@ class FrameCache:
         index = np.load(folder / "index.npz")
         self._starts, self._shapes = index["starts"], index["shapes"]
         # an all-undecodable set has no bytes to map
-        self._bytes = np.memmap(folder / "frames.bin", mode="r") if (folder / "frames.bin").stat().st_size else None
+        self._bytes = (
+            np.memmap(folder / "frames.bin", mode="r") if (folder / "frames.bin").stat().st_size else None
+        )
 
     def __reduce__(self) -> tuple[type["FrameCache"], tuple[Path]]:
         return FrameCache, (self.folder,)  # a pickled memmap would carry every byte to each loader process
@@ -157,7 +162,9 @@ def ensure_cache(
 
     Raises OSError when the folder cannot be written.
     """
-    key = json.dumps([CACHE_VERSION, manifest.fingerprint, split, section.pool_frames, section.short_side, decoder])
+    key = json.dumps(
+        [CACHE_VERSION, manifest.fingerprint, split, section.pool_frames, section.short_side, decoder]
+    )
     folder = root / "frames" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if (folder / "index.npz").exists():
         return folder
@@ -173,7 +180,9 @@ def ensure_cache(
 
 def _estimated_bytes(manifest: Manifest, section: Data, decoder: str) -> float:
     probed = midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest)))
-    sizes = [pool.nbytes for i in probed if (pool := _pool_or_none(manifest[int(i)], section, decoder)) is not None]
+    sizes = [
+        pool.nbytes for i in probed if (pool := _pool_or_none(manifest[int(i)], section, decoder)) is not None
+    ]
     return float(np.mean(sizes)) * len(manifest) if sizes else 0.0
 
 

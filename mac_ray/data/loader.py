@@ -37,7 +37,8 @@ class Batch:
 
     def pin_memory(self) -> "Batch":
         tensors = (self.clips, self.tokens, self.words, self.attended, self.samples)
-        return Batch(*(tensor.pin_memory() for tensor in tensors), failures=self.failures)
+        clips, tokens, words, attended, samples = (tensor.pin_memory() for tensor in tensors)
+        return Batch(clips, tokens, words, attended, samples, self.failures)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -62,7 +63,9 @@ class TrainingBatches(Dataset[Batch]):
         self.num_steps = num_steps
         own = share_of(self.batch_size, rank, num_ranks)
         self.rows = slice(own.start, own.stop)  # of the global batch
-        self.ends = np.cumsum([len(reader.manifest) for reader in readers])  # of each set in the joint numbering
+        self.ends = np.cumsum(
+            [len(reader.manifest) for reader in readers]
+        )  # of each set in the joint numbering
         self.order = GlobalOrder(int(self.ends[-1]), self.seed, stage)
 
     def __len__(self) -> int:
@@ -94,7 +97,9 @@ class TrainingBatches(Dataset[Batch]):
                 number = int(generator.integers(self.order.num_samples))
                 continue
             return training_crop(pixels, self.section, generator), caption, number
-        raise DecodeError(sample.path, f"and {SUBSTITUTES - 1} samples drawn in its place cannot be decoded either")
+        raise DecodeError(
+            sample.path, f"and {SUBSTITUTES - 1} samples drawn in its place cannot be decoded either"
+        )
 
     def _find(self, number: int) -> tuple[ClipReader, Sample]:
         which = int(np.searchsorted(self.ends, number, side="right"))

@@ -39,7 +39,9 @@ class GlobalOrder:
     def _permutation(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._permutations:
             # a batch spans two epochs at most, unless it is larger than the set, which the plan refuses
-            self._permutations = {kept: order for kept, order in self._permutations.items() if kept == epoch - 1}
+            self._permutations = {
+                kept: order for kept, order in self._permutations.items() if kept == epoch - 1
+            }
             generator = np.random.default_rng([self.seed, self.stage, epoch])
             self._permutations[epoch] = generator.permutation(self.num_samples)
         return self._permutations[epoch]

@@ -96,8 +96,9 @@ def _load(source: str) -> Tokenizer:
     from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
 
     try:
-        return AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer
+        backend: Tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"no tokeniser at {source!r}: neither a folder with tokenizer.json, nor a reachable hub name ({error})"
         ) from error
+    return backend

@@ -37,7 +37,9 @@ class DualEncoder(nn.Module):
         self.video_model = DividedVideoTransformer(section.video, data.image_size)
         self.text_model = build_text_tower(section.text, vocabulary_size, data.max_caption_tokens, pad_token)
         self.vid_proj = nn.Linear(section.video.width, section.embedding_size)
-        self.txt_proj = nn.Sequential(nn.ReLU(), nn.Linear(self.text_model.config.dim, section.embedding_size))
+        self.txt_proj = nn.Sequential(
+            nn.ReLU(), nn.Linear(self.text_model.config.dim, section.embedding_size)
+        )
         self.grid = self.video_model.grid
         self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], persistent=False)
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], persistent=False)
@@ -51,7 +53,9 @@ class DualEncoder(nn.Module):
         """tokens, attended (B, L) -> (B, E) unit vectors."""
         return F.normalize(self.txt_proj(encode(self.text_model, tokens, attended)[:, 0]).float(), dim=-1)
 
-    def forward(self, clips: Tensor, visible: Tensor | None, tokens: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, clips: Tensor, visible: Tensor | None, tokens: Tensor, attended: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The (B, E) pair of a batch, as a tuple because DistributedDataParallel looks for tensors in it."""
         return self.encode_video(clips, visible), self.encode_text(tokens, attended)
 
@@ -66,5 +70,3 @@ def build_model(section: Model, data: Data, vocabulary_size: int, pad_token: int
 def tower_of(parameter: str) -> str:
     """The parameter group of a parameter of DualEncoder, by its name: video, text or heads."""
     return {"video_model": "video", "text_model": "text"}.get(parameter.split(".")[0], "heads")
-
-

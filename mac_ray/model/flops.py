@@ -50,7 +50,9 @@ def head_flops(section: Model) -> Flops:
     return Flops(2 * section.embedding_size * (section.video.width + section.text.width), 0)
 
 
-def forward_flops(section: Model, frames: int, visible: int, text_tokens: int, embedded: int | None = None) -> Flops:
+def forward_flops(
+    section: Model, frames: int, visible: int, text_tokens: int, embedded: int | None = None
+) -> Flops:
     """One sample through both towers and heads. `embedded` defaults to what this code embeds: the visible."""
     video = video_flops(section.video, frames, visible, visible if embedded is None else embedded)
     return video + text_flops(section.text, text_tokens) + head_flops(section)

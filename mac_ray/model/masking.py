@@ -75,7 +75,9 @@ TEXT_STRATEGIES: dict[str, Callable[[Tensor, Tensor, Tensor, float, int], Tensor
 }
 
 
-def masked_text(section: TextMasking, tokens: Tensor, words: Tensor, noise: Tensor, mask_token: int) -> Tensor:
+def masked_text(
+    section: TextMasking, tokens: Tensor, words: Tensor, noise: Tensor, mask_token: int
+) -> Tensor:
     """The captions as the text tower sees them: (B, L), same length, padding untouched.
 
     words (B, L) numbers the word of each token and is -1 on special tokens and padding; noise (B, L or

@@ -10,7 +10,9 @@ from transformers import DistilBertConfig, DistilBertModel
 from mac_ray.config import ConfigError, TextTower
 
 
-def build_text_tower(section: TextTower, vocabulary_size: int, max_tokens: int, pad_token: int) -> DistilBertModel:
+def build_text_tower(
+    section: TextTower, vocabulary_size: int, max_tokens: int, pad_token: int
+) -> DistilBertModel:
     """The encoder; its output width is `.config.dim`. Raises ConfigError when a checkpoint cannot be loaded."""
     if section.pretrained is None:
         return DistilBertModel(
@@ -32,12 +34,15 @@ def build_text_tower(section: TextTower, vocabulary_size: int, max_tokens: int, 
         )
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"model.text.pretrained = {section.pretrained!r}: no DistilBERT checkpoint at this path or hub name ({error})"
+            f"model.text.pretrained = {section.pretrained!r}: no DistilBERT checkpoint at this path or "
+            f"hub name ({error})"
         ) from error
     given = {"width": section.width, "depth": section.depth, "num_heads": section.num_heads}
     found = {"width": tower.config.dim, "depth": tower.config.n_layers, "num_heads": tower.config.n_heads}
     if given != found:  # costs are counted from the config, so it has to be true
-        raise ConfigError(f"model.text says {given}, but {section.pretrained} has {found}; write these into the config")
+        raise ConfigError(
+            f"model.text says {given}, but {section.pretrained} has {found}; write these into the config"
+        )
     if tower.config.max_position_embeddings < max_tokens:
         raise ConfigError(
             f"data.max_caption_tokens is {max_tokens}, but {section.pretrained} has "
@@ -57,5 +62,3 @@ def encode(tower: DistilBertModel, tokens: Tensor, attended: Tensor) -> Tensor:
     tower.set_attn_implementation("sdpa" if tokens.is_cuda else "eager")
     states: Tensor = tower(input_ids=tokens, attention_mask=attended.to(torch.long)).last_hidden_state
     return states
-
-

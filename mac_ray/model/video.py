@@ -22,9 +22,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Written out on the CPU, where the backward of scaled_dot_product_attention is slow on short sequences.
     """
     if query.is_cuda:
-        return F.scaled_dot_product_attention(query, key, value)
+        fused: Tensor = F.scaled_dot_product_attention(query, key, value)
+        return fused
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    return scores.softmax(dim=-1, dtype=value.dtype) @ value
+    attended: Tensor = scores.softmax(dim=-1, dtype=value.dtype) @ value
+    return attended
 
 
 class DividedAttention(nn.Module):
@@ -39,7 +41,9 @@ class DividedAttention(nn.Module):
 
     def forward(self, tokens: Tensor, frames: int) -> Tensor:
         """tokens: (B, 1 + F V, D), class token first, then frame by frame."""
-        query, key, value = rearrange(self.qkv(tokens), "b t (three h e) -> three b h t e", three=3, h=self.num_heads)
+        query, key, value = rearrange(
+            self.qkv(tokens), "b t (three h e) -> three b h t e", three=3, h=self.num_heads
+        )
         clip = attend(query[:, :, :1], key, value)  # (B, H, 1, E)
 
         def grouped(x: Tensor) -> Tensor:  # (B, H, group, member, E)
@@ -52,7 +56,8 @@ class DividedAttention(nn.Module):
 
         patches = attend(grouped(query), with_class(key), with_class(value))
         patches = rearrange(patches, f"b h {self.groups} e -> b h (f v) e")
-        return self.proj(rearrange(torch.cat((clip, patches), dim=2), "b h t e -> b t (h e)"))
+        joined: Tensor = self.proj(rearrange(torch.cat((clip, patches), dim=2), "b h t e -> b t (h e)"))
+        return joined
 
 
 class SpaceTimeBlock(nn.Module):

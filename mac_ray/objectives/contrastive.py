@@ -24,7 +24,9 @@ class ContrastiveObjective(nn.Module):
         self.log_scale = nn.Parameter(log_scale, requires_grad=section.learn_temperature)
         self.sum_directions = section.directions == "sum"
 
-    def forward(self, video: Tensor, text: Tensor, samples: Tensor, total: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, video: Tensor, text: Tensor, samples: Tensor, total: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """video, text: this rank's (b, E) unit vectors; samples: (b,) sample numbers; total: B.
 
         Returns the loss of the global batch, the same on every rank, and its named parts.

@@ -21,7 +21,7 @@ def gather(rows: Tensor, total: int) -> Tensor:
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return rows
     counts = shares(total, distributed.get_world_size())
-    gathered: Tensor = _Gather.apply(rows, counts) if rows.is_floating_point() else _all_rows(rows, counts)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows, counts) if rows.is_floating_point() else _all_rows(rows, counts)
     return gathered
 
 
@@ -44,4 +44,4 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient = gradients[0].contiguous()
         distributed.all_reduce(gradient)
-        return gradient.split(ctx.counts)[distributed.get_rank()], None
+        return torch.split(gradient, ctx.counts)[distributed.get_rank()], None

@@ -12,7 +12,9 @@ class WeightedObjectives(nn.Module):
         self.contrastive = ContrastiveObjective(section.contrastive) if section.contrastive else None
         self.section = section
 
-    def forward(self, video: Tensor, text: Tensor, samples: Tensor, total: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, video: Tensor, text: Tensor, samples: Tensor, total: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """This rank's (b, E) views and (b,) sample numbers -> the weighted sum and the unweighted parts."""
         losses: list[Tensor] = []
         parts: dict[str, Tensor] = {}

@@ -30,7 +30,9 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
     try:
         _discard_unfinished(folder)
         temporary.mkdir(parents=True)
-        save_file({name: tensor.contiguous() for name, tensor in model.items()}, temporary / "model.safetensors")
+        save_file(
+            {name: tensor.contiguous() for name, tensor in model.items()}, temporary / "model.safetensors"
+        )
         torch.save(state, temporary / "state.pt")
         for file in (*temporary.iterdir(), temporary):
             _flush(file)

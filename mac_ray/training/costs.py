@@ -21,7 +21,10 @@ class Costs:
 
         A step cut into pieces encodes everything once more, and that is a cost too.
         """
-        forward = stage.batch_size * (video_flops(model.video, stage.frames, visible, visible) + head_flops(model)).total
+        forward = (
+            stage.batch_size
+            * (video_flops(model.video, stage.frames, visible, visible) + head_flops(model)).total
+        )
         passes = TRAINING_FACTOR + (stage.accumulate > 1)
         self.samples += stage.batch_size
         self.visible_tokens += stage.batch_size * stage.frames * visible

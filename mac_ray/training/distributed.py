@@ -48,13 +48,17 @@ def parallel(module: nn.Module, worker: Worker) -> nn.Module:
     """The module with its gradients averaged over the ranks."""
     if worker.num_ranks == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
         return module
-    return DistributedDataParallel(module, device_ids=[worker.device] if worker.device.type == "cuda" else None)
+    return DistributedDataParallel(
+        module, device_ids=[worker.device] if worker.device.type == "cuda" else None
+    )
 
 
 @contextlib.contextmanager
 def unsynchronised(module: nn.Module, skip: bool) -> Iterator[None]:
     """Leave gradients local for now: all forward passes of a step but the last."""
-    with module.no_sync() if skip and isinstance(module, DistributedDataParallel) else contextlib.nullcontext():
+    with (
+        module.no_sync() if skip and isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
+    ):
         yield
 
 

@@ -54,7 +54,7 @@ def embed_split(
     if missing and not section.allow_missing:
         named = ", ".join(str(reader.manifest[position].path) for position in missing[:5])
         raise UndecodableSamplesError(
-            f"{len(missing)} of {len(ids)} samples to be scored cannot be decoded ({named}{', …' * (len(missing) > 5)}); "
+            f"{len(missing)} of {len(ids)} samples to be scored cannot be decoded, among them {named}; "
             "mend them, leave them out with `python -m mac_ray.prepare`, or set evaluation.allow_missing=true"
         )
     kept = [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
@@ -114,7 +114,8 @@ def _texts(
         tokens = tokenizer(captions[first : min(first + chunk, rows.stop)])
         parts.append(
             model.encode_text(
-                torch.from_numpy(tokens.ids).to(worker.device), torch.from_numpy(tokens.attended).to(worker.device)
+                torch.from_numpy(tokens.ids).to(worker.device),
+                torch.from_numpy(tokens.attended).to(worker.device),
             )
         )
     return gather(torch.cat(parts), len(captions)).cpu()

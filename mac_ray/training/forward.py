@@ -14,11 +14,19 @@ from torch import Tensor, nn
 
 from mac_ray.training.distributed import Worker, seeded, unsynchronised
 
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # clips (b, F, 3, S, S), visible (b, F, V), tokens and attended (b, L)
+Inputs = tuple[
+    Tensor, Tensor, Tensor, Tensor
+]  # clips (b, F, 3, S, S), visible (b, F, V), tokens and attended (b, L)
 
 
 def embed(
-    encoder: nn.Module, inputs: Inputs, pieces: int, seed: int, step: int, worker: Worker, dtype: torch.dtype | None
+    encoder: nn.Module,
+    inputs: Inputs,
+    pieces: int,
+    seed: int,
+    step: int,
+    worker: Worker,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     """Video and text (b, E). With several pieces they are leaves, whose gradients `replay` takes on."""
     if pieces == 1:
@@ -35,15 +43,15 @@ def embed(
 def replay(
     encoder: nn.Module,
     inputs: Inputs,
-    gradients: tuple[Tensor, Tensor],
+    embedded: tuple[Tensor, Tensor],
     pieces: int,
     seed: int,
     step: int,
     worker: Worker,
     dtype: torch.dtype | None,
 ) -> None:
-    """Encode each piece again and take the gradients (b, E) of its embeddings back to the weights."""
-    cut = zip(*(gradient.tensor_split(pieces) for gradient in gradients), strict=True)
+    """Encode each piece again and take the gradients that arrived at its embeddings back to the weights."""
+    cut = zip(*(rows.grad.tensor_split(pieces) for rows in embedded if rows.grad is not None), strict=True)
     for number, (piece, own) in enumerate(zip(_pieces(inputs, pieces), cut, strict=True)):
         with unsynchronised(encoder, skip=number < pieces - 1):
             encoded = _encoded(encoder, piece, number, seed, step, worker, dtype)
@@ -51,11 +59,18 @@ def replay(
 
 
 def _pieces(inputs: Inputs, pieces: int) -> Iterator[Inputs]:
-    return zip(*(tensor.tensor_split(pieces) for tensor in inputs), strict=True)
+    clips, visible, tokens, attended = (tensor.tensor_split(pieces) for tensor in inputs)
+    return zip(clips, visible, tokens, attended, strict=True)
 
 
 def _encoded(
-    encoder: nn.Module, inputs: Inputs, number: int, seed: int, step: int, worker: Worker, dtype: torch.dtype | None
+    encoder: nn.Module,
+    inputs: Inputs,
+    number: int,
+    seed: int,
+    step: int,
+    worker: Worker,
+    dtype: torch.dtype | None,
 ) -> tuple[Tensor, Tensor]:
     with (
         seeded(seed, step, worker.rank, number, device=worker.device),

@@ -43,7 +43,10 @@ def open_data(config: Config, progress: Progress) -> RunData:
 
     return RunData(
         manifests=manifests,
-        train={name: split(name, "train") for name in sorted({name for stage in config.stages for name in stage.data})},
+        train={
+            name: split(name, "train")
+            for name in sorted({name for stage in config.stages for name in stage.data})
+        },
         val=split(config.evaluation.data, "val"),
         test=split(config.evaluation.data, "test"),
     )

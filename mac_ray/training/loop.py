@@ -51,7 +51,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     plan = legs(config, data.train_sizes)
     dtype = autocast_dtype(config, worker.device)
 
-    model = build_model(config.model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed)
+    model = build_model(
+        config.model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed
+    )
     model.to(worker.device)
     objectives: WeightedObjectives | None = None
     optimizer: AdamW | None = None
@@ -74,27 +76,42 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             optimizer.load_state_dict(saved["optimizer"])
         losses = parallel(objectives, worker)
         batches = TrainingBatches(
-            [readers[name] for name in stage.data], tokenizer, config, leg.number, leg.num_steps, worker.rank, worker.num_ranks
+            [readers[name] for name in stage.data],
+            tokenizer,
+            config,
+            leg.number,
+            leg.num_steps,
+            worker.rank,
+            worker.num_ranks,
         )
         ahead = in_steps(
-            batches, max(step - leg.first, 0), leg.num_steps, config.cluster.loader_workers, worker.device.type == "cuda"
+            batches,
+            max(step - leg.first, 0),
+            leg.num_steps,
+            config.cluster.loader_workers,
+            worker.device.type == "cuda",
         )
         for batch in meter.timed(ahead):
             # what is hidden: drawn for the global batch, so that it does not depend on the number of ranks
             generator = torch.Generator().manual_seed(config.seed * 2**31 + step)
             visible = visible_patches(hidden.video, stage.batch_size, stage.frames, model.grid, generator)
             noise = torch.rand(stage.batch_size, config.data.max_caption_tokens, generator=generator)
-            tokens = masked_text(hidden.text, batch.tokens, batch.words, noise[batches.rows], tokenizer.mask_token)
+            tokens = masked_text(
+                hidden.text, batch.tokens, batch.words, noise[batches.rows], tokenizer.mask_token
+            )
 
             # views, losses, gradients
             on_cpu = (batch.clips, visible[batches.rows], tokens, batch.attended, batch.samples)
-            *inputs, samples = (tensor.to(worker.device, non_blocking=True) for tensor in on_cpu)
+            clips, visible, tokens, attended, samples = (
+                tensor.to(worker.device, non_blocking=True) for tensor in on_cpu
+            )
+            inputs = (clips, visible, tokens, attended)
             passes = (stage.accumulate, config.seed, step, worker, dtype)
             video, text = embed(encoder, inputs, *passes)
             loss, parts = losses(video, text, samples, stage.batch_size)
             loss.backward()
             if stage.accumulate > 1:
-                replay(encoder, inputs, (video.grad, text.grad), *passes)
+                replay(encoder, inputs, (video, text), *passes)
 
             # the step
             if rates.clip_norm is not None:
@@ -109,14 +126,17 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             # what only some ranks know: how long captions were, what could not be decoded, a request to stop
             text_cost = text_flops(config.model.text, tokens.shape[1]).total * len(tokens)
             local = [text_cost, len(batch.failures), folder.stop_request.exists()]
-            text_cost, failures, stop = map(int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist())
+            text_cost, failures, stop = map(
+                int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist()
+            )
             costs.charge_step(config.model, stage, visible.shape[2], text_cost, failures)
             if batch.failures:
                 folder.note_failures(worker.rank, batch.failures)
             if costs.failures > config.data.max_bad_share * max(costs.samples, leg.num_samples):
                 raise TooManyFailuresError(
-                    f"{costs.failures} of {costs.samples} samples drawn up to step {step} could not be decoded, more than "
-                    f"data.max_bad_share {config.data.max_bad_share} allows; they are named in {folder.failures(worker.rank)}"
+                    f"{costs.failures} of the {costs.samples} samples drawn up to step {step} could not be decoded, "
+                    f"more than data.max_bad_share {config.data.max_bad_share} allows; they are named in "
+                    f"{folder.path}/undecodable_*.txt"
                 )
 
             # once in a while
@@ -141,7 +161,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                     "optimizer": optimizer.state_dict(),
                 }
                 if worker.rank == 0:
-                    checkpoint.save(folder.checkpoints, step, model.state_dict(), state, config.storage.keep_checkpoints)
+                    checkpoint.save(
+                        folder.checkpoints, step, model.state_dict(), state, config.storage.keep_checkpoints
+                    )
                 meter.pause()
             if stop:
                 return "interrupted"
@@ -149,7 +171,16 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     embeddings = embed_split(model, test, tokenizer, config, worker)
     if journal:
         train_reader = readers[config.stages[0].data[0]]
-        results.write(folder, journal, step, config, score_embeddings(embeddings, config), embeddings, test, train_reader)
+        results.write(
+            folder,
+            journal,
+            step,
+            config,
+            score_embeddings(embeddings, config),
+            embeddings,
+            test,
+            train_reader,
+        )
     return "finished"
 
 

@@ -56,7 +56,9 @@ class Meter:
                     f"step {step} has a loss that is not finite ({named}); lower optimizer.learning_rate, or set "
                     "precision=fp32 to see whether bf16 is the cause"
                 )
-            means = summed(torch.tensor(list(values.values()), dtype=torch.float64), worker) / worker.num_ranks
+            means = (
+                summed(torch.tensor(list(values.values()), dtype=torch.float64), worker) / worker.num_ranks
+            )
             self._values.append(dict(zip(values, means.tolist(), strict=True)))
         self._on_device = []
         return self._values
@@ -70,7 +72,11 @@ class Meter:
         read = {name: math.fsum(step[name] for step in losses) / len(losses) for name in losses[-1]}
         elapsed = time.perf_counter() - self._since
         waited = summed(torch.tensor(self._waited / elapsed), worker) / worker.num_ranks
-        read |= {"samples_per_second": self._samples / elapsed, "data_wait": float(waited), "seconds": elapsed}
+        read |= {
+            "samples_per_second": self._samples / elapsed,
+            "data_wait": float(waited),
+            "seconds": elapsed,
+        }
         self._values = []
         self.pause()
         return read

@@ -16,20 +16,21 @@ def learning_rate(section: Optimizer, step: int, num_steps: int) -> float:
     warmup = round(section.warmup * num_steps)
     if step < warmup:
         return section.learning_rate * (step + 1) / warmup
-    return section.learning_rate * SCHEDULES[section.schedule](section, step / num_steps, warmup / num_steps)
+    return section.learning_rate * SCHEDULES[section.schedule](section, step / num_steps)
 
 
-def constant(section: Optimizer, progress: float, warmup: float) -> float:
+def constant(_section: Optimizer, _progress: float) -> float:
     return 1.0
 
 
-def step_decay(section: Optimizer, progress: float, warmup: float) -> float:
-    """A factor at each milestone, as shares of the stage (MCQ's recipe, which MAC's rates come from)."""
+def step_decay(section: Optimizer, progress: float) -> float:
+    """A factor at each milestone, given as shares of the stage (MCQ's recipe, which MAC's rates come from)."""
     return section.decay ** sum(progress >= milestone for milestone in section.milestones)
 
 
-def cosine(section: Optimizer, progress: float, warmup: float) -> float:
-    half_turn = (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup))) / 2
+def cosine(section: Optimizer, progress: float) -> float:
+    """Half a turn from the end of the warm-up to the end of the stage."""
+    half_turn = (1 + math.cos(math.pi * (progress - section.warmup) / (1 - section.warmup))) / 2
     return section.final + (1 - section.final) * half_turn
 
 

@@ -31,7 +31,7 @@ class Leg:
 
 
 def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
-    """train_sizes: samples in the train split of each set. Raises ConfigError for a batch larger than its set."""
+    """train_sizes: samples in the train split of each set. Raises ConfigError when a batch exceeds its set."""
     planned: list[Leg] = []
     for number, stage in enumerate(config.stages):
         num_samples = sum(train_sizes[name] for name in stage.data)
@@ -43,4 +43,3 @@ def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
         num_steps = max(1, int(stage.epochs * num_samples / stage.batch_size))
         planned.append(Leg(stage, number, planned[-1].last if planned else 0, num_steps, num_samples))
     return planned
-

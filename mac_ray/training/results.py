@@ -79,7 +79,7 @@ def _summary(scores: Scores, config: Config) -> dict[str, Any]:
 
 
 def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
-    """Training clips as the video tower of the first stage sees them: whole above, hidden patches grey below."""
+    """Training clips as the tower of the first stage sees them: whole above, hidden patches grey below."""
     stage = config.stages[0]
     masking = config.stage_masking(stage).video
     size, patch = config.data.image_size, config.model.video.patch_size
@@ -93,11 +93,17 @@ def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
         clip = middle_frames(reader, number, stage.frames, size)
         kept = torch.zeros(stage.frames, grid[0] * grid[1], dtype=torch.bool)
         kept.scatter_(1, visible[number], True)
-        mask = rearrange(kept.numpy(), "f (y x) -> f y x", y=grid[0]).repeat(patch, axis=1).repeat(patch, axis=2)
+        mask = (
+            rearrange(kept.numpy(), "f (y x) -> f y x", y=grid[0]).repeat(patch, axis=1).repeat(patch, axis=2)
+        )
         rows += [clip, np.where(mask[..., None], clip, np.uint8(GREY))]
     tiles = [Image.fromarray(frame).resize((TILE, TILE)) for row in rows for frame in row]
     captions = [reader.manifest[number].captions[0] for number in shown]
-    lines = [line for caption in captions for line in (caption, f"what {masking.strategy} {masking.ratio:g} leaves")]
+    lines = [
+        line
+        for caption in captions
+        for line in (caption, f"what {masking.strategy} {masking.ratio:g} leaves")
+    ]
     return _sheet(tiles, stage.frames, lines)
 
 
@@ -116,7 +122,9 @@ def picture_retrieved(embeddings: Embeddings, reader: ClipReader, config: Config
             if id == embeddings.text_ids[query]:
                 ImageDraw.Draw(tile).rectangle((0, 0, 2 * TILE - 1, TILE - 1), outline="lime", width=4)
             tiles.append(tile)
-    return _sheet(tiles, min(RETRIEVED, similarity.shape[1]), [embeddings.captions[query] for query in queries])
+    return _sheet(
+        tiles, min(RETRIEVED, similarity.shape[1]), [embeddings.captions[query] for query in queries]
+    )
 
 
 def middle_frames(reader: ClipReader, number: int, frames: int, size: int) -> Pixels:

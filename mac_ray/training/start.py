@@ -44,8 +44,8 @@ def prepare(config: Config, working_directory: Path, progress: Progress) -> Prep
     """
     config = with_absolute_folders(config, working_directory)
     runs = Path(config.storage.runs)
-    for place, folder in (("storage.runs", runs), ("storage.cache", Path(config.storage.cache))):
-        _require_writable(folder, place)
+    _require_writable(runs, "storage.runs")
+    _require_writable(Path(config.storage.cache), "storage.cache")
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
     identity = config.identity(data.fingerprints)
@@ -63,22 +63,26 @@ def prepare(config: Config, working_directory: Path, progress: Progress) -> Prep
 
 
 def with_absolute_folders(config: Config, working_directory: Path) -> Config:
-    """Ray Train changes the directory of its workers, so relative folders are resolved here, on the driver."""
+    """Ray Train changes the directory of its workers, so relative folders are resolved on the driver."""
 
     def absolute(path: str) -> str:
         return str((working_directory / Path(path).expanduser()).resolve())
 
     sets = {
-        name: section.model_copy(update={"path": absolute(section.path)}) if section.kind == "manifest" else section
+        name: section.model_copy(update={"path": absolute(section.path)})
+        if section.kind == "manifest"
+        else section
         for name, section in config.data.sets.items()
     }
     storage = config.storage.model_copy(
         update={"runs": absolute(config.storage.runs), "cache": absolute(config.storage.cache)}
     )
-    return config.model_copy(update={"data": config.data.model_copy(update={"sets": sets}), "storage": storage})
+    return config.model_copy(
+        update={"data": config.data.model_copy(update={"sets": sets}), "storage": storage}
+    )
 
 
-def all_captions(manifest: Manifest) -> "list[str]":
+def all_captions(manifest: Manifest) -> list[str]:
     return [caption for sample in manifest for caption in sample.captions]
 
 
@@ -118,7 +122,9 @@ def _git_state() -> dict[str, str]:
 
     def git(*arguments: str) -> str | None:
         try:
-            asked = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False)
+            asked = subprocess.run(
+                ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:  # git is not installed
             return None
         return asked.stdout.strip() if asked.returncode == 0 else None
@@ -136,7 +142,9 @@ def _require_writable(folder: Path, place: str) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"{place} is {folder}, which cannot be written to ({error.strerror}); set another folder") from error
+        raise ConfigError(
+            f"{place} is {folder}, which cannot be written to ({error.strerror}); set another folder"
+        ) from error
 
 
 def _flattened(tree: Any, prefix: str = "") -> dict[str, str]:
