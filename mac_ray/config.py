@@ -10,23 +10,24 @@ merged over the top-level section: `masking.video.ratio=0.75` reaches every stag
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mac_ray.config_errors import sentences
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run, in one sentence: the value, the place, the remedy."""
+    """A configuration that cannot be run, in a sentence per problem: the value, the place, the remedy."""
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Rules over several fields raise ValueError with a message that starts with the name of a field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -58,12 +59,11 @@ class ManifestSet(Section):
     root: str | None = None  # folder of the media, if it moved since the manifest was written
 
 
-UNION_TAGS = ("moving_shapes", "manifest")  # pydantic names the member of a union in an error's path
 DataSet = Annotated[MovingShapes | ManifestSet, Field(discriminator="kind")]
 
 
 class Data(Section):
-    sets: Mapping[str, DataSet] = {"shapes": MovingShapes()}
+    sets: Mapping[str, DataSet] = {"shapes": MovingShapes()}  # given ones replace these as a whole
     image_size: Positive = 64  # pixels, square, what the tower sees
     crop_scale: tuple[float, float] = (1.0, 1.0)  # area kept by the training crop; MAC: (0.5, 1.0)
     horizontal_flip: bool = False  # off: the embedded captions say left and right
@@ -71,6 +71,16 @@ class Data(Section):
     short_side: Positive | None = None  # pixels; clips are resized to this before the crop
     max_caption_tokens: Annotated[int, Field(ge=4)] = 64
     max_bad_share: Ratio = 0.01  # of the samples drawn in training; beyond it the run stops
+
+    @model_validator(mode="after")
+    def _crop_scale_is_a_range(self) -> Data:
+        least, most = self.crop_scale
+        if not 0 < least <= most <= 1:
+            raise ValueError(
+                f"crop_scale is [{least:g}, {most:g}]; give the least and the most of the area to keep, "
+                "above 0, at most 1 and in this order"
+            )
+        return self
 
 
 # ---------------------------------------------------------------- what is trained: model
@@ -86,14 +96,15 @@ class VideoTower(Section):
     max_frames: Positive = 4  # rows of the temporal embedding
     # Frozen's zeros leave temporal attention uniform for ever (methods.md 1.3), so a copy is the default
     temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
-    residual: Literal["frozen", "timesformer"] = (
-        "frozen"  # spatial branch added to: block input | time branch
-    )
+    # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
+    residual: Literal["frozen", "timesformer"] = "frozen"
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> VideoTower:
         if self.width % self.num_heads:
-            raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"width {self.width} is not a multiple of num_heads {self.num_heads}; change one of them"
+            )
         return self
 
 
@@ -101,9 +112,8 @@ class TextTower(Section):
     """DistilBERT-type encoder: from a checkpoint by hub name or local path, or from these sizes."""
 
     pretrained: str | None = None  # e.g. distilbert-base-uncased
-    tokenizer: str | None = (
-        None  # name or path; None: the checkpoint's, or WordPiece of the training captions
-    )
+    # hub name or local path; None: the checkpoint's, or a WordPiece of the training captions
+    tokenizer: str | None = None
     vocabulary_size: Positive = 1000  # of a WordPiece trained here
     width: Positive = 128
     depth: Positive = 4
@@ -151,7 +161,9 @@ class Objectives(Section):
     @model_validator(mode="after")
     def _at_least_one(self) -> Objectives:
         if all(getattr(self, name) is None for name in type(self).model_fields):
-            raise ValueError("every objective is null; give at least one, for instance contrastive: {}")
+            raise ValueError(
+                "contrastive, like every objective, is null; give at least one, contrastive: {} for instance"
+            )
         return self
 
 
@@ -186,7 +198,7 @@ class Stage(Section):
     """One leg of training. masking, objectives and optimizer hold differences from the top level."""
 
     name: str
-    data: tuple[str, ...]  # names of data.sets, drawn from as one set
+    data: Annotated[tuple[str, ...], Field(min_length=1)]  # names of data.sets, drawn from as one set
     epochs: Annotated[float, Field(gt=0)]
     frames: Positive = 4
     batch_size: Annotated[int, Field(ge=2)] = 64  # global, over all workers
@@ -211,15 +223,23 @@ class Evaluation(Section):
 
 
 class Cluster(Section):
-    workers: Positive | tuple[Positive, Positive] = 1  # a pair (min, max) trains elastically
+    # auto: every GPU, or two processes on CPUs; a pair (min, max) trains elastically
+    workers: Positive | tuple[Positive, Positive] | Literal["auto"] = "auto"
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     cpus_per_worker: Positive = 1
-    threads: Positive | None = None  # torch threads per worker; None: cores of this machine / workers
+    threads: Positive | None = None  # torch threads per worker; None: cores of its machine / workers there
     max_failures: Annotated[int, Field(ge=-1)] = 3  # worker-group restarts; -1: no limit
     start_timeout_s: Positive = 300  # how long to wait for the cluster to have the workers asked for
     loader_workers: Annotated[int, Field(ge=0)] = 0  # decoding processes per worker; 0: in the worker itself
-    decoder: Literal["auto", "decord", "pyav"] = "auto"  # auto: decord where it has a wheel, else pyav
+    decoder: Literal["pyav", "decord"] = "pyav"  # decord gives wrong frames of HEVC with B-frames, unnoticed
     cache_budget_gb: Annotated[float, Field(ge=0)] = 8.0  # decoded frames kept on disk, per set
+
+    @model_validator(mode="after")
+    def _workers_are_a_range(self) -> Cluster:
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            least, most = self.workers
+            raise ValueError(f"workers is [{least}, {most}]; give the least number first: [{most}, {least}]")
+        return self
 
 
 class Storage(Section):
@@ -241,8 +261,14 @@ class Tracking(Section):
 # ---------------------------------------------------------------- the whole
 
 
+STAGE_SECTIONS = ("masking", "objectives", "optimizer")  # given at the top, and as differences in a stage
+
+
 class Config(Section):
-    name: str = "shapes"  # for people; the identity is the hash
+    # for people, and the start of the folder's name; what identifies a run is its hash
+    name: Annotated[str, Field(pattern=r"^\w[\w.,=+-]*$", description="of letters, digits and _.,=+-")] = (
+        "shapes"
+    )
     # what is trained: these identify a run
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the hardware has it
@@ -251,7 +277,7 @@ class Config(Section):
     masking: Masking = Masking()
     objectives: Objectives = Objectives()
     optimizer: Optimizer = Optimizer()
-    stages: tuple[Stage, ...] = (
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (  # given ones replace these as a whole
         Stage(name="masked", data=("shapes",), epochs=48, masking={"video": {"ratio": 0.9}}),
         Stage(
             name="unmasked",
@@ -269,53 +295,72 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if not self.stages:
-            raise ValueError("stages is empty; give at least one stage")
-        if self.data.image_size % self.model.video.patch_size:
+        size, patch_size = self.data.image_size, self.model.video.patch_size
+        if size % patch_size:
             raise ValueError(
-                f"data.image_size {self.data.image_size} is not a multiple of "
-                f"model.video.patch_size {self.model.video.patch_size}"
+                f"data.image_size {size} is not a multiple of model.video.patch_size {patch_size}; "
+                f"the nearest is {max(1, round(size / patch_size)) * patch_size}"
             )
-        known = sorted(self.data.sets)
+        names = [stage.name for stage in self.stages]
         for number, stage in enumerate(self.stages):
+            if (first := names.index(stage.name)) < number:
+                raise ValueError(
+                    f"stages.{number}.name {stage.name!r} is already that of stages.{first}; give another"
+                )
             for name in stage.data:
-                if name not in self.data.sets:
-                    raise ValueError(f"stages.{number}.data: no set {name!r} in data.sets; there are {known}")
+                self._require_set(f"stages.{number}.data", name)
             self._require_frames(f"stages.{number}.frames", stage.frames)
-            for section in ("masking", "objectives", "optimizer"):
-                _merged(getattr(self, section), getattr(stage, section), f"stages.{number}.{section}")
-        if self.evaluation.data not in self.data.sets:
-            raise ValueError(
-                f"evaluation.data: no set {self.evaluation.data!r} in data.sets; there are {known}"
-            )
+            self._require_sections(number, stage)
+        self._require_set("evaluation.data", self.evaluation.data)
         self._require_frames("evaluation.frames", self.evaluation.frames)
         return self
 
-    def _require_frames(self, place: str, frames: int) -> None:
-        if frames > self.model.video.max_frames:
+    def _require_set(self, place: str, name: str) -> None:
+        if name not in self.data.sets:
+            known = ", ".join(map(repr, self.data.sets)) or "none"
             raise ValueError(
-                f"{place} is {frames}, but model.video.max_frames is {self.model.video.max_frames}; raise the latter"
+                f"{place} names {name!r}, but data.sets has {known}; name one of these or add it"
             )
 
+    def _require_frames(self, place: str, frames: int) -> None:
+        most = self.model.video.max_frames
+        if frames > most:
+            raise ValueError(
+                f"{place} is {frames}, but model.video.max_frames is {most}; lower the one or raise the other"
+            )
+
+    def _require_sections(self, number: int, stage: Stage) -> None:
+        for name in STAGE_SECTIONS:
+            section = getattr(self, name)
+            try:
+                _merged(section, getattr(stage, name))
+            except ValidationError as error:
+                place = f"stages.{number}.{name}"
+                raise ValueError("\n".join(sentences(error, type(section), place))) from error
+
     def stage_masking(self, stage: Stage) -> Masking:
-        return _merged(self.masking, stage.masking, f"stage {stage.name}: masking")
+        return _merged(self.masking, stage.masking)
 
     def stage_objectives(self, stage: Stage) -> Objectives:
-        return _merged(self.objectives, stage.objectives, f"stage {stage.name}: objectives")
+        return _merged(self.objectives, stage.objectives)
 
     def stage_optimizer(self, stage: Stage) -> Optimizer:
-        return _merged(self.optimizer, stage.optimizer, f"stage {stage.name}: optimizer")
+        return _merged(self.optimizer, stage.optimizer)
 
     def trained(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-        """What identifies a run, as plain values. Sets are the fingerprint of their content, wherever they lie."""
+        """What identifies a run, as plain values: neither names for people nor where it runs.
+
+        Sets are the fingerprints of their content, wherever they lie; their names stay, metrics are called by them.
+        """
         trained = self.model_dump(mode="json", exclude={"name", "cluster", "storage", "tracking"})
         trained["data"]["sets"] = dict(sorted(fingerprints.items()))
         # a stage is what it resolves to, so that saying a default again does not make another run
         for stage, dumped in zip(self.stages, trained["stages"], strict=True):
+            del dumped["name"]
             dumped["masking"] = self.stage_masking(stage).model_dump(mode="json")
             dumped["objectives"] = self.stage_objectives(stage).model_dump(mode="json")
             dumped["optimizer"] = self.stage_optimizer(stage).model_dump(mode="json")
-        for section in ("masking", "objectives", "optimizer"):
+        for section in STAGE_SECTIONS:
             del trained[section]
         return trained
 
@@ -324,119 +369,12 @@ class Config(Section):
         return hashlib.sha256(json.dumps(self.trained(fingerprints), sort_keys=True).encode()).hexdigest()
 
 
-def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Defaults < YAML file < dotted overrides such as `masking.video.ratio=0.75` or `stages.0.epochs=2`.
+def _merged(section: SectionT, differences: Mapping[str, Any]) -> SectionT:
+    """Raises pydantic's ValidationError for differences that the section does not know."""
 
-    Raises ConfigError naming path, value and remedy.
-    """
-    where = str(path) if path else "the defaults"
-    raw: dict[str, Any] = {}
-    if path is not None:
-        try:
-            text = Path(path).read_text()
-        except OSError as error:
-            raise ConfigError(f"cannot read the config {path}: {error.strerror or error}") from error
-        try:
-            parsed = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path} is not valid YAML: {error}") from error
-        if not isinstance(parsed, dict | None):
-            raise ConfigError(f"{path} holds a {type(parsed).__name__}; a config is a mapping of sections")
-        raw = parsed or {}
-    for override in overrides:
-        raw = _overridden(raw, override)
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{where}: " + "; ".join(_explain(problem) for problem in error.errors())) from None
-
-
-def to_yaml(config: Config) -> str:
-    dumped: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=110)
-    return dumped
-
-
-def _overridden(raw: dict[str, Any], override: str) -> dict[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override {override!r} is not of the form section.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
-    parts = key.split(".")
-    tree = json.loads(json.dumps(raw))
-    # stages and sets are only written out when one of their members is overridden
-    if parts[0] in ("stages", "data") and len(parts) > 1:
-        defaults = Config().model_dump(mode="json")
-        if parts[0] == "stages":
-            tree.setdefault("stages", defaults["stages"])
-        elif parts[1] == "sets" and len(parts) > 3:
-            tree.setdefault("data", {}).setdefault("sets", defaults["data"]["sets"])
-    node: Any = tree
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
-                place = ".".join(parts[:depth])
-                raise ConfigError(f"override {override!r}: {place} has {len(node)} entries, no {part!r}")
-            if last:
-                node[int(part)] = value
-            else:
-                node = node[int(part)]
-        elif isinstance(node, dict):
-            if last:
-                node[part] = value
-            else:
-                if node.get(part) is None:
-                    node[part] = {}
-                node = node[part]
-        else:
-            raise ConfigError(f"override {override!r}: {'.'.join(parts[:depth])} is a value, not a section")
-    return dict(tree)
-
-
-def _merged(section: SectionT, differences: Mapping[str, Any], place: str) -> SectionT:
     def merge(base: Any, change: Any) -> Any:
         if isinstance(base, dict) and isinstance(change, Mapping):
             return base | {key: merge(base.get(key), value) for key, value in change.items()}
         return change
 
-    try:
-        return type(section).model_validate(merge(section.model_dump(), dict(differences)))
-    except ValidationError as error:
-        raise ConfigError(
-            "; ".join(f"{place}.{_explain(problem, type(section))}" for problem in error.errors())
-        ) from None
-
-
-def _explain(problem: Any, root: type[BaseModel] = Config) -> str:
-    """One pydantic problem as a sentence: path, value, and the nearest valid name of an unknown key."""
-    path = ".".join(str(part) for part in problem["loc"] if part not in UNION_TAGS)
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path, list(_paths(root)), n=1, cutoff=0.6)
-        hint = (
-            f"; did you mean {near[0].rpartition('.')[2]!r}?"
-            if near
-            else "; see mac_ray/config.py for the names"
-        )
-        return f"unknown key {path} (= {problem['input']!r}){hint}"
-    if problem["type"] == "value_error":
-        return f"{path}: {message}" if path else str(message)
-    return f"{path} = {problem['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _paths(annotation: Any, prefix: str = "") -> Iterator[str]:
-    """Every dotted path of a section; `0` stands for any list position, `shapes` for any set."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            yield prefix + name
-            yield from _paths(field.annotation, f"{prefix}{name}.")
-    elif get_origin(annotation) is tuple:
-        yield from _paths(get_args(annotation)[0], f"{prefix}0.")
-    elif get_origin(annotation) is Mapping:
-        yield from _paths(get_args(annotation)[1], f"{prefix}shapes.")
-    else:
-        for argument in get_args(annotation):
-            yield from _paths(argument, prefix)
+    return type(section).model_validate(merge(section.model_dump(), differences))

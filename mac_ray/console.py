@@ -24,6 +24,11 @@ POLL_S = 0.5
 LOG_LINE_EVERY_S = 10.0
 
 
+def say(console: Console, sentence: str, style: str = "") -> None:
+    """A sentence as it is: brackets are no markup, and a path is not broken over lines."""
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextlib.contextmanager
 def preparing(console: Console) -> Iterator[DataProgress]:
     """A bar for each thing that has to be made before training."""
@@ -35,7 +40,7 @@ def preparing(console: Console) -> Iterator[DataProgress]:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
                 if not console.is_terminal:
-                    console.print(f"{what} ({total})", highlight=False)
+                    say(console, f"{what} ({total})")
             bars.update(tasks[what], completed=done)
 
         yield show
@@ -74,7 +79,7 @@ class Follower(threading.Thread):
                             not self._console.is_terminal
                             and time.monotonic() - self._last_line > LOG_LINE_EVERY_S
                         ):
-                            self._console.print(line, highlight=False)
+                            say(self._console, line)
                             self._last_line = time.monotonic()
 
     def _line(self, record: Record) -> str | None:

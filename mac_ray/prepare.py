@@ -144,7 +144,7 @@ def decode_all(report: Report, workers: int, decoder: str) -> None:
         except BrokenProcessPool as error:
             raise ManifestError(
                 f"{manifest.path}: a file took its decoding process down with decoder {decoder!r}; "
-                "check again with --decoder pyav"
+                "check again with another --decoder, or leave it out"
             ) from error
 
 
@@ -265,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("manifest", type=Path)
     check.add_argument("--root", type=_folder, help="folder of the media, if it moved")
     check.add_argument("--workers", type=_positive, default=os.cpu_count() or 1, help="decoding processes")
-    check.add_argument("--decoder", choices=sorted(DECODERS), default="auto")
+    check.add_argument("--decoder", choices=DECODERS, default="pyav")
     check.add_argument("--json", type=Path, dest="report_path", help="write the whole report here")
     return parser
 

@@ -17,16 +17,16 @@ from types import FrameType
 import torch
 from rich.console import Console
 
-from mac_ray import config as configs
+from mac_ray import config_file
 from mac_ray.config import Config, ConfigError
-from mac_ray.console import Follower, final_table, preparing
+from mac_ray.console import Follower, final_table, preparing, say
 from mac_ray.data.manifest import ManifestError
+from mac_ray.errors import RunError
 from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import Journal, JournalError, Status, status_of
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
-from mac_ray.training.errors import RunError
 from mac_ray.training.loop import Outcome, train
 from mac_ray.training.results import read_summary
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags
@@ -47,19 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--without-ray", action="store_true", help="train in this process, on this machine alone"
     )
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     path, overrides = given.config, given.overrides
     if path is not None and "=" in path:  # no config; the first override stands in its place
         path, overrides = None, [path, *overrides]
     console = Console()
     try:
-        config = configs.load(path, overrides)
+        config = config_file.load(path, overrides)
         if given.dry_run:
-            print(configs.to_yaml(config), end="")
+            print(config_file.to_yaml(config), end="")
             return 0
         return pretrain(config, console, launch=train_here if given.without_ray else train_on_ray)
     except (ConfigError, ManifestError, JournalError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
+        say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
 
 
@@ -79,7 +79,7 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
     with preparing(console) as progress:
         run = prepare(config, here, progress)
     if status_of(run.folder.path) == "FINISHED":
-        console.print(f"run {run.name} has already finished; seed=… with another number trains it anew\n")
+        say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
         show_result(run, uri, console)
         return 0
     run.folder.stop_request.unlink(missing_ok=True)
@@ -108,10 +108,10 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
     if status == "FINISHED":
         show_result(run, uri, console)
     else:
-        console.print(f"[red]run {run.name} is {status}:[/red] {reason}", highlight=False)
-        console.print("the same command continues it from its last checkpoint", highlight=False)
+        say(console, f"run {run.name} is {status}: {reason}", "red")
+        say(console, "the same command continues it from its last checkpoint")
     if sender and uri and (missing := wait(sender, run.folder.path, uri)):
-        console.print(missing, highlight=False)
+        say(console, missing)
     return {"FINISHED": 0, "KILLED": EXIT_INTERRUPTED}.get(status, EXIT_FAILED)
 
 
@@ -136,15 +136,13 @@ def train_on_ray(run: PreparedRun, console: Console) -> Outcome:
 
 
 def working_directory(console: Console) -> Path:
-    """What relative folders are taken from. A Ray job runs in an uploaded copy that Ray deletes, so its home."""
+    """Where relative folders for what a run leaves lie. A Ray job runs in an uploaded copy that Ray deletes."""
     here = Path.cwd()
     if "_ray_pkg_" not in str(here):
         return here
     lasting = Path.home() / "mac_ray"
     lasting.mkdir(exist_ok=True)
-    console.print(
-        f"this job runs in a copy that Ray deletes later; relative folders are taken from {lasting}"
-    )
+    say(console, f"this job runs in a copy that Ray deletes later; storage.* and mlflow.db are in {lasting}")
     return lasting
 
 
@@ -187,10 +185,10 @@ def show_result(run: PreparedRun, uri: str | None, console: Console) -> None:
     summary = read_summary(run.folder.scores)
     console.print(final_table(summary))
     if summary["warning"]:
-        console.print(f"[red]{summary['warning']}[/red]")
-    console.print(f"everything of this run: {run.folder.path}", highlight=False, soft_wrap=True)
+        say(console, summary["warning"], "red")
+    say(console, f"everything of this run: {run.folder.path}")
     if uri:
-        console.print(how_to_open(uri, run.folder.path), highlight=False, soft_wrap=True)
+        say(console, f"in MLflow: {how_to_open(uri, run.folder.path)}")
 
 
 if __name__ == "__main__":

@@ -4,16 +4,18 @@ T pool frames of one sample, F drawn for a clip, H × W pixels, S the tower's sq
 
 Each sample has a *pool*: its frames, at most `pool_frames` evenly spaced ones, with the short side resized
 to `short_side`. A clip draws from the pool. Whether the pool is decoded now or was decoded once into a
-memory-mapped file changes nothing but the time it takes.
+memory-mapped file changes nothing but the time it takes. So a file that the cache could not take, because it
+is broken or cut short, is decoded whenever it is drawn: what is mended later is found mended.
 """
 
 import fcntl
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,15 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from mac_ray.config import Data
+from mac_ray.config import ConfigError, Data
 from mac_ray.data.decode import DecodeError, frames
 from mac_ray.data.manifest import Manifest, Sample
 
 Pixels = NDArray[np.uint8]
-CACHE_VERSION = 1
-PROBED_SAMPLES = 16  # decoded to estimate the size of a cache before it is made
+Choose = Callable[[int], Sequence[int] | NDArray[np.int64]]
+CACHE_VERSION = 2
+PROBED_SAMPLES = 16  # looked at to estimate the size of a cache before it is made
+BYTES_AT_ONCE = 2e9  # of decoded frames in memory while a cache is made; one sample alone may have more
 
 
 def midpoints(length: int, count: int) -> NDArray[np.int64]:
@@ -36,12 +40,15 @@ def midpoints(length: int, count: int) -> NDArray[np.int64]:
     return np.minimum(((edges[:-1] + edges[1:]) / 2).astype(np.int64), length - 1)
 
 
-def random_in_intervals(length: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """One uniform draw from each of `count` equal intervals, both ends reachable (Frozen's never drew the last)."""
-    edges = np.linspace(0, length, count + 1).astype(np.int64)
-    return generator.integers(
-        np.minimum(edges[:-1], length - 1), np.maximum(edges[1:], edges[:-1] + 1).clip(max=length)
-    )
+def random_in_intervals(length: int, draws: NDArray[np.float64]) -> NDArray[np.int64]:
+    """One index from each of F equal intervals of range(length), by draws (F,), uniform in [0, 1).
+
+    Both ends of an interval are reachable (Frozen's never drew the last). The draws are made before the length
+    is known, so that how often a decoder asks, and whether it fails, does not change what is drawn afterwards.
+    """
+    edges = np.linspace(0, length, len(draws) + 1).astype(np.int64)
+    sizes = np.maximum(np.diff(edges), 1)
+    return edges[:-1] + (draws * sizes).astype(np.int64)
 
 
 class ClipReader:
@@ -53,37 +60,43 @@ class ClipReader:
         self.decoder = decoder
         self._cache = FrameCache(cache) if cache else None
 
-    def read(self, sample: Sample, choose: Callable[[int], Sequence[int] | NDArray[np.int64]]) -> Pixels:
-        """Frames (F, H, W, 3) at the positions that `choose` picks, given the pool's size T.
+    def read(self, sample: Sample, choose: Choose) -> Pixels:
+        """Frames (F, H, W, 3) at the non-decreasing positions that `choose` picks, given the pool's size T.
 
         Raises DecodeError.
         """
-        if self._cache is not None:
-            pool = self._cache[sample.index]
-            if pool is None:
-                raise DecodeError(sample.path, "could not be decoded when the frame cache was made")
-            chosen: Pixels = pool[np.asarray(choose(len(pool)))]
-            return chosen
-        return read_pool(sample, self.section, self.decoder, choose)
+        pool = self._cache[sample.index] if self._cache else None
+        if pool is None:
+            return read_pool(sample, self.section, self.decoder, choose)
+        chosen: Pixels = pool[np.asarray(choose(len(pool)))]
+        return chosen
 
 
-def read_pool(
-    sample: Sample, section: Data, decoder: str, choose: Callable[[int], Sequence[int] | NDArray[np.int64]]
-) -> Pixels:
+def read_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pixels:
+    """Decode the chosen frames of a sample's pool: (F, H, W, 3). Raises DecodeError."""
+    pixels = _decode_pool(sample, section, decoder, choose)
+    return with_short_side(pixels, section.short_side) if section.short_side else pixels
+
+
+def _decode_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pixels:
+    """The chosen frames in the size they have in the file."""
+
     def positions(num_frames: int) -> list[int]:
         size = min(num_frames, section.pool_frames or num_frames)
         pool = midpoints(num_frames, size)
         return [int(position) for position in pool[np.asarray(choose(size))]]
 
-    pixels = frames(sample.path, sample.kind, positions, decoder, sample.start, sample.end)
-    return with_short_side(pixels, section.short_side) if section.short_side else pixels
+    return frames(sample.path, sample.kind, positions, decoder, sample.start, sample.end)
 
 
 def with_short_side(pixels: Pixels, short_side: int) -> Pixels:
     """(F, H, W, 3) scaled so that min(H, W) is `short_side`."""
-    height, width = pixels.shape[1:3]
+    return resized(pixels, _scaled_size(pixels.shape[1], pixels.shape[2], short_side))
+
+
+def _scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     scale = short_side / min(height, width)
-    return resized(pixels, (max(1, round(height * scale)), max(1, round(width * scale))))
+    return round(height * scale), round(width * scale)
 
 
 def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -126,13 +139,13 @@ def training_crop(pixels: Pixels, section: Data, generator: np.random.Generator)
 
 
 class FrameCache:
-    """Pools of all samples in one memory-mapped file; `cache[index]` is (T, H, W, 3), or None if undecodable."""
+    """Pools of samples in one memory-mapped file; `cache[index]` is (T, H, W, 3), or None if it was not taken."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = np.load(folder / "index.npz")
         self._starts, self._shapes = index["starts"], index["shapes"]
-        # an all-undecodable set has no bytes to map
+        # a set of which nothing decodes has no bytes to map
         self._bytes = (
             np.memmap(folder / "frames.bin", mode="r") if (folder / "frames.bin").stat().st_size else None
         )
@@ -160,55 +173,121 @@ def ensure_cache(
 ) -> Path | None:
     """The folder of the frame cache of this split, made if need be; None when it would not fit the budget.
 
-    Raises OSError when the folder cannot be written.
+    Raises ConfigError when the folder cannot be written or the disk is full.
     """
     key = json.dumps(
         [CACHE_VERSION, manifest.fingerprint, split, section.pool_frames, section.short_side, decoder]
     )
     folder = root / "frames" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if not budget_gb:
+        return None
     if (folder / "index.npz").exists():
         return folder
-    if not budget_gb or _estimated_bytes(manifest, section, decoder) > budget_gb * 1e9:
+    expected, at_once = _estimate(manifest, section, decoder)
+    if expected > budget_gb * 1e9:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:  # two runs that start together make it once
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "index.npz").exists():
-            _make_cache(manifest, section, decoder, folder, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:  # two runs that start together make it once
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "index.npz").exists():
+                try:
+                    _make_cache(manifest, section, decoder, folder, at_once, progress)
+                except OSError:
+                    (folder / "frames.bin").unlink(missing_ok=True)  # gives a full disk its room back
+                    raise
+    except OSError as error:
+        raise ConfigError(
+            f"the frame cache of {manifest.name} {split}, about {expected / 1e9:.2g} GB, cannot be written to "
+            f"{folder} ({error.strerror}); set storage.cache to another disk, or cluster.cache_budget_gb=0"
+        ) from error
     return folder
 
 
-def _estimated_bytes(manifest: Manifest, section: Data, decoder: str) -> float:
-    probed = midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest)))
-    sizes = [
-        pool.nbytes for i in probed if (pool := _pool_or_none(manifest[int(i)], section, decoder)) is not None
-    ]
-    return float(np.mean(sizes)) * len(manifest) if sizes else 0.0
+def _estimate(manifest: Manifest, section: Data, decoder: str) -> tuple[float, int]:
+    """Bytes that the cache will take, and how many samples may be decoded at once within BYTES_AT_ONCE."""
+    numbers = midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest)))
+    pools = [shape for number in numbers if (shape := _pool_shape(manifest[int(number)], section, decoder))]
+    if not pools:
+        return 0.0, 1
+    largest = max(3 * size * height * width for size, height, width in pools)
+    at_once = min(os.cpu_count() or 1, max(1, int(BYTES_AT_ONCE / largest)))
+    if section.short_side:
+        pools = [(size, *_scaled_size(height, width, section.short_side)) for size, height, width in pools]
+    mean = sum(3 * size * height * width for size, height, width in pools) / len(pools)
+    return mean * len(manifest), at_once
 
 
-def _pool_or_none(sample: Sample, section: Data, decoder: str) -> Pixels | None:
+def _pool_shape(sample: Sample, section: Data, decoder: str) -> tuple[int, int, int] | None:
+    """(T, H, W) of a pool in the size of the file, from one frame of it; None for a file that does not decode."""
+    size = 0
+
+    def only_first(available: int) -> list[int]:
+        nonlocal size
+        size = available
+        return [0]
+
     try:
-        return read_pool(sample, section, decoder, range)
+        first = _decode_pool(sample, section, decoder, only_first)
+    except DecodeError:
+        return None  # takes no room; named when it is drawn
+    return size, first.shape[1], first.shape[2]
+
+
+def _whole_pool(sample: Sample, section: Data, decoder: str) -> Pixels | None:
+    """All frames of a pool; None for a file that does not decode, or only up to some frame.
+
+    What frames a file cut short gives depends on which are asked for, so only decoding it anew is the same.
+    """
+    asked: list[int] = []
+
+    def every(size: int) -> range:
+        asked.append(size)
+        return range(size)
+
+    try:
+        pool = read_pool(sample, section, decoder, every)
     except DecodeError:
         return None  # counted and named when it is drawn
+    return pool if len(asked) == 1 else None
 
 
 def _make_cache(
-    manifest: Manifest, section: Data, decoder: str, folder: Path, progress: Callable[[int, int], None]
+    manifest: Manifest,
+    section: Data,
+    decoder: str,
+    folder: Path,
+    at_once: int,
+    progress: Callable[[int, int], None],
 ) -> None:
     shapes = np.zeros((len(manifest), 3), dtype=np.int64)
     starts = np.zeros(len(manifest), dtype=np.int64)
     position = 0
     # threads do: decoders and resizing work outside the interpreter lock
-    with (folder / "frames.bin").open("wb") as file, ThreadPoolExecutor(cpu_count()) as threads:
-        for first in range(0, len(manifest), 256):  # bounds what waits in memory
-            numbers = range(first, min(first + 256, len(manifest)))
-            pools = threads.map(lambda number: _pool_or_none(manifest[number], section, decoder), numbers)
-            for number, pool in zip(numbers, pools, strict=True):
-                starts[number] = position
-                if pool is not None:
-                    shapes[number] = pool.shape[:3]
-                    position += file.write(np.ascontiguousarray(pool).data)
-            progress(numbers.stop, len(manifest))
+    with (folder / "frames.bin").open("wb") as file, ThreadPoolExecutor(at_once) as threads:
+        pools = _ahead(
+            threads, at_once, lambda number: _whole_pool(manifest[number], section, decoder), len(manifest)
+        )
+        for number, pool in enumerate(pools):
+            starts[number] = position
+            if pool is not None:
+                shapes[number] = pool.shape[:3]
+                position += file.write(np.ascontiguousarray(pool).data)
+            progress(number + 1, len(manifest))
+        file.flush()
+        os.fsync(file.fileno())  # before the index, whose presence says that all of it is there
     np.savez(folder / "index.tmp.npz", starts=starts, shapes=shapes)
-    shutil.move(folder / "index.tmp.npz", folder / "index.npz")
+    (folder / "index.tmp.npz").replace(folder / "index.npz")
+
+
+def _ahead(
+    threads: ThreadPoolExecutor, at_once: int, function: Callable[[int], Pixels | None], count: int
+) -> Iterator[Pixels | None]:
+    """Results for 0 … count - 1 in order, at most `at_once` begun and not yet taken: that bounds the memory."""
+    left = iter(range(count))
+    waiting: deque[Future[Pixels | None]] = deque(
+        threads.submit(function, number) for number in islice(left, at_once)
+    )
+    while waiting:
+        yield waiting.popleft().result()
+        waiting.extend(threads.submit(function, number) for number in islice(left, 1))

@@ -4,7 +4,7 @@ A reader is opened inside the call, with one thread, so that nothing of a decode
 numbered in presentation order. PyAV gives exactly the frames asked for: it reads the compressed packets of a
 file once, numbers them by timestamp, and decodes from the keyframe before each frame that is wanted; where
 timestamps cannot be trusted it decodes from the start. decord is exact on H.264, but on HEVC with B-frames it
-was seen to give the frame after the one asked for.
+was seen to give the frame after the one asked for, so it is there for comparison and never chosen by itself.
 
 Truncated files: when a wanted frame does not decode, PyAV counts what does, up to the first broken packet,
 and chooses again; decord believes the header and refuses.
@@ -163,24 +163,10 @@ def _pyav(path: Path, choose: Choose, start: float | None, end: float | None) ->
             return Decoded(_stacked(found, wanted), len(window), duration)
 
 
-def _auto(path: Path, choose: Choose, start: float | None, end: float | None) -> Decoded:
-    """decord where it is installed; PyAV elsewhere and for what decord refuses (AV1, no duration, ...)."""
-    if not DECORD_INSTALLED:
-        return _pyav(path, choose, start, end)
-    try:
-        return _decord(path, choose, start, end)
-    except DecodeError as refusal:
-        try:
-            return _pyav(path, choose, start, end)
-        except DecodeError as error:
-            raise DecodeError(path, f"{refusal.reason}; {error.reason}") from error
-
-
-DECODERS: dict[str, Callable[[Path, Choose, float | None, float | None], Decoded]] = {
-    "auto": _auto,
-    "decord": _decord,
-    "pyav": _pyav,
-}
+# those that this machine has
+DECODERS: dict[str, Callable[[Path, Choose, float | None, float | None], Decoded]] = {"pyav": _pyav}
+if DECORD_INSTALLED:
+    DECODERS["decord"] = _decord
 
 
 def _pillow(path: Path, choose: Choose) -> Decoded:

@@ -8,6 +8,7 @@ make a step from `order`. So neither resuming nor the number of workers changes 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Sample
 from mac_ray.data.order import GlobalOrder, share_of
 from mac_ray.data.text import CaptionTokenizer
+from mac_ray.errors import TooManyFailuresError
 
 ItemT = TypeVar("ItemT")
 SUBSTITUTES = 20  # samples tried in place of an undecodable one before giving up
@@ -90,15 +92,18 @@ class TrainingBatches(Dataset[Batch]):
         for _ in range(SUBSTITUTES):
             reader, sample = self._find(number)
             caption = sample.captions[generator.integers(len(sample.captions))]
+            choose = partial(random_in_intervals, draws=generator.random(self.frames))
             try:
-                pixels = reader.read(sample, lambda size: random_in_intervals(size, self.frames, generator))
+                pixels = reader.read(sample, choose)
             except DecodeError as error:
                 failures.append(str(error))
                 number = int(generator.integers(self.order.num_samples))
+                reason = error.reason
                 continue
             return training_crop(pixels, self.section, generator), caption, number
-        raise DecodeError(
-            sample.path, f"and {SUBSTITUTES - 1} samples drawn in its place cannot be decoded either"
+        raise TooManyFailuresError(
+            f"{SUBSTITUTES} samples drawn one for another cannot be decoded, the last is {sample.path} ({reason}); "
+            "`python -m mac_ray.prepare check` names all that cannot"
         )
 
     def _find(self, number: int) -> tuple[ClipReader, Sample]:

@@ -42,6 +42,7 @@ class GlobalOrder:
             self._permutations = {
                 kept: order for kept, order in self._permutations.items() if kept == epoch - 1
             }
-            generator = np.random.default_rng([self.seed, self.stage, epoch])
+            # the loader's generator of sample n has n in the last place, so this is never one of those
+            generator = np.random.default_rng([self.seed, self.stage, epoch, self.num_samples])
             self._permutations[epoch] = generator.permutation(self.num_samples)
         return self._permutations[epoch]

@@ -6,6 +6,9 @@ Everything goes through the `tokenizers` library: one small JSON file that every
 of transformers in the loader, and the word each token belongs to, which whole-word masking needs.
 """
 
+import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from mac_ray.config import ConfigError, TextTower
 
-PAD, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = PAD, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class CaptionTokenizer:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.enable_padding(pad_id=self._special(PAD), pad_token=PAD)
+        if self._tokenizer.encode("").ids != [self._special(CLASS), self._special(SEPARATOR)]:
+            raise ConfigError(
+                f"the tokeniser does not put captions between {CLASS} and {SEPARATOR}; "
+                "give model.text.tokenizer a BERT-type tokeniser"
+            )
         self.mask_token = self._special(MASK)
         self.pad_token = self._special(PAD)
         self.vocabulary_size = self._tokenizer.get_vocab_size()
@@ -41,7 +49,7 @@ class CaptionTokenizer:
         number = self._tokenizer.token_to_id(token)
         if number is None:
             raise ConfigError(
-                f"the tokeniser has no {token} token, which masking and padding need; "
+                f"the tokeniser has no {token} token, which the text tower, masking or padding needs; "
                 "give model.text.tokenizer a BERT-type tokeniser"
             )
         return int(number)
@@ -65,23 +73,36 @@ def save_tokenizer(section: TextTower, captions: Iterable[str], path: Path) -> N
     """
     source = section.tokenizer or section.pretrained
     tokenizer = train_wordpiece(captions, section.vocabulary_size) if source is None else _load(source)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}")
     tokenizer.save(str(temporary))
     temporary.replace(path)
 
 
 def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
-    """A lower-casing BERT-type WordPiece of the given captions."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    """A lower-casing BERT-type WordPiece of the given captions; the same captions give the same one."""
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for caption in captions:
+        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption)))
+    characters = sorted({character for word in words for character in word})
+    # The trainer numbers the characters inside words in the order of a hash map and breaks ties by number, so
+    # two trainings would differ. Given as special tokens, they are numbered in the order given.
+    inside = [f"##{character}" for character in characters]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocabulary_size,
-        special_tokens=[PAD, UNKNOWN, CLASS, SEPARATOR, MASK],
+        special_tokens=[*SPECIAL_TOKENS, *inside],
+        initial_alphabet=characters,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(captions, trainer)
+    trained = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trained.train_from_iterator((f"{word} " * count for word, count in sorted(words.items())), trainer)
+
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{CLASS} $A {SEPARATOR}",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (CLASS, SEPARATOR)],
@@ -92,7 +113,12 @@ def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
 def _load(source: str) -> Tokenizer:
     file = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
     if file.is_file():
-        return Tokenizer.from_file(str(file))
+        content = file.read_text()
+        try:
+            json.loads(content)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"the tokeniser {file} is not valid JSON ({error}); fetch it again") from error
+        return Tokenizer.from_str(content)
     from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
 
     try:

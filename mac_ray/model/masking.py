@@ -19,9 +19,9 @@ Strategy = Callable[[int, int, Grid, int, torch.Generator], Tensor]
 
 
 def num_visible(num_patches: int, ratio: float) -> int:
-    """Patches kept per frame: N - int(ratio N), so 79 of 196 at 0.6 (the count behind MAC's Table 4)."""
+    """Patches kept per frame: N - int(ratio N), so 79 of 196 at 0.6 (the count behind MAC's Table 4); at least 1."""
     # 0.29 * 100 is 28.999…; the nudge keeps int() from hiding one patch less than the ratio says
-    return num_patches - int(ratio * num_patches + 1e-9)
+    return max(1, num_patches - int(ratio * num_patches + 1e-9))
 
 
 def keep_all(batch: int, frames: int, grid: Grid, visible: int, generator: torch.Generator) -> Tensor:

@@ -4,6 +4,7 @@ B captions, L tokens, D width.
 """
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import DistilBertConfig, DistilBertModel
 
@@ -29,14 +30,23 @@ def build_text_tower(
             ),
         )
     try:
-        tower = DistilBertModel.from_pretrained(
-            section.pretrained, dropout=section.dropout, attention_dropout=section.dropout
+        tower, loading = DistilBertModel.from_pretrained(
+            section.pretrained,
+            dropout=section.dropout,
+            attention_dropout=section.dropout,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(
             f"model.text.pretrained = {section.pretrained!r}: no DistilBERT checkpoint at this path or "
             f"hub name ({error})"
         ) from error
+    if missing := sorted(loading["missing_keys"]):  # transformers fills them with random weights
+        raise ConfigError(
+            f"model.text.pretrained = {section.pretrained!r} lacks {len(missing)} weights of a DistilBERT, "
+            f"such as {missing[0]}; give the checkpoint of a DistilBERT"
+        )
     given = {"width": section.width, "depth": section.depth, "num_heads": section.num_heads}
     found = {"width": tower.config.dim, "depth": tower.config.n_layers, "num_heads": tower.config.n_heads}
     if given != found:  # costs are counted from the config, so it has to be true
@@ -53,6 +63,7 @@ def build_text_tower(
             f"the tokeniser has {vocabulary_size} entries, but {section.pretrained} embeds only "
             f"{tower.config.vocab_size}; give model.text.tokenizer the checkpoint's own"
         )
+    tower.train()  # it comes in evaluation mode, without dropout
     return tower
 
 

@@ -32,7 +32,11 @@ class ContrastiveObjective(nn.Module):
         Returns the loss of the global batch, the same on every rank, and its named parts.
         """
         video, text, samples = gather(video, total), gather(text, total), gather(samples, total)
-        logits = video @ text.T * self.log_scale.exp().clamp(max=LARGEST_SCALE)  # (B, B)
+        if self.log_scale.requires_grad:
+            # the bound is put on the parameter, as in CLIP: a clamp in the graph would stop its gradient for ever
+            with torch.no_grad():
+                self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+        logits = video @ text.T * self.log_scale.exp()  # (B, B)
         same_sample = samples[:, None] == samples[None, :]
         same_sample.fill_diagonal_(False)
         logits = logits.masked_fill(same_sample, -torch.inf)

@@ -42,6 +42,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = gradients[0].contiguous()
+        # a copy: autograd may hand the same tensor to other branches, which a sum in place would change
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(gradient)
         return torch.split(gradient, ctx.counts)[distributed.get_rank()], None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, discreet, public, resolve_uri
-from mac_ray.tracking.journal import FILE_NAME, summarize
+from mac_ray.tracking.journal import FILE_NAME, JournalError, summarize
 
 # Nothing calls home, and a server that does not answer costs seconds of one attempt, not four minutes.
 # What the user has set stays.
@@ -42,27 +42,7 @@ class DiscreetFormatter(logging.Formatter):
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mac_ray.tracking",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("send", "replay", "reap"):
-        command = commands.add_parser(name)
-        command.add_argument(
-            "directory", type=Path, nargs="?" if name == "reap" else None, default=Path("runs")
-        )
-        command.add_argument("--uri", help=f"MLflow; with a password in it, rather set {ENVIRONMENT_NAME}")
-        if name == "send":
-            command.add_argument(
-                "--patience", type=float, default=600.0, help="seconds to try on after the run"
-            )
-        if name == "replay":
-            command.add_argument(
-                "--all", action="store_true", help="from the start, as after the server lost data"
-            )
-    arguments = parser.parse_args()
+    arguments = _parser().parse_args()
     os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
     handler = logging.StreamHandler()
     handler.setFormatter(DiscreetFormatter(arguments.uri or os.environ.get(ENVIRONMENT_NAME, "")))
@@ -70,47 +50,88 @@ def main() -> int:
     logging.getLogger("mac_ray").setLevel(logging.INFO)
     # an unforeseen error may quote the URI too
     sys.excepthook = lambda kind, error, trace: logging.critical("stopped", exc_info=(kind, error, trace))
+    done: bool = arguments.run(arguments)
+    return 0 if done else 1
 
-    # mlflow reads the environment above while it is imported
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mac_ray.tracking",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True)
+    send = commands.add_parser("send", help="follow a run until it ends")
+    send.add_argument("directory", type=Path)
+    send.add_argument("--patience", type=float, default=600.0, help="seconds to try on after the run")
+    send.set_defaults(run=_send)
+    replay = commands.add_parser("replay", help="send what MLflow lacks of a run")
+    replay.add_argument("directory", type=Path)
+    replay.add_argument("--all", action="store_true", help="from the start, as after the server lost data")
+    replay.set_defaults(run=_replay)
+    reap = commands.add_parser("reap", help="mark crashed runs as FAILED")
+    reap.add_argument("directory", type=Path, nargs="?", default=Path("runs"))
+    reap.set_defaults(run=_reap)
+    for command in (send, replay, reap):
+        command.add_argument("--uri", help=f"MLflow; with a password in it, rather set {ENVIRONMENT_NAME}")
+    return parser
+
+
+# sender is imported only here, because mlflow reads the environment set above while it is imported
+
+
+def _send(arguments: argparse.Namespace) -> bool:
     from mac_ray.tracking import sender
-    from mac_ray.tracking.mlflow import RefusedError, UnavailableError
 
-    if arguments.command == "send":
-        os.nice(NICENESS)
-        uri = resolve_uri(arguments.uri, Path.cwd())
-        return 0 if sender.send(arguments.directory, uri, arguments.patience) else 1
+    os.nice(NICENESS)
+    return sender.send(arguments.directory, resolve_uri(arguments.uri, Path.cwd()), arguments.patience)
 
-    failures = 0
-    is_reap = arguments.command == "reap"
-    for run in _runs_under(arguments.directory) if is_reap else [arguments.directory]:
+
+def _replay(arguments: argparse.Namespace) -> bool:
+    return _replay_run(arguments.directory, arguments.uri, from_the_start=arguments.all)
+
+
+def _reap(arguments: argparse.Namespace) -> bool:
+    results = []
+    for run in sorted(journal.parent for journal in arguments.directory.rglob(FILE_NAME)):
         try:
-            uris = sender.destinations(run, arguments.uri)
-            if is_reap and not _is_to_reap(run, arguments.uri):
-                continue
-        except ValueError as error:
-            logging.error("%s: %s", run, error)
-            failures += 1
+            is_abandoned = _is_abandoned(run)
+        except JournalError as error:
+            logging.error("%s", error)
+            results.append(False)
             continue
-        for uri in uris:
-            try:
-                sent = sender.replay(run, uri, from_the_start=not is_reap and arguments.all)
-                print(f"{run} -> {public(uri)}: {sent}")
-            except (UnavailableError, RefusedError, ValueError) as error:
-                logging.error("%s -> %s: %s", run, public(uri), error)
-                failures += 1
-    return 1 if failures else 0
+        if is_abandoned and (arguments.uri or progress.load(run)):  # else it was never tracked
+            results.append(_replay_run(run, arguments.uri, from_the_start=False))
+    return all(results)
 
 
-def _runs_under(directory: Path) -> list[Path]:
-    return sorted(journal.parent for journal in directory.rglob(FILE_NAME))
-
-
-def _is_to_reap(run: Path, uri: str | None) -> bool:
+def _is_abandoned(run: Path) -> bool:
     """Whether the process of a RUNNING run has ended; says so where only another host can tell."""
     summary = summarize(run)
     if summary.status == "RUNNING" and summary.writer and not summary.writer.is_of_this_host():
         print(f"{run}: RUNNING on {summary.writer.host}, and only there can be seen whether it still is")
-    return summary.is_abandoned and (uri is not None or bool(progress.load(run)))
+    return summary.is_abandoned
+
+
+def _replay_run(run: Path, given_uri: str | None, *, from_the_start: bool) -> bool:
+    """Replay to every MLflow of the run, and say what was sent or why not. Whether all have it."""
+    from mac_ray.tracking import sender
+    from mac_ray.tracking.mlflow import RefusedError, UnavailableError
+
+    try:
+        uris = sender.destinations(run, given_uri)
+    except ValueError as error:
+        logging.error("%s", error)
+        return False
+    failures = 0
+    for uri in uris:
+        try:
+            sent = sender.replay(run, uri, from_the_start=from_the_start)
+            print(f"{run} -> {public(uri)}: {sent}")
+        except (UnavailableError, RefusedError, JournalError) as error:
+            logging.error("%s -> %s", run, error)
+            failures += 1
+    return failures == 0
 
 
 if __name__ == "__main__":

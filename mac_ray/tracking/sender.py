@@ -66,8 +66,6 @@ class Delivery:
         self._journal = run_directory / FILE_NAME
         self._read = 0  # bytes of the journal that the summary holds
         self._run: TrackedRun | None = None
-        if not self._journal.exists():
-            raise JournalError(f"{run_directory} holds no {FILE_NAME}; name the folder of a run")
         self._read_on()
         self._note("")
 
@@ -210,8 +208,11 @@ def _follow(delivery: Delivery, patience_s: float) -> bool:
 def replay(run_directory: Path, uri: str, *, from_the_start: bool = False) -> Sent:
     """Send once what the MLflow at `uri` lacks of a run, and return what that was.
 
-    Raises UnavailableError or RefusedError; the latter too while a sender is at work on the run.
+    Raises UnavailableError or RefusedError; the latter too while a sender is at work on the run. Raises
+    JournalError when the directory holds no run.
     """
+    if not (run_directory / FILE_NAME).exists():
+        raise JournalError(f"{run_directory} holds no {FILE_NAME}; name the folder of a run")
     lock = try_lock(run_directory / LOCK_NAME)
     if lock is None:
         raise RefusedError("a sender is at work on this run; let it send what is missing, or end it first")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,14 +39,17 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
             _flush(file)
         temporary.rename(target)
         _flush(folder)
-    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+    # what a full disk is to torch.save and to safetensors
+    except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(
             f"the checkpoint of step {step} could not be written to {folder} ({error}); free space there or set "
             "storage.runs to another disk, and start the same command again: it continues from the checkpoint before"
         ) from error
     for old in _finished(folder)[:-keep]:
-        shutil.rmtree(old)
+        doomed = folder / f"{TEMPORARY}{old.name}"  # half deleted, it must not pass for a checkpoint
+        old.rename(doomed)
+        shutil.rmtree(doomed)
     return target
 
 

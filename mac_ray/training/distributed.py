@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mac_ray.config import Cluster, Config
+from mac_ray.config import Config
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,16 @@ class Worker:
 
     rank: int = 0
     num_ranks: int = 1
+    ranks_here: int = 1  # on this node
     device: torch.device = torch.device("cpu")
 
 
-def set_up_process(cluster: Cluster, worker: Worker, cores: int) -> None:
+def set_up_process(config: Config, worker: Worker, cores: int) -> None:
     """Threads and matmul precision of this process."""
-    torch.set_num_threads(cluster.threads or max(1, cores // worker.num_ranks))
-    # oneDNN's path on CPU: twice MKL's rate there, and TF32 on CUDA
-    torch.set_float32_matmul_precision("medium" if worker.device.type == "cpu" else "high")
+    torch.set_num_threads(config.cluster.threads or max(1, cores // worker.ranks_here))
+    # Left to itself, fp32 may take TF32 on CUDA and oneDNN's path on a CPU, twice MKL's rate on AMD; where the
+    # CPU has AMX, oneDNN then multiplies in bf16. Asked for by name, fp32 is fp32.
+    torch.set_float32_matmul_precision("highest" if config.precision == "fp32" else "medium")
 
 
 def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:

@@ -14,11 +14,11 @@ from mac_ray.data.clips import ClipReader
 from mac_ray.data.loader import EvaluationClips, in_steps
 from mac_ray.data.order import share_of
 from mac_ray.data.text import CaptionTokenizer
+from mac_ray.errors import UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS, Protocol, Scores, score
 from mac_ray.training.distributed import Worker, autocast_dtype
-from mac_ray.training.errors import UndecodableSamplesError
 
 
 @dataclass(frozen=True)

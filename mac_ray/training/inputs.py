@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mac_ray.config import Config, ConfigError
-from mac_ray.data.clips import ClipReader, ensure_cache
+from mac_ray.data.clips import ClipReader, ensure_cache, midpoints
+from mac_ray.data.decode import DECODERS, DecodeError
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress, open_sets
+
+TRIED_SAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,16 @@ class RunData:
 
 
 def open_data(config: Config, progress: Progress) -> RunData:
-    """Open, or make, every set that the config uses. Raises ConfigError for a set without the split it needs."""
+    """Open, or make, every set that the config uses.
+
+    Raises ConfigError for a set without the split it needs, or a decoder that is not installed.
+    """
+    decoder = config.cluster.decoder
+    if decoder not in DECODERS:
+        raise ConfigError(
+            f"cluster.decoder is {decoder}, which is not installed on this machine (it has wheels for x86-64 "
+            f"Linux only); install it, or set cluster.decoder to {' or '.join(DECODERS)}"
+        )
     used = {name for stage in config.stages for name in stage.data} | {config.evaluation.data}
     sets = {name: section for name, section in config.data.sets.items() if name in used}
     manifests = open_sets(sets, Path(config.storage.cache), progress)
@@ -53,7 +65,10 @@ def open_data(config: Config, progress: Progress) -> RunData:
 
 
 def reader(manifest: Manifest, split: str, config: Config, progress: Progress) -> ClipReader:
-    """Clips of one split, from its frame cache when that fits cluster.cache_budget_gb."""
+    """Clips of one split, from its frame cache when that fits cluster.cache_budget_gb.
+
+    Raises ConfigError when the cache cannot be written.
+    """
     cache = ensure_cache(
         manifest,
         split,
@@ -64,3 +79,19 @@ def reader(manifest: Manifest, split: str, config: Config, progress: Progress) -
         lambda done, total: progress(f"decoding {manifest.name} {split}", done, total),
     )
     return ClipReader(manifest, config.data, config.cluster.decoder, cache)
+
+
+def require_decodable(clips: ClipReader, split: str) -> None:
+    """Raises ConfigError if not one of some samples can be decoded: usually the media lie elsewhere."""
+    reasons: list[str] = []
+    for number in midpoints(len(clips.manifest), min(TRIED_SAMPLES, len(clips.manifest))):
+        try:
+            clips.read(clips.manifest[int(number)], lambda _: [0])
+        except DecodeError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise ConfigError(
+        f"{clips.manifest.path}: none of the {len(reasons)} {split} samples tried can be decoded "
+        f"({reasons[0]}); if the media moved, set the root of this set in data.sets"
+    )

@@ -17,6 +17,7 @@ from torch.optim import AdamW
 from mac_ray.config import Config
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.text import CaptionTokenizer
+from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.model.flops import text_flops
 from mac_ray.model.masking import masked_text, visible_patches
@@ -25,7 +26,6 @@ from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
-from mac_ray.training.errors import TooManyFailuresError
 from mac_ray.training.evaluation import embed_split, score_embeddings
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import embed, replay
@@ -43,7 +43,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     Returns "interrupted" after a stop request, with everything saved. Raises RunError when starting
     again would not help, and OSError when storage fails.
     """
-    set_up_process(config.cluster, worker, os.cpu_count() or 1)
+    set_up_process(config, worker, os.cpu_count() or 1)
     data = open_data(config, _quietly)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     readers = {name: reader(manifest, "train", config, _quietly) for name, manifest in data.train.items()}
@@ -74,6 +74,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         if leg.first < step <= leg.last:
             objectives.load_state_dict(saved["objectives"])
             optimizer.load_state_dict(saved["optimizer"])
+        if step >= leg.last:  # made before the run was resumed
+            continue
         losses = parallel(objectives, worker)
         batches = TrainingBatches(
             [readers[name] for name in stage.data],

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from mac_ray.errors import NonFiniteLossError
 from mac_ray.training.distributed import Worker, summed
-from mac_ray.training.errors import NonFiniteLossError
 
 ItemT = TypeVar("ItemT")
 
@@ -20,15 +20,17 @@ ItemT = TypeVar("ItemT")
 class Meter:
     """Losses of the steps since the last `read`, and where the time went."""
 
+    _since: float  # when what is measured now began
+    _last: float  # when the last step ended
+
     def __init__(self) -> None:
         self._on_device: list[tuple[int, dict[str, Tensor]]] = []
         self._values: list[dict[str, float]] = []
-        self._samples = 0
-        self._waited = 0.0
-        self._since = time.perf_counter()
+        self._start()
 
     def timed(self, items: Iterator[ItemT]) -> Iterator[ItemT]:
         """The same items; the time they are waited for counts as waiting for data."""
+        self.pause()
         while True:
             begun = time.perf_counter()
             try:
@@ -42,24 +44,24 @@ class Meter:
         named = {"loss": loss} | {f"loss/{name}": part for name, part in parts.items()}
         self._on_device.append((step, {name: value.detach() for name, value in named.items()}))
         self._samples += samples
+        self._last = time.perf_counter()
 
     def pending(self, worker: Worker) -> list[dict[str, float]]:
         """Losses of each step since the last `read`, as means over the ranks; a checkpoint keeps them.
 
-        Every rank calls it at the same step. Raises NonFiniteLossError for the first loss that is not finite.
+        Every rank calls it at the same step. Raises NonFiniteLossError for the first step with a value that is not.
         """
         for step, losses in self._on_device:
-            values = {name: value.item() for name, value in losses.items()}
-            if not math.isfinite(values["loss"]):
-                named = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            local = torch.stack([value.double() for value in losses.values()]).cpu()
+            means = dict(zip(losses, (summed(local, worker) / worker.num_ranks).tolist(), strict=True))
+            # asked of the means, so that all ranks stop together
+            if not all(map(math.isfinite, means.values())):
+                named = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
                 raise NonFiniteLossError(
-                    f"step {step} has a loss that is not finite ({named}); lower optimizer.learning_rate, or set "
-                    "precision=fp32 to see whether bf16 is the cause"
+                    f"step {step} has a loss or gradient that is not finite ({named}); lower "
+                    "optimizer.learning_rate, or set precision=fp32 to see whether bf16 is the cause"
                 )
-            means = (
-                summed(torch.tensor(list(values.values()), dtype=torch.float64), worker) / worker.num_ranks
-            )
-            self._values.append(dict(zip(values, means.tolist(), strict=True)))
+            self._values.append(means)
         self._on_device = []
         return self._values
 
@@ -70,7 +72,7 @@ class Meter:
         """Means over the steps since the last call, then start anew. Every rank calls it at the same step."""
         losses = self.pending(worker)
         read = {name: math.fsum(step[name] for step in losses) / len(losses) for name in losses[-1]}
-        elapsed = time.perf_counter() - self._since
+        elapsed = self._seconds + time.perf_counter() - self._since
         waited = summed(torch.tensor(self._waited / elapsed), worker) / worker.num_ranks
         read |= {
             "samples_per_second": self._samples / elapsed,
@@ -78,9 +80,14 @@ class Meter:
             "seconds": elapsed,
         }
         self._values = []
-        self.pause()
+        self._start()
         return read
 
     def pause(self) -> None:
-        """Measure rates from now on: what lies between this and the last step was not training."""
-        self._samples, self._waited, self._since = 0, 0.0, time.perf_counter()
+        """What lies between the last step and now was not training: leave it out."""
+        self._seconds += self._last - self._since
+        self._since = self._last = time.perf_counter()
+
+    def _start(self) -> None:
+        self._samples, self._waited, self._seconds = 0, 0.0, 0.0
+        self._since = self._last = time.perf_counter()

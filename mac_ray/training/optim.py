@@ -8,7 +8,8 @@ from torch.optim import AdamW
 from mac_ray.config import Optimizer
 from mac_ray.model.dual import tower_of
 
-UNDECAYED = ("cls_token", "pos_embed", "temporal_embed", "log_scale")
+# the last is DistilBERT's; word embeddings do decay
+UNDECAYED = ("cls_token", "pos_embed", "temporal_embed", "log_scale", "position_embeddings.weight")
 
 
 def learning_rate(section: Optimizer, step: int, num_steps: int) -> float:
@@ -16,21 +17,21 @@ def learning_rate(section: Optimizer, step: int, num_steps: int) -> float:
     warmup = round(section.warmup * num_steps)
     if step < warmup:
         return section.learning_rate * (step + 1) / warmup
-    return section.learning_rate * SCHEDULES[section.schedule](section, step / num_steps)
+    return section.learning_rate * SCHEDULES[section.schedule](section, step, warmup, num_steps)
 
 
-def constant(_section: Optimizer, _progress: float) -> float:
+def constant(_section: Optimizer, _step: int, _warmup: int, _num_steps: int) -> float:
     return 1.0
 
 
-def step_decay(section: Optimizer, progress: float) -> float:
+def step_decay(section: Optimizer, step: int, _warmup: int, num_steps: int) -> float:
     """A factor at each milestone, given as shares of the stage (MCQ's recipe, which MAC's rates come from)."""
-    return section.decay ** sum(progress >= milestone for milestone in section.milestones)
+    return section.decay ** sum(step / num_steps >= milestone for milestone in section.milestones)
 
 
-def cosine(section: Optimizer, progress: float) -> float:
+def cosine(section: Optimizer, step: int, warmup: int, num_steps: int) -> float:
     """Half a turn from the end of the warm-up to the end of the stage."""
-    half_turn = (1 + math.cos(math.pi * (progress - section.warmup) / (1 - section.warmup))) / 2
+    half_turn = (1 + math.cos(math.pi * (step - warmup) / (num_steps - warmup))) / 2
     return section.final + (1 - section.final) * half_turn
 
 

@@ -31,7 +31,13 @@ class Leg:
 
 
 def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
-    """train_sizes: samples in the train split of each set. Raises ConfigError when a batch exceeds its set."""
+    """train_sizes: samples in the train split of each set.
+
+    Raises ConfigError when a batch exceeds its set, or is too small to be shared among the workers.
+    """
+    workers = config.cluster.workers
+    # how many "auto" is shows only on the cluster
+    most_workers = 1 if workers == "auto" else workers if isinstance(workers, int) else workers[1]
     planned: list[Leg] = []
     for number, stage in enumerate(config.stages):
         num_samples = sum(train_sizes[name] for name in stage.data)
@@ -40,6 +46,13 @@ def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
                 f"stages.{number}.batch_size is {stage.batch_size}, but {' + '.join(stage.data)} has only "
                 f"{num_samples} training samples; lower the batch size"
             )
-        num_steps = max(1, int(stage.epochs * num_samples / stage.batch_size))
+        if stage.batch_size < most_workers * stage.accumulate:
+            raise ConfigError(
+                f"stages.{number}.batch_size is {stage.batch_size}, too few for {most_workers} workers "
+                f"(cluster.workers) of {stage.accumulate} passes each (stages.{number}.accumulate); raise the "
+                "first or lower the others"
+            )
+        # 0.57 * 100 is 56.999…; the nudge keeps int() from cutting a whole step off
+        num_steps = max(1, int(stage.epochs * num_samples / stage.batch_size + 1e-9))
         planned.append(Leg(stage, number, planned[-1].last if planned else 0, num_steps, num_samples))
     return planned

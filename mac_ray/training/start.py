@@ -11,14 +11,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mac_ray.config import Config, ConfigError, to_yaml
+from mac_ray.config import Config, ConfigError
+from mac_ray.config_file import to_yaml
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress
-from mac_ray.data.text import save_tokenizer
+from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import visible_per_frame
 from mac_ray.training.folder import RunFolder
-from mac_ray.training.inputs import RunData, open_data, reader
+from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
 
 RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "mlflow", "decord", "av", "numpy")
@@ -40,45 +41,72 @@ class PreparedRun:
 def prepare(config: Config, working_directory: Path, progress: Progress) -> PreparedRun:
     """Make or open the data, check the config against it, and lay out the run's folder.
 
-    Raises ConfigError, ManifestError, or OSError naming the folder that cannot be written.
+    Raises ConfigError or ManifestError.
     """
-    config = with_absolute_folders(config, working_directory)
+    given, config = config, with_absolute_folders(config, working_directory)
     runs = Path(config.storage.runs)
     _require_writable(runs, "storage.runs")
     _require_writable(Path(config.storage.cache), "storage.cache")
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
-    identity = config.identity(data.fingerprints)
+    identity = given.identity(data.fingerprints)  # a path as it was given, not where it led on this machine
     folder = RunFolder(runs / f"{config.name}-{identity[:10]}")
     folder.path.mkdir(exist_ok=True)
-    for manifest in data.train.values():
-        reader(manifest, "train", config, progress)
-    reader(data.val, "val", config, progress)
-    reader(data.test, "test", config, progress)
+    splits = [("train", manifest) for manifest in data.train.values()]
+    for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:
+        require_decodable(reader(manifest, split, config, progress), split)
     if not folder.tokenizer.exists():
         captions = (caption for manifest in data.train.values() for caption in all_captions(manifest))
         save_tokenizer(config.model.text, captions, folder.tokenizer)
+    CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)  # refuses one that cannot be used
     folder.config.write_text(to_yaml(config))
     return PreparedRun(config, identity, folder, plan, data)
 
 
 def with_absolute_folders(config: Config, working_directory: Path) -> Config:
-    """Ray Train changes the directory of its workers, so relative folders are resolved on the driver."""
+    """Ray Train changes the directory of its workers, so relative paths are resolved on the driver.
 
-    def absolute(path: str) -> str:
-        return str((working_directory / Path(path).expanduser()).resolve())
+    What is read is looked for where the command was started, what is written goes below `working_directory`.
+    """
+
+    here = Path.cwd()
+
+    def absolute(path: str, base: Path) -> str:
+        return str((base / Path(path).expanduser()).resolve())
+
+    def where_local(source: str | None) -> str | None:
+        """A hub name stays what it is."""
+        return absolute(source, here) if source and Path(source).expanduser().exists() else source
 
     sets = {
-        name: section.model_copy(update={"path": absolute(section.path)})
+        name: section.model_copy(
+            update={
+                "path": absolute(section.path, here),
+                "root": section.root and absolute(section.root, here),
+            }
+        )
         if section.kind == "manifest"
         else section
         for name, section in config.data.sets.items()
     }
+    text = config.model.text.model_copy(
+        update={
+            "pretrained": where_local(config.model.text.pretrained),
+            "tokenizer": where_local(config.model.text.tokenizer),
+        }
+    )
     storage = config.storage.model_copy(
-        update={"runs": absolute(config.storage.runs), "cache": absolute(config.storage.cache)}
+        update={
+            "runs": absolute(config.storage.runs, working_directory),
+            "cache": absolute(config.storage.cache, working_directory),
+        }
     )
     return config.model_copy(
-        update={"data": config.data.model_copy(update={"sets": sets}), "storage": storage}
+        update={
+            "data": config.data.model_copy(update={"sets": sets}),
+            "model": config.model.model_copy(update={"text": text}),
+            "storage": storage,
+        }
     )
 
 

@@ -7,6 +7,8 @@ can be read off the pixels.
 import os
 import pickle
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +21,7 @@ from PIL import Image
 
 from mac_ray.data.decode import DECODERS, DECORD_INSTALLED, DecodeError, Probe, frames, probe
 
-BACKENDS = [name for name in DECODERS if name != "decord" or DECORD_INSTALLED]
+BACKENDS = list(DECODERS)
 BLOCK = 16  # pixels
 FPS = 10
 ONE_SENTENCE = r"^cannot decode [^\n]+: [^\n]+$"
@@ -207,40 +209,37 @@ def test_sound_without_pictures_is_refused(tmp_path: Path, decoder: str) -> None
         frames(path, "video", range, decoder)
 
 
-@pytest.mark.skipif(not DECORD_INSTALLED, reason="decord has wheels for x86-64 Linux only")
-def test_auto_takes_pyav_for_what_decord_refuses(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "clip.mkv", codec="libsvtav1")
-    with pytest.raises(DecodeError, match="decord: "):
-        frames(path, "video", range, "decord")
-    assert numbers(frames(path, "video", lambda count: [3, count - 1], "auto")) == [3, 39]
-
-
-@pytest.mark.skipif(not DECORD_INSTALLED, reason="decord has wheels for x86-64 Linux only")
-def test_auto_tells_both_reasons(tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("not media at all")
-    with pytest.raises(DecodeError, match=r"decord: .+; pyav: .+"):
-        frames(tmp_path / "text.mp4", "video", range, "auto")
+def test_decord_where_it_is_not_installed_is_no_choice(tmp_path: Path) -> None:
+    # None in sys.modules is how Python marks a module that cannot be found
+    script = (
+        "import sys; sys.modules['decord'] = None; from mac_ray import prepare; "
+        "prepare.main(['check', 'any.parquet', '--decoder', 'decord'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "invalid choice: 'decord'" in ended.stderr
+    assert "'pyav'" in ended.stderr
 
 
 def test_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:
     Image.fromarray(numbered(77)).save(tmp_path / "picture.png")
-    pictures = frames(tmp_path / "picture.png", "image", lambda count: [0] * (3 * count), "auto")
+    pictures = frames(tmp_path / "picture.png", "image", lambda count: [0] * (3 * count), "pyav")
     assert (pictures.shape, pictures.dtype) == ((3, 2 * BLOCK, 4 * BLOCK, 3), np.uint8)
     assert numbers(pictures) == [77] * 3
-    assert probe(tmp_path / "picture.png", "image", "auto") == Probe(1, 0.0, 4 * BLOCK, 2 * BLOCK)
+    assert probe(tmp_path / "picture.png", "image", "pyav") == Probe(1, 0.0, 4 * BLOCK, 2 * BLOCK)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
 def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     Image.fromarray(numbered(77)).convert(mode).save(tmp_path / "picture.tiff")
-    assert numbers(frames(tmp_path / "picture.tiff", "image", range, "auto")) == [77]
+    assert numbers(frames(tmp_path / "picture.tiff", "image", range, "pyav")) == [77]
 
 
 def test_image_orientation_in_exif_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(np.rot90(numbered(77))).save(tmp_path / "picture.jpg", exif=exif, quality=95)
-    assert numbers(frames(tmp_path / "picture.jpg", "image", range, "auto")) == [77]
+    assert numbers(frames(tmp_path / "picture.jpg", "image", range, "pyav")) == [77]
 
 
 # ---------------------------------------------------------------- real files

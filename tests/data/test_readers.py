@@ -341,4 +341,4 @@ def test_real_msrvtt_clips_have_captions_and_decode(tmp_path: Path, real: Path) 
     assert len(rows) == 16
     for row in rows:
         assert len(row.captions) == 20
-        assert frames(row.path, row.kind, lambda count: [0, count // 2, count - 1], "auto").shape[0] == 3
+        assert frames(row.path, row.kind, lambda count: [0, count // 2, count - 1], "pyav").shape[0] == 3

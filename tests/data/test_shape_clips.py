@@ -47,7 +47,7 @@ def centre(frame: np.ndarray, colour: str) -> np.ndarray:
 
 
 def alone(size: str, shape: str, place: str, motion: str, seed: int = 0) -> Clip:
-    return Clip(seed, "train", 0, (Thing(size, "yellow", shape, place),), (motion,))
+    return Clip(seed, "train", 0, 0, (Thing(size, "yellow", shape, place),), (motion,))
 
 
 @pytest.mark.parametrize("num_objects", [2, 4])
@@ -80,7 +80,7 @@ def test_decoded_clip_is_close_to_what_was_drawn() -> None:
 
 def test_takes_of_a_scene_look_alike_in_the_middle_and_differ_at_the_start() -> None:
     clips = shape_scenes.clips("train", 40, 2, seed=0)
-    for first, second in zip(clips[::2], clips[1::2], strict=True):
+    for first, second in zip(clips[3::5], clips[4::5], strict=True):
         one, other = (shape_clips.render(clip, num_frames=9, size=64) for clip in (first, second))
         np.testing.assert_array_equal(one[4], other[4])
         assert psnr(one[0], other[0]) < 30
@@ -143,7 +143,7 @@ def test_small_object_meeting_a_large_one_stays_in_full_sight() -> None:
         Thing("large", "blue", "circle", "top right"),
     )
     for seed in range(40):  # not all of the jittered places bring them together
-        frames = shape_clips.render(Clip(seed, "train", 0, (small, large), ("right", "left")), 16, 128)
+        frames = shape_clips.render(Clip(seed, "train", 0, 0, (small, large), ("right", "left")), 16, 128)
         areas = [mask(frame, "yellow").sum() for frame in frames]
         assert min(areas) > 0.95 * max(areas)
 
@@ -151,8 +151,8 @@ def test_small_object_meeting_a_large_one_stays_in_full_sight() -> None:
 def test_backgrounds_of_scenes_vary_and_are_never_taken_for_an_object() -> None:
     clips = shape_scenes.clips("train", 120, 2, seed=0)
     spreads = []
-    for clip in clips[::2]:
-        empty = Clip(clip.seed, clip.split, clip.number, (), ())
+    for clip in clips[::5]:
+        empty = Clip(clip.seed, clip.split, clip.number, clip.scene_number, (), ())
         (frame,) = shape_clips.render(empty, num_frames=1, size=64)
         assert not any(mask(frame, colour).any() for colour in COLOURS)
         spreads.append(frame.std(axis=(0, 1)).mean())

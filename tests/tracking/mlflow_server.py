@@ -38,7 +38,7 @@ class Server:
         self._process = subprocess.Popen(
             command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_until(self._answers, 60)
+        wait_until(self._answers, 180)
 
     def kill(self) -> None:
         if self._process is not None:

@@ -1,0 +1,226 @@
+"""What a config costs: parameters and FLOPs by arithmetic, and the time of a training step by the clock.
+
+    python -m mac_ray.bench flops [CONFIG.yaml] [section.key=value …] [--text-tokens 128] [--json]
+    python -m mac_ray.bench step [CONFIG.yaml] [section.key=value …] [--against masking.video.strategy=none]
+
+Needs no data, no network, and neither Ray nor MLflow: a bare GPU machine will do.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mac_ray import config_file
+from mac_ray.bench_costs import (
+    PAPER_TOKENS,
+    RATIOS,
+    CostRow,
+    Published,
+    cost_rows,
+    parameter_counts,
+    published_parameters,
+)
+from mac_ray.bench_step import Report, measure
+from mac_ray.config import Config, ConfigError
+
+EXIT_BAD_INPUT = 2
+Command = Callable[[Sequence[str], Console], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m mac_ray.bench", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see `flops --help` and `step --help`")
+    given = parser.parse_args(arguments)
+    console = Console()
+    try:
+        COMMANDS[given.command](given.rest, console)
+    except ConfigError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+# ---------------------------------------------------------------- flops
+
+
+def flops(arguments: Sequence[str], console: Console) -> None:
+    """Parameters, and FLOPs of one sample's forward pass in the conventions of the literature."""
+    parser = _parser("flops", flops.__doc__)
+    parser.add_argument(
+        "--text-tokens",
+        type=_positive,
+        default=PAPER_TOKENS,
+        help="length of the caption (default: %(default)s)",
+    )
+    given = parser.parse_intermixed_args(arguments)
+    path, overrides = _source(given)
+    config = config_file.load(path, overrides)
+    counts, rows = parameter_counts(config), cost_rows(config, given.text_tokens)
+    published = published_parameters(config)
+    if given.json:
+        found = {
+            "config": config.name,
+            "text_tokens": given.text_tokens,
+            "parameters": {"total": sum(counts.values())} | counts,
+            "published_parameters": asdict(published) if published else None,
+            "rows": [asdict(row) for row in rows],
+        }
+        print(json.dumps(found, indent=2))
+    else:
+        console.print(_parameter_table(config, counts, published))
+        console.print(_cost_table(rows, given.text_tokens))
+        console.print(
+            "2 operations per multiply-accumulate. paper: its convention, linear layers only, all patches embedded "
+            "and then masked. executed: as this code does it, only visible patches embedded, products of attention "
+            "included. published: in the paper's convention, and how far from it this code is.",
+            style="dim",
+            highlight=False,
+        )
+
+
+def _parameter_table(config: Config, counts: dict[str, int], published: Published | None) -> Table:
+    table = Table(title=f"{config.name}: parameters", box=box.SIMPLE)
+    for heading in ("total", *counts):
+        table.add_column(heading, justify="right")
+    table.add_column("published")
+    total = sum(counts.values())
+    values = (f"{count:,}" for count in (total, *counts.values()))
+    table.add_row(*values, _beside(published, total, 1e6, " M"))
+    return table
+
+
+def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
+    patches = rows[0].patches
+    title = f"GFLOP per sample, forward: {patches} patches per frame, {text_tokens} text tokens"
+    table = Table(title=title, box=box.SIMPLE)
+    table.add_column("")
+    for heading in ("frames", "visible", "paper", "+attention", "executed"):
+        table.add_column(heading, justify="right")
+    table.add_column("published")
+    for number, row in enumerate(rows):
+        if number == len(RATIOS):  # the stages follow
+            table.add_section()
+        operations = (f"{count / 1e9:,.4g}" for count in (row.linear, row.with_attention, row.executed))
+        table.add_row(
+            row.what,
+            str(row.frames),
+            str(row.visible),
+            *operations,
+            _beside(row.published, row.linear, 1e9, ""),
+        )
+    return table
+
+
+def _beside(published: Published | None, found: int, unit: float, suffix: str) -> str:
+    """A published value with its source, and how far from it what was found here is."""
+    if published is None:
+        return ""
+    off = found / published.value - 1
+    return f"{published.value / unit:.1f}{suffix} ({off:+.2%}) {published.source}"
+
+
+# ---------------------------------------------------------------- step
+
+
+def step(arguments: Sequence[str], console: Console) -> None:
+    """Time of a training step on made-up batches, of the config and of what it is compared with."""
+    parser = _parser("step", step.__doc__)
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="section.key=value",
+        help="further overrides, for a config to compare with; may be given several times",
+    )
+    parser.add_argument("--stage", help="name of the stage to take (default: the first)")
+    parser.add_argument(
+        "--steps", type=_positive, default=20, help="timed steps of each (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--batch", type=_positive, help="samples (default: one worker's share of the stage's batch)"
+    )
+    parser.add_argument(
+        "--text-tokens", type=_positive, help="caption length (default: data.max_caption_tokens)"
+    )
+    given = parser.parse_intermixed_args(arguments)
+    path, overrides = _source(given)
+    configs = {" ".join(overrides) or "as configured": config_file.load(path, overrides)}
+    for further in given.against:
+        configs[" ".join(further)] = config_file.load(path, [*overrides, *further])
+    report = measure(configs, given.stage, given.batch, given.text_tokens, given.steps)
+    if given.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        console.print(_step_table(report))
+        for number, arm in enumerate(report.arms, start=1):
+            console.print(f"  {number}  {arm.name}", highlight=False, soft_wrap=True)
+        console.print(
+            f"Medians of {report.steps} steps taken in turns; backward counted as twice the forward. "
+            f"Most main memory held, all together: {report.process_peak_bytes / 1e9:.2f} GB.",
+            style="dim",
+        )
+
+
+def _step_table(report: Report) -> Table:
+    table = Table(title=f"training step on {report.device}", box=box.SIMPLE)
+    table.add_column("")
+    for heading in ("batch", "visible", "ms", "samples/s", "time", "TFLOP/s", "of matmul"):
+        table.add_column(heading, justify="right")
+    if any(arm.peak_bytes is not None for arm in report.arms):
+        table.add_column("GPU peak", justify="right")
+    for number, arm in enumerate(report.arms, start=1):
+        row = [
+            str(number),
+            str(arm.batch),
+            f"{arm.frames} x {arm.visible}",
+            f"{arm.milliseconds:.1f}",
+            f"{arm.samples_per_second:,.1f}",
+            f"{arm.relative_time:.2f} x",
+            f"{arm.flops_per_second / 1e12:.3g}",
+            f"{arm.matmul_share:.0%} {arm.dtype}",
+        ]
+        if arm.peak_bytes is not None:
+            row.append(f"{arm.peak_bytes / 1e9:.2f} GB")
+        table.add_row(*row)
+    return table
+
+
+# ---------------------------------------------------------------- the command line
+
+
+COMMANDS: dict[str, Command] = {"flops": flops, "step": step}
+
+
+def _parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m mac_ray.bench {command}", description=description)
+    parser.add_argument("config", nargs="?", help="YAML file; without one the embedded default")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _source(given: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The config's path and the overrides; without a config the first override stands in its place."""
+    if given.config is not None and "=" in given.config:
+        return None, [given.config, *given.overrides]
+    return given.config, given.overrides
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

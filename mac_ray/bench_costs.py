@@ -1,0 +1,113 @@
+"""What a config costs by arithmetic alone: parameters, and operations of a forward pass against what it masks.
+
+Nothing is computed and nothing is downloaded: a text tower from a checkpoint is counted with the sizes in the
+config and DistilBERT's own vocabulary, which a local folder may say otherwise.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import DistilBertConfig
+
+from mac_ray.config import Config
+from mac_ray.model.dual import DualEncoder, build_model, tower_of
+from mac_ray.model.flops import forward_flops
+from mac_ray.model.masking import num_visible, visible_per_frame
+
+RATIOS = (0.0, 0.25, 0.5, 0.6, 0.75, 0.9)
+TOWERS = ("video", "text", "heads")
+
+# what MAC's Table 4 is about: pixels, ViT-B/16, DistilBERT, embedding size; then frames and caption length
+PAPER_SIZES = (224, 16, 768, 12, 768, 6, 256)
+PAPER_FRAMES, PAPER_TOKENS = 4, 128
+
+
+@dataclass(frozen=True)
+class Published:
+    value: float  # parameters, or operations
+    source: str
+
+
+PUBLISHED_PARAMETERS = Published(180.7e6, "MAC Tab. 4")
+PUBLISHED_FLOPS = {  # by visible patches per frame
+    196: Published(189.3e9, "Frozen, MAC Tab. 4"),
+    79: Published(83.3e9, "MAC Tab. 4"),
+}
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Operations of one sample's forward pass through both towers and heads; 2 per multiply-accumulate."""
+
+    what: str
+    frames: int
+    visible: int  # patches per frame
+    patches: int  # per frame, before masking
+    linear: int  # the paper's convention: linear layers only, all patches embedded
+    with_attention: int  # and the products of attention
+    executed: int  # as this code does it: visible patches embedded only, products of attention included
+    published: Published | None  # in the paper's convention
+
+
+def cost_rows(config: Config, text_tokens: int) -> list[CostRow]:
+    """The ratios of RATIOS at the most frames that any stage has, then each stage as it is masked."""
+    patches = (config.data.image_size // config.model.video.patch_size) ** 2
+    frames = max(stage.frames for stage in config.stages)
+    rows = [
+        _row(config, f"{ratio:.0%} masked", frames, num_visible(patches, ratio), text_tokens)
+        for ratio in RATIOS
+    ]
+    for stage in config.stages:
+        visible = visible_per_frame(config.stage_masking(stage).video, patches)
+        rows.append(_row(config, stage.name, stage.frames, visible, text_tokens))
+    return rows
+
+
+def parameter_counts(config: Config) -> dict[str, int]:
+    """Number of trained values by tower."""
+    with torch.device("meta"):  # shapes without memory
+        model = untrained_model(config)
+    counts = dict.fromkeys(TOWERS, 0)
+    for name, parameter in model.named_parameters():
+        counts[tower_of(name)] += parameter.numel()
+    return counts
+
+
+def published_parameters(config: Config) -> Published | None:
+    return PUBLISHED_PARAMETERS if _is_paper_model(config) and config.model.text.pretrained else None
+
+
+def untrained_model(config: Config) -> DualEncoder:
+    """The model that the config trains, random weights in place of a checkpoint's."""
+    text, data, vocabulary_size = config.model.text, config.data, config.model.text.vocabulary_size
+    if text.pretrained is not None:
+        folder = Path(text.pretrained)
+        sizes = DistilBertConfig.from_pretrained(folder) if folder.is_dir() else DistilBertConfig()
+        vocabulary_size = sizes.vocab_size
+        data = data.model_copy(update={"max_caption_tokens": sizes.max_position_embeddings})
+    section = config.model.model_copy(update={"text": text.model_copy(update={"pretrained": None})})
+    return build_model(section, data, vocabulary_size, pad_token=0, seed=config.seed)
+
+
+def _row(config: Config, what: str, frames: int, visible: int, text_tokens: int) -> CostRow:
+    patches = (config.data.image_size // config.model.video.patch_size) ** 2
+    everything = forward_flops(config.model, frames, visible, text_tokens, embedded=patches)
+    executed = forward_flops(config.model, frames, visible, text_tokens)
+    as_published = _is_paper_model(config) and (frames, text_tokens) == (PAPER_FRAMES, PAPER_TOKENS)
+    return CostRow(
+        what=what,
+        frames=frames,
+        visible=visible,
+        patches=patches,
+        linear=everything.linear,
+        with_attention=everything.total,
+        executed=executed.total,
+        published=PUBLISHED_FLOPS.get(visible) if as_published else None,
+    )
+
+
+def _is_paper_model(config: Config) -> bool:
+    video, text = config.model.video, config.model.text
+    towers = (video.patch_size, video.width, video.depth, text.width, text.depth)
+    return (config.data.image_size, *towers, config.model.embedding_size) == PAPER_SIZES

@@ -1,0 +1,227 @@
+"""Time of a training step of some configs on made-up batches, on the device at hand.
+
+What is timed is the arithmetic of training's loop: forward, loss, backward, clipping, AdamW. Batches lie on the
+device already, so neither data nor transfers count. The arms take turns within one process, because a machine's
+clock drifts by more than arms differ. All of them stay in memory at once.
+
+b samples of a batch, F frames, V visible patches, L tokens.
+"""
+
+import os
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mac_ray.bench_costs import untrained_model
+from mac_ray.config import Config, ConfigError, Stage
+from mac_ray.data.order import shares
+from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
+from mac_ray.model.masking import visible_patches
+from mac_ray.objectives.weighted import WeightedObjectives
+from mac_ray.training.distributed import Worker, autocast_dtype, set_up_process
+from mac_ray.training.forward import embed, replay
+from mac_ray.training.optim import build_optimizer
+
+WARM_UP_STEPS = 3  # compilation of kernels, the allocator's growth, the optimiser's moments
+MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
+MATMUL_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class StepReport:
+    name: str
+    batch: int  # samples per step
+    frames: int
+    visible: int  # patches per frame
+    text_tokens: int
+    dtype: str
+    milliseconds: float  # median per step
+    samples_per_second: float
+    relative_time: float  # to the first arm's
+    flops_per_second: float  # backward counted as twice the forward, products of attention included
+    matmul_flops_per_second: float  # of one large product in the same type, on this machine
+    matmul_share: float  # of the last two
+    peak_bytes: int | None  # on the GPU, of this arm alone; None on a CPU
+
+
+@dataclass(frozen=True)
+class Report:
+    device: str
+    steps: int
+    process_peak_bytes: int  # resident in main memory, all arms together
+    arms: list[StepReport]
+
+
+class Arm:
+    """One config's model, optimiser and batch, ready to step."""
+
+    def __init__(
+        self, name: str, config: Config, stage: Stage, batch: int, text_tokens: int, device: torch.device
+    ) -> None:
+        self.name, self.config, self.stage, self.batch = name, config, stage, batch
+        self.worker = Worker(device=device)
+        self.dtype = autocast_dtype(config, device)
+        self.use_settings()
+        before = _allocated(device)
+        self.encoder = untrained_model(config).to(device)
+        self.objectives = WeightedObjectives(config.stage_objectives(stage)).to(device)
+        self.rates = config.stage_optimizer(stage)
+        self.optimizer = build_optimizer(self.rates, self.encoder, self.objectives)
+        generator = torch.Generator().manual_seed(config.seed)
+        size, vocabulary = config.data.image_size, self.encoder.text_model.config.vocab_size
+        clips = torch.randint(0, 256, (batch, stage.frames, 3, size, size), generator=generator)
+        visible = visible_patches(
+            config.stage_masking(stage).video, batch, stage.frames, self.encoder.grid, generator
+        )
+        tokens = torch.randint(1, vocabulary, (batch, text_tokens), generator=generator)
+        self.inputs = (
+            clips.to(device, torch.uint8),  # (b, F, 3, S, S)
+            visible.to(device),  # (b, F, V)
+            tokens.to(device),  # (b, L)
+            torch.ones_like(tokens, dtype=torch.bool).to(device),
+        )
+        self.samples = torch.arange(batch, device=device)
+        for _ in range(WARM_UP_STEPS):
+            self.step()
+        self.resident = _allocated(device) - before
+        self.peak = 0
+        self.seconds: list[float] = []
+
+    def use_settings(self) -> None:
+        """Threads and precision are the process's, so each arm sets its own before it runs."""
+        set_up_process(self.config, self.worker, os.cpu_count() or 1)
+
+    def step(self) -> None:
+        passes = (self.stage.accumulate, self.config.seed, 0, self.worker, self.dtype)
+        video, text = embed(self.encoder, self.inputs, *passes)
+        loss, _ = self.objectives(video, text, self.samples, self.batch)
+        loss.backward()
+        if self.stage.accumulate > 1:
+            replay(self.encoder, self.inputs, (video, text), *passes)
+        if self.rates.clip_norm is not None:
+            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, self.rates.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def timed_step(self) -> None:
+        device = self.worker.device
+        self.use_settings()
+        others = _allocated(device) - self.resident
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        _wait(device)
+        begun = time.perf_counter()
+        self.step()
+        _wait(device)
+        self.seconds.append(time.perf_counter() - begun)
+        if device.type == "cuda":
+            self.peak = max(self.peak, torch.cuda.max_memory_allocated(device) - others)
+
+    def report(self, first_median: float) -> StepReport:
+        self.use_settings()
+        median = statistics.median(self.seconds)
+        visible, text_tokens = self.inputs[1].shape[2], self.inputs[2].shape[1]
+        forward = forward_flops(self.config.model, self.stage.frames, visible, text_tokens).total
+        passes = TRAINING_FACTOR + (self.stage.accumulate > 1)
+        rate = self.batch * passes * forward / median
+        peak_rate = matmul_rate(self.worker.device, self.dtype or torch.float32)
+        return StepReport(
+            name=self.name,
+            batch=self.batch,
+            frames=self.stage.frames,
+            visible=visible,
+            text_tokens=text_tokens,
+            dtype="fp32" if self.dtype is None else "bf16",
+            milliseconds=1e3 * median,
+            samples_per_second=self.batch / median,
+            relative_time=median / first_median,
+            flops_per_second=rate,
+            matmul_flops_per_second=peak_rate,
+            matmul_share=rate / peak_rate,
+            peak_bytes=self.peak if self.worker.device.type == "cuda" else None,
+        )
+
+
+def measure(
+    configs: dict[str, Config], stage_name: str | None, batch: int | None, text_tokens: int | None, steps: int
+) -> Report:
+    """Each config's step, by name, in `steps` alternating rounds. The first is what others are relative to.
+
+    stage_name None: the first stage; batch None: the largest share of one worker; text_tokens None:
+    data.max_caption_tokens. Raises ConfigError for a stage that is not there, captions longer than the
+    tower has positions for, or arms that do not fit in the GPU's memory.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arms: list[Arm] = []
+    try:
+        for name, config in configs.items():
+            stage = _stage(config, stage_name)
+            length = text_tokens or config.data.max_caption_tokens
+            if length > config.data.max_caption_tokens:
+                raise ConfigError(
+                    f"{name}: --text-tokens is {length}, but data.max_caption_tokens is "
+                    f"{config.data.max_caption_tokens}; lower the one or raise the other"
+                )
+            arms.append(Arm(name, config, stage, batch or _share(config, stage), length, device))
+        for _ in range(steps):
+            for arm in arms:
+                arm.timed_step()
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(
+            "the batch does not fit in the GPU's memory beside the other arms; lower it with --batch, "
+            "or raise the stage's accumulate"
+        ) from error
+    first_median = statistics.median(arms[0].seconds)
+    return Report(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        steps=steps,
+        process_peak_bytes=_process_peak_bytes(),
+        arms=[arm.report(first_median) for arm in arms],
+    )
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large square product: the most that a step could reach here."""
+    size = MATMUL_SIZE[device.type]
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    fastest = float("inf")
+    for _ in range(1 + MATMUL_REPEATS):  # the first warms up, and is never the fastest
+        _wait(device)
+        begun = time.perf_counter()
+        left @ right
+        _wait(device)
+        fastest = min(fastest, time.perf_counter() - begun)
+    return 2 * size**3 / fastest
+
+
+def _stage(config: Config, name: str | None) -> Stage:
+    stages = {stage.name: stage for stage in config.stages}
+    if name is not None and name not in stages:
+        raise ConfigError(f"--stage is {name!r}; the config has {', '.join(map(repr, stages))}")
+    return stages[name] if name is not None else config.stages[0]
+
+
+def _share(config: Config, stage: Stage) -> int:
+    workers = config.cluster.workers
+    most_workers = 1 if workers == "auto" else workers if isinstance(workers, int) else workers[1]
+    return shares(stage.batch_size, most_workers)[0]
+
+
+def _allocated(device: torch.device) -> int:
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _process_peak_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,228 @@
+"""Batches: a function of the step, whoever makes them, on however many ranks."""
+
+import pickle
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from mac_ray.config import Config
+from mac_ray.data import manifest
+from mac_ray.data.clips import ClipReader, centre_crop, ensure_cache, midpoints
+from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
+from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.text import CaptionTokenizer
+from mac_ray.errors import TooManyFailuresError
+from tests.data.conftest import config_with, write_media
+
+STEPS = 7  # of 4 of 9 samples: three epochs and a bit
+VARIED = [
+    "data.crop_scale=[0.3,1.0]",
+    "data.horizontal_flip=true",
+    "data.pool_frames=8",
+    "data.short_side=20",
+]
+
+
+def batches_of(
+    manifests: Sequence[Manifest],
+    tokenizer_file: Path,
+    config: Config,
+    rank: int = 0,
+    num_ranks: int = 1,
+    stage: int = 0,
+    cache: Path | None = None,
+) -> TrainingBatches:
+    readers = [ClipReader(each, config.data, "pyav", cache) for each in manifests]
+    tokenizer = CaptionTokenizer(tokenizer_file, config.data.max_caption_tokens)
+    return TrainingBatches(readers, tokenizer, config, stage, STEPS, rank, num_ranks)
+
+
+def assert_same(one: Batch, other: Batch) -> None:
+    for name in ("clips", "tokens", "words", "attended", "samples"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    assert one.failures == other.failures
+
+
+def test_batch_has_the_shapes_and_types_it_says(mixed: Manifest, tokenizer_file: Path) -> None:
+    batch = batches_of([mixed], tokenizer_file, config_with(VARIED))[0]
+    assert (batch.clips.shape, batch.clips.dtype) == ((4, 4, 3, 16, 16), torch.uint8)
+    assert batch.tokens.shape == batch.words.shape == batch.attended.shape
+    assert (batch.tokens.dtype, batch.words.dtype) == (torch.int64, torch.int64)
+    assert batch.attended.dtype == torch.bool
+    assert batch.failures == ()
+
+
+def test_every_sample_is_seen_once_an_epoch_across_batches(mixed: Manifest, tokenizer_file: Path) -> None:
+    batches = batches_of([mixed], tokenizer_file, config_with([]))
+    seen = torch.cat([batches[step].samples for step in range(STEPS)]).tolist()
+    assert len(mixed) == 9
+    for epoch in range(3):
+        assert sorted(seen[9 * epoch : 9 * epoch + 9]) == list(range(9))
+    assert seen[:9] != seen[9:18]
+
+
+def test_batch_is_the_same_in_any_sequence_fresh_or_pickled(mixed: Manifest, tokenizer_file: Path) -> None:
+    config = config_with(VARIED)
+    batches = batches_of([mixed], tokenizer_file, config)
+    whole = [batches[step] for step in range(STEPS)]
+    for step in (5, 0, 6, 2, 2):
+        assert_same(batches[step], whole[step])
+        assert_same(batches_of([mixed], tokenizer_file, config)[step], whole[step])
+        assert_same(pickle.loads(pickle.dumps(batches))[step], whole[step])
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_batches_of_loader_processes_are_those_made_here(
+    mixed: Manifest, tokenizer_file: Path, tmp_path: Path, cached: bool
+) -> None:
+    config = config_with(VARIED)
+    cache = (
+        ensure_cache(mixed, "train", config.data, "pyav", tmp_path, 1.0, lambda *_: None) if cached else None
+    )
+    batches = batches_of([mixed], tokenizer_file, config, cache=cache)
+    ahead = list(in_steps(batches, 2, STEPS, workers=2, pinned=False))
+    here = list(in_steps(batches, 2, STEPS, workers=0, pinned=False))
+    assert len(ahead) == len(here) == STEPS - 2
+    for step, (one, other) in enumerate(zip(ahead, here, strict=True), start=2):
+        assert_same(one, other)
+        assert_same(one, batches_of([mixed], tokenizer_file, config)[step])
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3, 4])
+def test_batches_of_all_ranks_are_the_batch_of_one_in_order(
+    mixed: Manifest, tokenizer_file: Path, num_ranks: int
+) -> None:
+    config = config_with(VARIED)
+    whole = batches_of([mixed], tokenizer_file, config)
+    ranks = [batches_of([mixed], tokenizer_file, config, rank, num_ranks) for rank in range(num_ranks)]
+    for step in range(STEPS):
+        parts = [batches[step] for batches in ranks]
+        expected = whole[step]
+        assert torch.equal(torch.cat([part.clips for part in parts]), expected.clips)
+        assert torch.equal(torch.cat([part.samples for part in parts]), expected.samples)
+        # the padding is to each rank's own longest caption
+        assert [row[row != 0].tolist() for part in parts for row in part.tokens] == [
+            row[row != 0].tolist() for row in expected.tokens
+        ]
+    assert [part.rows for part in ranks][-1].stop == 4
+    assert all(one.rows.stop == other.rows.start for one, other in pairwise(ranks))
+
+
+def test_draws_differ_between_epochs_seeds_and_stages(mixed: Manifest, tokenizer_file: Path) -> None:
+    """The same sample: another crop, other frames, and now and then another caption."""
+
+    def draws(overrides: Sequence[str], stage: int) -> list[tuple[bytes, str]]:
+        batches = batches_of([mixed], tokenizer_file, config_with([*VARIED, *overrides]), stage=stage)
+        found = []
+        for step in range(STEPS):
+            batch = batches[step]
+            for row in (batch.samples == 4).nonzero()[:, 0].tolist():
+                found.append(
+                    (batch.clips[row].numpy().tobytes(), str(batch.tokens[row][batch.attended[row]]))
+                )
+        return found
+
+    found = draws([], 0) + draws(["seed=1"], 0) + draws([], 1)
+    assert len(found) >= 9
+    assert len({pixels for pixels, _ in found}) == len(found)
+    assert len({caption for _, caption in found}) == 3
+
+
+def test_sets_of_a_stage_are_numbered_one_after_the_other(
+    mixed: Manifest, tokenizer_file: Path, tmp_path: Path
+) -> None:
+    other = manifest.write(tmp_path / "other.parquet", write_media(tmp_path)[:3], "other", tmp_path).split(
+        "train"
+    )
+    config = config_with([])
+    both = batches_of([mixed, other], tokenizer_file, config)
+    seen = [both[step] for step in range(3)]
+    assert sorted(torch.cat([batch.samples for batch in seen]).tolist()) == list(range(12))
+    tokenizer = CaptionTokenizer(tokenizer_file, config.data.max_caption_tokens)
+    for batch in seen:
+        for row, number in enumerate(batch.samples.tolist()):
+            sample = mixed[number] if number < 9 else other[number - 9]
+            own = batch.tokens[row][batch.attended[row]].tolist()
+            assert own in [tokenizer([caption]).ids[0].tolist() for caption in sample.captions]
+
+
+# ---------------------------------------------------------------- what does not decode
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Manifest:
+    """Two of nine samples cannot be decoded, and a third is gone."""
+    rows = write_media(tmp_path)
+    (tmp_path / "video3.mp4").write_text("not media at all")
+    (tmp_path / "image1.png").write_bytes((tmp_path / "image1.png").read_bytes()[:60])
+    (tmp_path / "video5.mp4").unlink()
+    return manifest.write(tmp_path / "faulty.parquet", rows, "faulty", tmp_path).split("train")
+
+
+def test_undecodable_samples_are_replaced_the_same_way_and_named(
+    faulty: Manifest, tokenizer_file: Path, tmp_path: Path
+) -> None:
+    config = config_with(VARIED)
+    cache = ensure_cache(faulty, "train", config.data, "pyav", tmp_path / "cache", 1.0, lambda *_: None)
+    makers = [
+        batches_of([faulty], tokenizer_file, config),
+        batches_of([faulty], tokenizer_file, config, cache=cache),
+    ]
+    named: set[str] = set()
+    for step in (3, 0, 1, 2):
+        first, second = (batches[step] for batches in makers)
+        assert_same(first, second)
+        assert not {3, 5, 8} & set(first.samples.tolist())
+        assert len(first.samples) == 4
+        named.update(sentence.split(":")[0].rpartition("/")[2] for sentence in first.failures)
+    assert named == {"video3.mp4", "image1.png", "video5.mp4"}
+
+
+def test_substitutes_do_not_depend_on_the_number_of_ranks(faulty: Manifest, tokenizer_file: Path) -> None:
+    config = config_with([])
+    whole = batches_of([faulty], tokenizer_file, config)
+    ranks = [batches_of([faulty], tokenizer_file, config, rank, 3) for rank in range(3)]
+    failures = 0
+    for step in range(STEPS):
+        parts = [batches[step] for batches in ranks]
+        assert torch.equal(torch.cat([part.clips for part in parts]), whole[step].clips)
+        assert tuple(sentence for part in parts for sentence in part.failures) == whole[step].failures
+        failures += len(whole[step].failures)
+    assert failures >= 6
+
+
+def test_set_of_which_nothing_decodes_stops_with_an_error(tokenizer_file: Path, tmp_path: Path) -> None:
+    rows = [Row(f"{n}", Path(f"{n}.mp4"), "video", "train", ("c",)) for n in range(5)]
+    gone = manifest.write(tmp_path / "gone.parquet", rows, "gone", tmp_path).split("train")
+    batches = batches_of([gone], tokenizer_file, config_with([]))
+    with pytest.raises(TooManyFailuresError, match=r"20 samples .* the last is .*\d\.mp4 \(no such file\)"):
+        batches[0]
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_clips_are_middle_frames_cropped_at_the_centre(mixed: Manifest, workers: int) -> None:
+    section = config_with(["data.short_side=20"]).data
+    reader = ClipReader(mixed, section, "pyav", None)
+    chunks = EvaluationClips(reader, section, 4, range(1, 8), chunk=3)
+    found = list(in_steps(chunks, 0, len(chunks), workers, pinned=False))
+    assert [list(positions) for _, positions, _ in found] == [[1, 2, 3], [4, 5, 6], [7]]
+    for clips, positions, failures in found:
+        assert not failures
+        for clip, position in zip(clips, positions, strict=True):
+            pixels = centre_crop(reader.read(mixed[position], lambda size: midpoints(size, 4)), 16)
+            assert torch.equal(clip, torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2))
+
+
+def test_evaluation_leaves_out_and_names_what_does_not_decode(faulty: Manifest) -> None:
+    section = config_with([]).data
+    chunks = EvaluationClips(ClipReader(faulty, section, "pyav", None), section, 2, range(9), chunk=4)
+    found = [chunks[number] for number in range(len(chunks))]
+    assert [positions for _, positions, _ in found] == [[0, 1, 2], [4, 6, 7], []]
+    assert [len(failures) for _, _, failures in found] == [1, 1, 1]
+    assert [len(clips) for clips, _, _ in found] == [3, 3, 0]

@@ -1,0 +1,182 @@
+"""The benchmark's figures where they can be known in advance, and that it runs on a bare machine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import DistilBertConfig
+
+from mac_ray import config_file
+from mac_ray.bench import main
+
+MAC = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
+SMALL = [
+    "data.image_size=32",
+    "data.max_caption_tokens=12",
+    "model.video.width=32",
+    "model.video.depth=2",
+    "model.text.width=32",
+    "model.text.depth=1",
+    "cluster.threads=1",
+    "precision=fp32",
+]
+
+
+@pytest.fixture(autouse=True)
+def same_threads_and_precision_afterwards():
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(precision)
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# ---------------------------------------------------------------- flops
+
+
+def test_flops_of_the_mac_recipe_are_those_of_its_table_4(capsys: pytest.CaptureFixture[str]):
+    found = output(capsys, "flops", MAC)
+    assert found["parameters"] == {
+        "total": 180_925_184,
+        "video": 114_168_576,
+        "text": 66_362_880,
+        "heads": 393_728,
+    }
+    assert found["published_parameters"]["value"] == 180.7e6
+    by_name = {row["what"]: row for row in found["rows"]}
+    assert [row["visible"] for row in found["rows"][:6]] == [196, 147, 98, 79, 49, 20]
+    for name, linear, with_attention, published in [
+        ("0% masked", 189.59, 195.79, 189.3),
+        ("25% masked", 145.20, 148.86, None),
+        ("60% masked", 83.60, 84.91, 83.3),
+        ("90% masked", 30.14, 30.53, None),
+        ("videos", 83.60, 84.91, 83.3),
+        ("msrvtt", 189.59, 195.79, 189.3),
+    ]:
+        row = by_name[name]
+        assert row["linear"] / 1e9 == pytest.approx(linear, abs=0.005)
+        assert row["with_attention"] / 1e9 == pytest.approx(with_attention, abs=0.005)
+        assert (row["published"] or {"value": None})["value"] == (published and published * 1e9)
+    assert by_name["60% masked"]["executed"] == by_name["60% masked"]["with_attention"] - 2 * 4 * 117 * 768**2
+    assert (by_name["images"]["frames"], by_name["images"]["visible"]) == (1, 79)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [["--text-tokens", "64"], ["model.video.depth=6"], ["data.image_size=112"], ["model.text.depth=3"]],
+)
+def test_flops_of_another_model_stand_beside_no_published_value(
+    capsys: pytest.CaptureFixture[str], change: list[str]
+):
+    rows = output(capsys, "flops", MAC, *change)["rows"]
+    assert [row["published"] for row in rows] == [None] * len(rows)
+
+
+def test_parameters_are_those_of_the_model_that_would_be_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    counts = output(capsys, "flops", *SMALL, "model.text.vocabulary_size=70")["parameters"]
+    assert counts["heads"] == 2 * (32 * 256 + 256)
+    more = output(capsys, "flops", *SMALL, "model.text.vocabulary_size=71")["parameters"]
+    assert more["text"] - counts["text"] == 32
+    # a local checkpoint says how many it embeds
+    DistilBertConfig(vocab_size=170, max_position_embeddings=12).save_pretrained(tmp_path)
+    pretrained = output(capsys, "flops", *SMALL, f"model.text.pretrained={tmp_path}")["parameters"]
+    assert pretrained["text"] - counts["text"] == 100 * 32
+
+
+def test_flops_as_tables_show_what_json_says(capsys: pytest.CaptureFixture[str]):
+    assert main(["flops", MAC]) == 0
+    shown = capsys.readouterr().out
+    for figure in ("180,925,184", "189.6", "83.6", "84.91", "84.36", "189.3", "83.3"):
+        assert figure in shown
+
+
+# ---------------------------------------------------------------- step
+
+
+def test_step_of_two_arms_adds_up(capsys: pytest.CaptureFixture[str]):
+    arguments = ["step", *SMALL, "--against", "masking.video.strategy=none", "--steps", "2", "--batch", "4"]
+    report = output(capsys, *arguments)
+    masked, unmasked = report["arms"]
+    assert (masked["visible"], unmasked["visible"]) == (2, 16)  # 90% of 16 hidden in the first stage
+    assert unmasked["name"] == "masking.video.strategy=none"
+    for arm in report["arms"]:
+        seconds = arm["milliseconds"] / 1e3
+        assert (arm["batch"], arm["frames"], arm["text_tokens"], arm["dtype"]) == (4, 4, 12, "fp32")
+        assert arm["samples_per_second"] == pytest.approx(4 / seconds)
+        assert arm["relative_time"] == pytest.approx(arm["milliseconds"] / masked["milliseconds"])
+        assert arm["matmul_share"] == pytest.approx(arm["flops_per_second"] / arm["matmul_flops_per_second"])
+    ratio = unmasked["flops_per_second"] * unmasked["milliseconds"]
+    ratio /= masked["flops_per_second"] * masked["milliseconds"]
+    rows = output(capsys, "flops", *SMALL, "--text-tokens", "12")["rows"]
+    executed = {row["visible"]: row["executed"] for row in rows}
+    assert ratio == pytest.approx(executed[16] / executed[2])
+
+
+def test_step_takes_the_stage_the_share_of_a_worker_and_the_precision_asked_for(
+    capsys: pytest.CaptureFixture[str],
+):
+    overrides = [*SMALL, "cluster.workers=3", "stages.1.batch_size=7", "stages.1.accumulate=2"]
+    report = output(
+        capsys, "step", *overrides, "--stage", "unmasked", "--steps", "1", "--against", "precision=bf16"
+    )
+    assert [arm["batch"] for arm in report["arms"]] == [3, 3]  # of 3, 2 and 2
+    assert [arm["visible"] for arm in report["arms"]] == [16, 16]
+    assert [arm["dtype"] for arm in report["arms"]] == ["fp32", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--stage", "third"], "--stage is 'third'; the config has 'masked', 'unmasked'"),
+        (["--text-tokens", "13"], "--text-tokens is 13, but data.max_caption_tokens is 12"),
+        (["--against", "masking.video.ratio=2"], "masking.video.ratio"),
+    ],
+)
+def test_step_that_cannot_be_taken_is_refused_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+):
+    assert main(["step", *SMALL, *arguments]) == 2
+    assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+# ---------------------------------------------------------------- a bare machine
+
+
+def test_bench_runs_without_ray_mlflow_or_any_decoder():
+    program = f"""
+import sys
+from mac_ray.bench import main
+assert main(["flops", {MAC!r}, "--json"]) == 0
+assert main(["step", *{SMALL!r}, "--steps", "1", "--batch", "2"]) == 0
+found = {{"ray", "mlflow", "decord", "av", "pyarrow", "optuna", "torchvision"}} & set(sys.modules)
+assert not found, found
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_mac_recipe_is_a_valid_config_of_three_stages():
+    config = config_file.load(MAC)
+    assert [(stage.name, stage.frames, stage.epochs, stage.batch_size) for stage in config.stages] == [
+        ("images", 1, 20, 2048),
+        ("videos", 4, 2, 1024),
+        ("msrvtt", 4, 50, 128),
+    ]
+    rates = [config.stage_optimizer(stage).learning_rate for stage in config.stages]
+    assert rates == [1e-4, 3e-5, 3e-5]
+    hidden = [config.stage_masking(stage) for stage in config.stages]
+    assert [(mask.video.strategy, mask.text.strategy) for mask in hidden] == [
+        ("random", "whole_word"),
+        ("random", "whole_word"),
+        ("none", "none"),
+    ]

@@ -1,0 +1,320 @@
+"""YAML files and overrides: precedence, round trips, and what is said about mistakes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mac_ray.config import Config, ConfigError
+from mac_ray.config_file import load, to_yaml
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SET = "data.sets.new={kind: manifest, path: new.parquet}"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "given.yaml"
+    path.write_text(text)
+    return path
+
+
+def message(path: Path | None = None, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as raised:
+        load(path, overrides)
+    return str(raised.value)
+
+
+# ---------------------------------------------------------------- what is loaded
+
+
+def test_load_of_nothing_is_the_embedded_default() -> None:
+    assert load() == Config()
+
+
+def test_load_takes_overrides_over_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 1\nmasking: {video: {ratio: 0.3, order: sorted}}")
+    config = load(path, ["masking.video.ratio=0.4", "masking.video.ratio=0.5"])
+    assert config.seed == 1
+    assert config.masking.video.ratio == 0.5  # the later override
+    assert config.masking.video.order == "sorted"  # untouched by the overrides
+    assert config.masking.text == Config().masking.text
+
+
+def test_load_of_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "# nothing yet\n")) == Config()
+
+
+def test_override_into_a_default_stage_keeps_the_rest_of_the_stages() -> None:
+    config = load(None, ["stages.0.epochs=2", "stages.1.masking.text.ratio=0.3"])
+    first, second = Config().stages
+    assert config.stages[0] == first.model_copy(update={"epochs": 2.0})
+    assert config.stages[1].masking == {**second.masking, "text": {"strategy": "none", "ratio": 0.3}}
+
+
+def test_override_into_a_stage_of_a_file_changes_that_stage(tmp_path: Path) -> None:
+    path = written(tmp_path, "stages: [{name: only, data: [shapes], epochs: 5}]")
+    config = load(path, ["stages.0.epochs=2", "stages.0.masking.video.ratio=0.5"])
+    (stage,) = config.stages
+    assert (stage.name, stage.epochs, stage.masking) == ("only", 2.0, {"video": {"ratio": 0.5}})
+
+
+def test_override_into_a_set_keeps_the_rest_of_it(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: {sets: {shapes: {kind: moving_shapes, val: 33}}}")
+    for source, val in ((None, 200), (path, 33)):
+        shapes: Any = load(source, ["data.sets.shapes.train=100"]).data.sets["shapes"]
+        assert (shapes.train, shapes.val) == (100, val)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "data: {image_size: 32}", "data: {sets: {shapes: {kind: moving_shapes}}}"]
+)
+@pytest.mark.parametrize(
+    "overrides", [["data.sets.new.kind=manifest", "data.sets.new.path=new.parquet"], [SET]]
+)
+def test_override_of_an_absent_set_adds_it(tmp_path: Path, text: str, overrides: list[str]) -> None:
+    sets = load(written(tmp_path, text), overrides).data.sets
+    assert set(sets) == {"shapes", "new"}
+    assert sets["new"].model_dump() == {"kind": "manifest", "path": "new.parquet", "root": None}
+
+
+@pytest.mark.parametrize("text", ["data:", "data: {sets: }", "stages:"])
+def test_override_into_what_a_file_leaves_blank_starts_from_the_default(tmp_path: Path, text: str) -> None:
+    config = load(written(tmp_path, text), ["data.sets.shapes.val=7", "stages.0.epochs=1"])
+    assert config == load(None, ["data.sets.shapes.val=7", "stages.0.epochs=1"])
+
+
+def test_override_with_null_switches_an_optional_value_off() -> None:
+    assert load(None, ["optimizer.clip_norm=null"]).optimizer.clip_norm is None
+
+
+def test_override_into_a_section_that_is_null_switches_it_on(tmp_path: Path) -> None:
+    path = written(tmp_path, "objectives: {contrastive: null}")
+    section = load(path, ["objectives.contrastive.temperature=0.1"]).objectives.contrastive
+    assert section is not None
+    assert section.temperature == 0.1
+
+
+def test_override_holding_an_equals_sign_is_cut_at_the_first() -> None:
+    assert load(None, ["tracking.uri=postgresql://u:p@h/db?a=b"]).tracking.uri == "postgresql://u:p@h/db?a=b"
+
+
+@pytest.mark.parametrize("plain", ["1e-4", "1.e-4", "1.0e-4", ".0001", "0.0001", "1E-4"])
+def test_load_reads_every_way_to_write_a_small_number(tmp_path: Path, plain: str) -> None:
+    path = written(tmp_path, f"optimizer: {{learning_rate: {plain}}}\ntracking: {{uri: '{plain}'}}")
+    config = load(path)
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.tracking.uri == plain  # quoted, so text
+
+
+@pytest.mark.parametrize("plain", ["no", "on", "Yes", "1:30", "2026-01-02", "0x10", "010", "1_000"])
+def test_load_takes_what_only_old_yaml_reads_otherwise_as_text(tmp_path: Path, plain: str) -> None:
+    assert load(written(tmp_path, f"tracking: {{experiment: {plain}}}")).tracking.experiment == plain
+    assert load(None, [f"tracking.experiment={plain}"]).tracking.experiment == plain
+
+
+def test_load_follows_anchors_and_merge_keys(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "stages:\n  - &first {name: a, data: [shapes], epochs: 3, frames: 2}\n  - {<<: *first, name: b, epochs: 1}\n",
+    )
+    assert [(s.name, s.epochs, s.frames) for s in load(path).stages] == [("a", 3, 2), ("b", 1, 2)]
+
+
+# ---------------------------------------------------------------- the files of this repository
+
+
+def test_shapes_config_is_the_embedded_default_in_full() -> None:
+    assert load(CONFIGS / "shapes.yaml") == Config()
+    assert yaml.safe_load((CONFIGS / "shapes.yaml").read_text()) == Config().model_dump(mode="json")
+
+
+def test_every_config_written_out_loads_as_the_same(tmp_path: Path) -> None:
+    paths = sorted(CONFIGS.glob("*.yaml"))
+    assert {"shapes.yaml", "ablation.yaml"} <= {path.name for path in paths}
+    for path in paths:
+        config = load(path)
+        again = load(written(tmp_path, to_yaml(config)))
+        prints = dict.fromkeys(config.data.sets, "a fingerprint")
+        assert again == config, path.name
+        assert again.identity(prints) == config.identity(prints), path.name
+
+
+def test_written_out_text_that_looks_like_another_type_stays_text(tmp_path: Path) -> None:
+    for text in ("null", "true", "12", "1e-4", "no", "", "a: b", "ü"):
+        config = Config.model_validate({"tracking": {"experiment": text}})
+        assert load(written(tmp_path, to_yaml(config))) == config
+
+
+def test_ablation_config_masks_every_stage_but_the_last_as_the_top_level_says() -> None:
+    config = load(CONFIGS / "ablation.yaml", ["masking.video.ratio=0.35"])
+    *masked, tail = [config.stage_masking(stage) for stage in config.stages]
+    assert masked
+    assert all((m.video.strategy, m.video.ratio) == ("random", 0.35) for m in masked)
+    assert (tail.video.strategy, tail.text.strategy) == ("none", "none")
+
+
+# ---------------------------------------------------------------- mistakes
+
+MISTAKES = {
+    "masking.video.rato=0.5": "unknown key masking.video.rato; did you mean 'ratio'?",
+    "masking.ratio=0.5": (
+        "unknown key masking.ratio; did you mean masking.video.ratio or masking.text.ratio?"
+    ),
+    "stages.0.masking.video.rtio=1": "unknown key stages.0.masking.video.rtio; did you mean 'ratio'?",
+    "stages.0.masking.order=sorted": (
+        "unknown key stages.0.masking.order; did you mean stages.0.masking.video.order?"
+    ),
+    "stages.0.optimizer.colour=red": (
+        "unknown key stages.0.optimizer.colour; the keys here are learning_rate, schedule, warmup, "
+        "milestones, decay, final, weight_decay, betas, eps, clip_norm, tower_rates"
+    ),
+    "stages.0.epoch=1": "unknown key stages.0.epoch; did you mean 'epochs'?",
+    "data.sets.shapes.trian=9": "unknown key data.sets.shapes.trian; did you mean 'train'?",
+    "masking.video.ratio=1": "masking.video.ratio is 1; give a number, at least 0 and below 1",
+    "masking.video.ratio=half": "masking.video.ratio is 'half'; give a number, at least 0 and below 1",
+    "stages.0.masking.video.ratio=2": (
+        "stages.0.masking.video.ratio is 2; give a number, at least 0 and below 1"
+    ),
+    "stages.1.optimizer.decay=0": "stages.1.optimizer.decay is 0; give a number, above 0 and at most 1",
+    "stages.0.masking.video=2": (
+        "stages.0.masking.video is 2; give a section with any of strategy, ratio, order"
+    ),
+    "stages.0.masking=2": "stages.0.masking is 2; give a section",
+    "masking.video.strategy=tub": "masking.video.strategy is 'tub'; give one of 'none', 'random', 'tube'",
+    "masking=null": "masking is null; give a section with any of video, text, or leave it out",
+    "seed=0.5": "seed is 0.5; give a whole number, at least 0 and below 2147483648",
+    "seed=no": "seed is 'no'; give a whole number, at least 0 and below 2147483648",
+    "seed.value=1": 'seed is {"value": 1}; give a whole number, at least 0 and below 2147483648',
+    "optimizer.learning_rate=inf": "optimizer.learning_rate is 'inf'; give a number, above 0",
+    "optimizer.clip_norm=0": "optimizer.clip_norm is 0; give a number, above 0, or null",
+    "optimizer.betas=[0.9, 1]": "optimizer.betas.1 is 1; give a number, at least 0 and below 1",
+    "optimizer.betas=[0.9]": "optimizer.betas.1 is missing; give a number, at least 0 and below 1",
+    "data.horizontal_flip=maybe": "data.horizontal_flip is 'maybe'; give true or false",
+    "data.crop_scale=[1, 0.5]": "data.crop_scale is [1, 0.5]; give the least and the most of the area",
+    "data.crop_scale=[0, 1]": "data.crop_scale is [0, 1]; give the least and the most of the area",
+    "data.crop_scale=[0.5, 1.5]": "data.crop_scale is [0.5, 1.5]; give the least and the most of the area",
+    "cluster.workers=many": (
+        "cluster.workers is 'many'; give a whole number, at least 1, or a list of 2 entries, "
+        "each a whole number, at least 1"
+    ),
+    "cluster.workers=[1, 2, 3]": "cluster.workers is [1, 2, 3]; give a whole number, at least 1, or a list",
+    "cluster.workers=[4, 2]": "cluster.workers is [4, 2]; give the least number first: [2, 4]",
+    "name=2026": "name is 2026; give text of letters, digits and _.,=+-, in quotes if it looks like a number",
+    "name=a/b": "name is 'a/b'; give text of letters, digits and _.,=+-",
+    "data.sets.new={path: p}": "data.sets.new.kind is missing; give one of",
+    "data.sets.new.kind=manifes": "data.sets.new.kind is 'manifes'; give one of",
+    "data.sets.new.kind=manifest": "data.sets.new.path is missing; give text",
+    "data.sets.new=file.parquet": "data.sets.new is 'file.parquet'; give a section with any of kind, ",
+    "data.sets=[a]": 'data.sets is ["a"]; give a section with a name for each entry',
+    "stages=[]": "stages is []; give a list of 1 or more entries, each a section with any of name, data, epochs",
+    "stages=[{data: [shapes], epochs: 1}]": "stages.0.name is missing; give text",
+    "stages.0.data=shapes": "stages.0.data is 'shapes'; give a list of 1 or more entries, each text",
+    "stages.0.data=[]": "stages.0.data is []; give a list of 1 or more entries",
+    "stages.0.data=[shape]": (
+        "stages.0.data names 'shape', but data.sets has 'shapes'; name one of these or add it"
+    ),
+    "stages.1.name=masked": "stages.1.name 'masked' is already that of stages.0; give another",
+    "stages.0.frames=8": (
+        "stages.0.frames is 8, but model.video.max_frames is 4; lower the one or raise the other"
+    ),
+    "stages.2.epochs=1": "no entry '2' in stages; there are stages.0, stages.1",
+    "stages.masked.epochs=1": "no entry 'masked' in stages; there are stages.0, stages.1",
+    "stages.0.epochs.x=1": "stages.0.epochs is 48.0, a value and not a section",
+    "evaluation.data=toys": (
+        "evaluation.data names 'toys', but data.sets has 'shapes'; name one of these or add it"
+    ),
+    "evaluation.frames=5": "evaluation.frames is 5, but model.video.max_frames is 4",
+    "model.video.num_heads=3": "model.video.width 128 is not a multiple of num_heads 3; change one of them",
+    "data.image_size=60": (
+        "data.image_size 60 is not a multiple of model.video.patch_size 8; the nearest is 64"
+    ),
+    "objectives.contrastive=null": "objectives.contrastive, like every objective, is null; give at least one",
+    "stages.0.objectives.contrastive=null": (
+        "stages.0.objectives.contrastive, like every objective, is null; give at least one"
+    ),
+    "objectives.contrastive=3": "objectives.contrastive is 3; give a section with any of weight, temperature",
+}
+
+
+@pytest.mark.parametrize("override", MISTAKES)
+def test_override_that_is_wrong_is_named_with_its_remedy(override: str) -> None:
+    said = message(None, override)
+    assert said.startswith(f"override {override!r}: {MISTAKES[override]}")
+    assert "\n" not in said
+
+
+def test_file_that_is_wrong_is_named_with_its_remedy(tmp_path: Path) -> None:
+    path = written(tmp_path, "masking: {video: {ratoi: 0.5}}")
+    assert message(path) == f"{path}: unknown key masking.video.ratoi; did you mean 'ratio'?"
+
+
+def test_every_mistake_is_said_with_the_source_that_brought_it(tmp_path: Path) -> None:
+    path = written(tmp_path, "sed: 1\nmodel: {video: {depth: 0}}")
+    assert message(path, "masking.video.ratio=0.5", "masking.text.ratio=-1").splitlines() == [
+        f"{path}: model.video.depth is 0; give a whole number, at least 1",
+        "override 'masking.text.ratio=-1': masking.text.ratio is -1; give a number, at least 0 and below 1",
+        f"{path}: unknown key sed; did you mean 'seed'?",
+    ]
+
+
+def test_every_mistake_in_a_stage_difference_is_said_with_its_source(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "stages: [{name: a, data: [shapes], epochs: 1, masking: {video: {ratio: 2, ordr: sorted}}}]"
+    )
+    assert message(path).splitlines() == [
+        f"{path}: stages.0.masking.video.ratio is 2; give a number, at least 0 and below 1",
+        f"{path}: unknown key stages.0.masking.video.ordr; did you mean 'order'?",
+    ]
+
+
+def test_rule_between_two_values_blames_the_source_that_broke_it(tmp_path: Path) -> None:
+    path = written(tmp_path, "stages: [{name: a, data: [shapes], epochs: 1, frames: 4}]")
+    said = message(path, "seed=1", "model.video.max_frames=2", "seed=2")
+    assert said.startswith("override 'model.video.max_frames=2': stages.0.frames is 4")
+
+
+def test_mistake_that_a_later_override_mends_is_none(tmp_path: Path) -> None:
+    path = written(tmp_path, "masking: {video: {ratio: 7}}")
+    assert load(path, ["masking.video.ratio=0.5"]).masking.video.ratio == 0.5
+
+
+def test_key_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "masking:\n  video: {ratio: 0.3}\n  text: {ratio: 0.2}\n  video: {ratio: 0.4}\n")
+    assert message(path) == f"{path}, line 4: 'video' is given twice in one section; keep one"
+
+
+def test_key_that_is_no_text_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 1\n2: 3\n")
+    assert message(path) == f"{path}, line 2: the key 2 is not text; put it in quotes"
+
+
+@pytest.mark.parametrize("override", ["seed", "=1", "masking..ratio=1", "--seed"])
+def test_override_of_another_form_is_an_error_that_shows_the_form(override: str) -> None:
+    assert message(None, override) == (
+        f"override {override!r} is not of the form section.key=value, such as seed=1"
+    )
+
+
+def test_file_that_is_not_there_is_an_error_with_what_to_give(tmp_path: Path) -> None:
+    path = tmp_path / "absent.yaml"
+    assert message(path) == (
+        f"cannot read the config {path}: No such file or directory; "
+        "give a YAML file, or section.key=value to override"
+    )
+
+
+def test_file_that_is_no_mapping_is_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path, "- model\n")
+    assert message(path) == f'{path} holds ["model"]; a config is a mapping of sections such as `model:`'
+
+
+def test_file_that_is_no_yaml_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 1\nmodel: {video: [\n")
+    assert message(path).startswith(f"{path}, line 3: ")
+    path.write_bytes(b"\x89PNG\x00\xff")
+    assert message(path).startswith(f"{path} is not YAML text: ")
+
+
+def test_override_that_is_no_yaml_is_an_error() -> None:
+    assert message(None, "seed=[1").startswith("override 'seed=[1', line 1: ")

@@ -1,0 +1,267 @@
+"""The main job as a person runs it: a process of its own, killed, stopped, misused, and started again."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+from mlflow.entities import Run
+
+from mac_ray.tracking.journal import read, status_of
+from mac_ray.training import checkpoint
+from tests.runs import TINY_STEPS, the_run, weights_and_metrics
+
+WITHIN_S = 240  # a loaded machine takes a while to import torch
+
+
+def command(overrides: Sequence[str], *options: str) -> list[str]:
+    return [sys.executable, "-m", "mac_ray.pretrain", *options, *overrides]
+
+
+def run_job(
+    overrides: Sequence[str], folder: Path, *options: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(overrides, *options),
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+def start_job(overrides: Sequence[str], folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    with (folder / "job.log").open("ab") as log:
+        return subprocess.Popen(
+            command(overrides, *options), cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def wait_for_checkpoint(runs: Path, job: subprocess.Popen[bytes], after: int) -> None:
+    """Until the run has a checkpoint of a step larger than `after`, or the job has ended."""
+    deadline = time.monotonic() + WITHIN_S
+    while job.poll() is None and time.monotonic() < deadline:
+        folders = list(runs.glob("*/checkpoints"))
+        newest = checkpoint.latest(folders[0]) if folders else None
+        if newest is not None and int(newest.name.removeprefix("step_")) > after:
+            return
+        time.sleep(0.002)
+    assert job.poll() is not None, "no checkpoint within the time"
+
+
+def tracked(folder: Path) -> list[Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mac_ray")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def wait_for_status(folder: Path, status: str) -> Run:
+    """The one run in MLflow, once it has the status; its sender outlives a killed job."""
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
+        runs = tracked(folder) if (folder / "mlflow.db").exists() else []
+        if len(runs) == 1 and runs[0].info.status == status:
+            return runs[0]
+        time.sleep(0.5)
+    raise AssertionError(f"no single run became {status}: {[run.info.status for run in runs]}")
+
+
+def test_pretrain_killed_again_and_again_ends_as_if_untouched(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny_overrides, "storage.checkpoint_every=1", "tracking.enabled=false"]
+    reached = 0
+    for _ in range(3):  # at the first checkpoint, then right after a later one, wherever the job then is
+        job = start_job(overrides, tmp_path, "--without-ray")
+        wait_for_checkpoint(tmp_path / "runs", job, after=reached)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        run = the_run(tmp_path / "runs")
+        newest = checkpoint.latest(run / "checkpoints")
+        assert newest is not None
+        reached = int(newest.name.removeprefix("step_")) + 2
+        assert status_of(run) == "RUNNING"  # nobody was left to say otherwise
+    assert run_job(overrides, tmp_path, "--without-ray").returncode == 0
+    killed = weights_and_metrics(the_run(tmp_path / "runs"))
+
+    untouched = [
+        *(override for override in overrides if "storage.runs" not in override),
+        f"storage.runs={tmp_path / 'untouched'}",
+    ]
+    assert run_job(untouched, tmp_path, "--without-ray").returncode == 0
+    assert killed == weights_and_metrics(the_run(tmp_path / "untouched"))
+
+
+def test_pretrain_terminated_saves_first_and_continues_in_the_same_mlflow_run(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny_overrides, "stages.0.epochs=20", "storage.checkpoint_every=1000"]
+    job = start_job(overrides, tmp_path, "--without-ray")
+    deadline = time.monotonic() + WITHIN_S
+    while not any("train/loss" in str(record) for record in journal_records(tmp_path / "runs")):
+        assert time.monotonic() < deadline
+        assert job.poll() is None, (tmp_path / "job.log").read_text()
+        time.sleep(0.01)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(WITHIN_S) == 130
+    run = the_run(tmp_path / "runs")
+    assert checkpoint.latest(run / "checkpoints") is not None
+    assert status_of(run) == "KILLED"
+    killed = wait_for_status(tmp_path, "KILLED")
+
+    assert run_job(overrides, tmp_path, "--without-ray").returncode == 0
+    finished = wait_for_status(tmp_path, "FINISHED")
+    assert finished.info.run_id == killed.info.run_id
+    _, metrics = weights_and_metrics(run)
+    assert (
+        finished.data.metrics["shapes_one_caption/t2v/R1"]
+        == metrics["shapes_one_caption/t2v/R1", max(step for _, step in metrics)]
+    )
+
+
+def journal_records(runs: Path) -> list[dict[str, object]]:
+    return [record for path in runs.glob("*/journal.jsonl") for record in read(path)]
+
+
+def test_pretrain_killed_is_failed_in_mlflow_not_running(tiny_overrides: list[str], tmp_path: Path) -> None:
+    overrides = [*tiny_overrides, "stages.0.epochs=50", "storage.checkpoint_every=1"]
+    job = start_job(overrides, tmp_path, "--without-ray")
+    wait_for_checkpoint(tmp_path / "runs", job, after=0)
+    wait_for_status(tmp_path, "RUNNING")
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    wait_for_status(tmp_path, "FAILED")
+
+
+def test_pretrain_logs_to_mlflow_what_it_promises(tiny_overrides: list[str], tmp_path: Path) -> None:
+    done = run_job(tiny_overrides, tmp_path, "--without-ray")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = wait_for_status(tmp_path, "FINISHED")
+    assert len(run.data.metrics) <= 60
+    for name in (
+        "train/loss",
+        "train/learning_rate",
+        "train/samples_per_second",
+        "train/data_wait",
+        "cost/visible_tokens",
+        "cost/flops",
+        "val/t2v/R1",
+        "shapes_one_caption/t2v/R1",
+        "shapes_one_caption/Rsum",
+    ):
+        assert name in run.data.metrics, name
+    assert run.data.params["stages.0.masking.video.ratio"] == "0.9"
+    assert {"data.shapes", "version.torch", "git.commit"} <= run.data.tags.keys()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+    artifacts |= {file.path for file in client.list_artifacts(run.info.run_id, "pictures")}
+    assert {
+        "config.yaml",
+        "ranks.parquet",
+        "scores.json",
+        "pictures/masked_clips.png",
+        "pictures/retrieved.png",
+    } <= artifacts
+    for part in ("R@10", "chance", "mlflow ui"):
+        assert part in done.stdout
+
+
+def test_pretrain_finished_before_shows_the_result_and_trains_nothing(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny_overrides, "tracking.enabled=false"]
+    first = run_job(overrides, tmp_path, "--without-ray")
+    records = len(journal_records(tmp_path / "runs"))
+    again = run_job(overrides, tmp_path, "--without-ray")
+    assert again.returncode == 0
+    assert "already finished" in again.stdout
+    table = re.compile(r"│ R@1 .*")
+    assert table.findall(again.stdout) == table.findall(first.stdout) != []
+    assert len(journal_records(tmp_path / "runs")) == records
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
+def test_pretrain_with_an_unreachable_tracking_server_finishes_and_says_how_to_send_later(
+    tiny_overrides: list[str], tmp_path: Path, address: str
+) -> None:
+    done = run_job(tiny_overrides, tmp_path, "--without-ray", MLFLOW_TRACKING_URI=address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mac_ray.tracking replay" in done.stdout
+    run = the_run(tmp_path / "runs")
+    assert status_of(run) == "FINISHED"
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    replayed = subprocess.run(
+        [sys.executable, "-m", "mac_ray.tracking", "replay", str(run), "--uri", store],
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    tracked_run = wait_for_status(tmp_path, "FINISHED")
+    points = mlflow.MlflowClient(store).get_metric_history(tracked_run.info.run_id, "train/loss")
+    assert sorted(point.step for point in points) == [2, 4, 6, 8, 10, TINY_STEPS]
+
+
+def test_pretrain_dry_run_prints_the_resolved_config_and_makes_nothing(tmp_path: Path) -> None:
+    done = run_job(["masking.video.ratio=0.75"], tmp_path, "--dry-run")
+    assert done.returncode == 0
+    assert "ratio: 0.75" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("masking.video.ratoi=0.5", ["masking.video.ratoi", "ratio"]),
+        ("stages.0.batch_size=64", ["stages.0.batch_size", "64", "26", "lower"]),
+        ("tracking.uri=ftp://somewhere", ["tracking.uri", "ftp"]),
+        ("data.sets.own={kind: manifest, path: nowhere.parquet}", []),
+        ("stages.0.data=[own]", ["own"]),
+        ("model.text.tokenizer=/nowhere", ["/nowhere", "tokenizer.json"]),
+    ],
+)
+def test_pretrain_with_bad_input_ends_with_one_sentence_before_it_starts(
+    tiny_overrides: list[str], tmp_path: Path, override: str, words: list[str]
+) -> None:
+    if not words:  # a set that does not exist, and a stage that draws from it
+        tiny_overrides, override = [*tiny_overrides, override], "stages.0.data=[own]"
+        words = ["nowhere.parquet", "mac_ray.prepare"]
+    done = run_job([*tiny_overrides, override], tmp_path, "--without-ray", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    message = next(line for line in done.stdout.splitlines() if line.startswith("error: "))
+    for word in words:
+        assert word in message
+    assert journal_records(tmp_path / "runs") == []
+
+
+def test_pretrain_with_storage_that_cannot_be_written_names_it(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = run_job([*tiny_overrides, f"storage.runs={tmp_path / 'file' / 'runs'}"], tmp_path, "--without-ray")
+    assert done.returncode == 2
+    assert "storage.runs" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_pretrain_leaves_no_process_behind(tiny_overrides: list[str], tmp_path: Path) -> None:
+    done = run_job(tiny_overrides, tmp_path, "--without-ray")
+    assert done.returncode == 0
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(tmp_path) in argument for argument in process.info["cmdline"] or ())
+    ]
+    assert left == []

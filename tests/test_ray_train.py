@@ -1,0 +1,182 @@
+"""Runs on Ray Train on this machine: killed workers and drivers, clusters of two nodes, submitted jobs."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from mac_ray.tracking.journal import status_of
+from tests.runs import the_run, weights_and_metrics
+from tests.test_pretrain import command, run_job, start_job, tracked, wait_for_checkpoint, wait_for_status
+
+pytestmark = pytest.mark.ray
+
+WITHIN_S = 300
+LONGER = ["stages.0.epochs=12", "storage.checkpoint_every=2", "cluster.workers=2"]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job starts its own cluster unless it is told of one."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Ray's processes lie about in sessions of their own; these are below the job's."""
+    return [
+        process
+        for process in psutil.Process(job.pid).children(recursive=True)
+        if "RayTrainWorker" in " ".join(process.cmdline())
+    ]
+
+
+def untouched(overrides: list[str], folder: Path) -> Path:
+    """The same run in another folder, left alone."""
+    kept = [override for override in overrides if not override.startswith("storage.runs=")]
+    done = run_job([*kept, f"storage.runs={folder / 'untouched'}", "tracking.enabled=false"], folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return the_run(folder / "untouched")
+
+
+def test_ray_train_with_a_worker_killed_ends_as_if_untouched(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny_overrides, *LONGER]
+    job = start_job(overrides, tmp_path)
+    wait_for_checkpoint(tmp_path / "runs", job, after=0)
+    victims = workers_of(job)
+    assert len(victims) == 2
+    victims[0].kill()
+    assert job.wait(WITHIN_S) == 0, (tmp_path / "job.log").read_text()
+    assert {worker.pid for worker in victims}.isdisjoint(psutil.pids())
+    wait_for_status(tmp_path, "FINISHED")
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
+        untouched(overrides, tmp_path)
+    )
+
+
+def test_ray_train_with_the_driver_killed_continues_under_the_same_mlflow_run(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny_overrides, *LONGER]
+    job = start_job(overrides, tmp_path)
+    wait_for_checkpoint(tmp_path / "runs", job, after=3)
+    job.kill()
+    job.wait()
+    failed = wait_for_status(tmp_path, "FAILED")
+    done = run_job(overrides, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert wait_for_status(tmp_path, "FINISHED").info.run_id == failed.info.run_id
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
+        untouched(overrides, tmp_path)
+    )
+
+
+def test_ray_train_terminated_saves_and_continues(tiny_overrides: list[str], tmp_path: Path) -> None:
+    overrides = [*tiny_overrides, *LONGER, "storage.checkpoint_every=7"]
+    job = start_job(overrides, tmp_path)
+    wait_for_checkpoint(tmp_path / "runs", job, after=0)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(WITHIN_S) == 130, (tmp_path / "job.log").read_text()
+    assert status_of(the_run(tmp_path / "runs")) == "KILLED"
+    done = run_job(overrides, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
+        untouched(overrides, tmp_path)
+    )
+
+
+def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_is_missing(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    done = run_job([*tiny_overrides, "cluster.workers=500", "cluster.start_timeout_s=3"], tmp_path)
+    assert done.returncode == 1
+    assert "waiting up to 3 s" in done.stdout
+    assert "500 CPUs are needed" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert status_of(the_run(tmp_path / "runs")) == "FAILED"
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[Cluster]:
+    """Two Ray nodes on this machine, of one CPU each."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield cluster
+    cluster.shutdown()
+
+
+def test_ray_train_on_two_nodes_trains_one_run_together(
+    tiny_overrides: list[str], tmp_path: Path, two_nodes: Cluster
+) -> None:
+    done = run_job([*tiny_overrides, "cluster.workers=2"], tmp_path, RAY_ADDRESS=two_nodes.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    together = weights_and_metrics(the_run(tmp_path / "runs"))
+    assert together == weights_and_metrics(untouched([*tiny_overrides, "cluster.workers=2"], tmp_path))
+
+
+def test_ray_train_elastic_takes_the_workers_there_are(tiny_overrides: list[str], tmp_path: Path) -> None:
+    done = run_job([*tiny_overrides, "cluster.workers=[1, 2]"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert status_of(the_run(tmp_path / "runs")) == "FINISHED"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Iterator[str]:
+    """A cluster as `ray start --head` makes it, token authentication included; the dashboard's address."""
+    dashboard = free_port()
+    executable = Path(sys.executable).parent / "ray"
+    subprocess.run(
+        [
+            str(executable),
+            "start",
+            "--head",
+            "--num-cpus=2",
+            f"--port={free_port()}",
+            f"--dashboard-port={dashboard}",
+            "--disable-usage-stats",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    yield f"http://127.0.0.1:{dashboard}"
+    subprocess.run([str(executable), "stop", "--force"], check=True, capture_output=True)
+
+
+def test_ray_job_submitted_trains_and_its_run_is_in_mlflow(
+    tiny_overrides: list[str], tmp_path: Path, head: str
+) -> None:
+    submitted = subprocess.run(
+        [
+            str(Path(sys.executable).parent / "ray"),
+            "job",
+            "submit",
+            f"--address={head}",
+            f"--working-dir={ROOT}",
+            "--",
+            *command([*tiny_overrides, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    assert "R@10" in submitted.stdout
+    assert wait_for_status(tmp_path, "FINISHED").data.metrics["shapes_one_caption/coverage"] == 1.0
+    assert len(tracked(tmp_path)) == 1

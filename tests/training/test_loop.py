@@ -1,0 +1,192 @@
+"""Whole small runs in this process: what they leave, and that nothing but the seed decides it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import distributed, multiprocessing
+
+from mac_ray import config_file
+from mac_ray.config import Config
+from mac_ray.errors import NonFiniteLossError, TooManyFailuresError, UndecodableSamplesError
+from mac_ray.tracking.journal import Journal
+from mac_ray.training import checkpoint
+from mac_ray.training.distributed import Worker
+from mac_ray.training.loop import train
+from mac_ray.training.start import PreparedRun, prepare
+from tests.runs import TINY_STEPS, metrics_of
+
+# Adam divides a gradient by its own size, so rounding alone turns steps on near-zero gradients around; with a
+# large eps a step is proportional to the gradient, and equal weights mean equal gradients
+SMOOTH = ["optimizer.eps=1", "optimizer.learning_rate=0.05", "tracking.log_every=1"]
+Weights = dict[str, torch.Tensor]
+
+
+def prepared(config: Config, runs: Path) -> PreparedRun:
+    storage = config.storage.model_copy(update={"runs": str(runs)})
+    return prepare(config.model_copy(update={"storage": storage}), Path.cwd(), lambda *_: None)
+
+
+def open_journal(run: PreparedRun) -> Journal:
+    return Journal.open_or_create(run.folder.path, name=run.name, experiment="test", identity=run.identity)
+
+
+def trained(config: Config, runs: Path) -> PreparedRun:
+    run = prepared(config, runs)
+    with open_journal(run) as journal:
+        assert train(run.config, run.folder, Worker(), journal) == "finished"
+    return run
+
+
+def final_weights(run: PreparedRun) -> Weights:
+    newest = checkpoint.latest(run.folder.checkpoints)
+    assert newest is not None
+    assert newest.name == f"step_{run.plan[-1].last:08d}"
+    return load_file(newest / "model.safetensors")
+
+
+def assert_same(one: PreparedRun, other: PreparedRun) -> None:
+    first, second = final_weights(one), final_weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    assert metrics_of(one.folder.path) == metrics_of(other.folder.path)
+
+
+def test_train_twice_is_bit_identical(tiny: Config, tmp_path: Path) -> None:
+    assert_same(trained(tiny, tmp_path / "one"), trained(tiny, tmp_path / "two"))
+
+
+def test_train_with_another_seed_differs(tiny: Config, tmp_path: Path) -> None:
+    one = final_weights(trained(tiny, tmp_path / "one"))
+    other = final_weights(trained(tiny.model_copy(update={"seed": 1}), tmp_path / "two"))
+    assert not torch.equal(one["vid_proj.weight"], other["vid_proj.weight"])
+
+
+def test_train_leaves_scores_ranks_pictures_and_metrics(tiny: Config, tmp_path: Path) -> None:
+    run = trained(tiny, tmp_path)
+    for path in (run.folder.scores, run.folder.ranks, *run.folder.pictures.iterdir()):
+        assert path.stat().st_size > 0
+    assert len(list(run.folder.pictures.iterdir())) == 2
+    points = metrics_of(run.folder.path)
+    assert ("shapes_one_caption/t2v/R1", TINY_STEPS) in points
+    assert {step for name, step in points if name == "train/loss"} == {2, 4, 6, 8, 10, TINY_STEPS}
+    # evaluated once an epoch (3 steps) within each stage, and at the end of each
+    assert {step for name, step in points if name == "val/t2v/R1"} == {3, 6, 8, TINY_STEPS}
+    assert points["cost/samples", TINY_STEPS] == TINY_STEPS * 8
+
+
+def test_train_after_a_stop_request_saves_and_continues_exactly(tiny: Config, tmp_path: Path) -> None:
+    stopped = prepared(tiny, tmp_path / "stopped")
+    attempts = 0
+    while True:
+        attempts += 1
+        stopped.folder.stop_request.touch()  # so every attempt makes one step, also across the stages' border
+        with open_journal(stopped) as journal:
+            if train(stopped.config, stopped.folder, Worker(), journal) == "finished":
+                break
+    # the last step is followed by the test evaluation, which the attempt after it makes
+    assert attempts == TINY_STEPS + 1
+    assert_same(stopped, trained(tiny, tmp_path / "whole"))
+
+
+def assert_close(one: PreparedRun, other: PreparedRun) -> None:
+    """Losses, norms of gradients and weights, step by step, to the rounding of fp32."""
+    first, second = metrics_of(one.folder.path), metrics_of(other.folder.path)
+    assert first.keys() == second.keys()
+    for step in range(1, TINY_STEPS + 1):
+        for name in ("train/loss", "train/loss/gradient_norm"):
+            assert first[name, step] == pytest.approx(second[name, step], rel=1e-4), (name, step)
+    weights = final_weights(other)
+    for name, tensor in final_weights(one).items():
+        torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_train_in_pieces_equals_train_at_once(tiny_overrides: list[str], tmp_path: Path) -> None:
+    """Accumulation keeps the loss of the whole batch."""
+    smooth = [*tiny_overrides, *SMOOTH]
+    whole = trained(config_file.load(None, smooth), tmp_path / "whole")
+    pieces = trained(
+        config_file.load(None, [*smooth, "stages.0.accumulate=3", "stages.1.accumulate=2"]),
+        tmp_path / "pieces",
+    )
+    assert_close(whole, pieces)
+    costs = [metrics_of(run.folder.path)["cost/flops", TINY_STEPS] for run in (whole, pieces)]
+    assert costs[1] == pytest.approx(costs[0] * 4 / 3)  # everything is encoded once more
+
+
+def test_train_with_dropout_in_pieces_equals_train_with_dropout_resumed(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    config = config_file.load(None, [*tiny_overrides, "model.text.dropout=0.3", "stages.0.accumulate=2"])
+    stopped = prepared(config, tmp_path / "stopped")
+    stopped.folder.stop_request.touch()
+    with open_journal(stopped) as journal:
+        assert train(stopped.config, stopped.folder, Worker(), journal) == "interrupted"
+        stopped.folder.stop_request.unlink()
+        assert train(stopped.config, stopped.folder, Worker(), journal) == "finished"
+    assert_same(stopped, trained(config, tmp_path / "whole"))
+
+
+def _rank(rank: int, config: Config, runs: Path, num_ranks: int) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{runs}/rendezvous", rank=rank, world_size=num_ranks
+    )
+    run = prepared(config, runs)
+    if rank == 0:
+        with open_journal(run) as journal:
+            train(run.config, run.folder, Worker(0, num_ranks), journal)
+    else:
+        train(run.config, run.folder, Worker(rank, num_ranks), None)
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("num_ranks", [2, 3])
+@pytest.mark.parametrize(
+    "overrides", [[], ["stages.0.accumulate=2", "objectives.contrastive.learn_temperature=true"]]
+)
+def test_train_on_several_ranks_equals_one(
+    tiny_overrides: list[str], tmp_path: Path, num_ranks: int, overrides: list[str]
+) -> None:
+    """8 samples on 3 ranks are shares of 3, 3 and 2: losses, gradients and weights, to rounding."""
+    config = config_file.load(None, [*tiny_overrides, *SMOOTH, *overrides])
+    alone = trained(config, tmp_path / "alone")
+    (tmp_path / "together").mkdir()
+    multiprocessing.spawn(_rank, (config, tmp_path / "together", num_ranks), nprocs=num_ranks)
+    assert_close(alone, prepared(config, tmp_path / "together"))
+
+
+def test_train_with_a_loss_that_overflows_names_step_and_parts(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    config = config_file.load(
+        None, [*tiny_overrides, "optimizer.learning_rate=1e30", "optimizer.clip_norm=null"]
+    )
+    run = prepared(config, tmp_path)
+    with open_journal(run) as journal, pytest.raises(NonFiniteLossError, match=r"step \d+ .*contrastive"):
+        train(run.config, run.folder, Worker(), journal)
+
+
+def test_train_with_an_undecodable_test_clip_refuses_to_score(
+    tiny: Config, tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    (tmp_path / "set" / "test" / "000003.mp4").write_bytes(b"not a video")
+    run = prepared(config, tmp_path / "runs")
+    with open_journal(run) as journal, pytest.raises(UndecodableSamplesError, match=r"1 of 8 .*000003\.mp4"):
+        train(run.config, run.folder, Worker(), journal)
+
+
+def test_train_with_undecodable_clips_past_the_bound_stops_naming_them(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    for number in range(4):
+        (tmp_path / "set" / "train" / f"00000{number}.mp4").write_bytes(b"")
+    run = prepared(config, tmp_path / "runs")
+    with open_journal(run) as journal, pytest.raises(TooManyFailuresError, match="could not be decoded"):
+        train(run.config, run.folder, Worker(), journal)
+    assert "000000.mp4" in "".join(path.read_text() for path in run.folder.path.glob("undecodable_*.txt"))

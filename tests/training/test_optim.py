@@ -1,0 +1,109 @@
+"""Learning rates by hand, and which parameters decay at whose rate."""
+
+import math
+
+import pytest
+import torch
+
+from mac_ray.config import Contrastive, Data, Model, Objectives, Optimizer, TextTower, TowerRates, VideoTower
+from mac_ray.model.dual import DualEncoder, build_model
+from mac_ray.objectives.weighted import WeightedObjectives
+from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
+
+RATE = 0.5
+
+
+def rates(num_steps: int, **values: object) -> list[float]:
+    section = Optimizer.model_validate({"learning_rate": RATE} | values)
+    return [learning_rate(section, step, num_steps) for step in range(num_steps)]
+
+
+def test_constant_rate_is_the_rate() -> None:
+    assert rates(5, schedule="constant", warmup=0.0) == [RATE] * 5
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+def test_warmup_rises_evenly_and_ends_at_the_rate(schedule: str) -> None:
+    found = rates(20, schedule=schedule, warmup=0.2)
+    assert found[:4] == pytest.approx([RATE * share for share in (0.25, 0.5, 0.75, 1.0)])
+    assert found[4] == pytest.approx(RATE)
+
+
+def test_step_decay_falls_at_its_shares_of_the_steps() -> None:
+    found = rates(10, schedule="step", warmup=0.0, milestones=(0.6, 0.8), decay=0.1)
+    assert found == pytest.approx([RATE] * 6 + [RATE / 10] * 2 + [RATE / 100] * 2)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_cosine_falls_from_the_rate_to_its_end(warmup: float) -> None:
+    num_steps, final = 100, 0.2
+    found = rates(num_steps, schedule="cosine", warmup=warmup, final=final)
+    warm = round(warmup * num_steps)
+    for step in range(warm, num_steps):
+        angle = math.pi * (step - warm) / (num_steps - warm)
+        assert found[step] == pytest.approx(RATE * (0.2 + 0.8 * (0.5 + math.cos(angle) / 2)))
+    assert found[warm] == RATE
+    assert found[-1] == pytest.approx(RATE * final, rel=1e-2)
+    middle = (warm + num_steps) // 2
+    assert found[middle] == pytest.approx(RATE * 0.6)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 10, 30])
+@pytest.mark.parametrize("warmup", [0.0, 0.05, 0.3, 0.5, 0.99])
+def test_rates_of_short_stages_rise_then_fall_and_stay_in_range(num_steps: int, warmup: float) -> None:
+    found = rates(num_steps, schedule="cosine", warmup=warmup)
+    top = found.index(max(found))
+    assert max(found) == RATE
+    assert found[: top + 1] == sorted(found[: top + 1])
+    assert found[top:] == sorted(found[top:], reverse=True)
+    assert min(found) > 0
+
+
+@pytest.fixture(scope="module")
+def model() -> DualEncoder:
+    section = Model(
+        video=VideoTower(patch_size=8, width=8, depth=1, num_heads=1),
+        text=TextTower(width=8, depth=1, num_heads=1),
+        embedding_size=4,
+    )
+    return build_model(section, Data(image_size=16), vocabulary_size=20, pad_token=0, seed=0)
+
+
+def test_every_parameter_is_in_the_group_of_its_tower_and_decays_only_if_it_should(
+    model: DualEncoder,
+) -> None:
+    objectives = WeightedObjectives(Objectives(contrastive=Contrastive(learn_temperature=True)))
+    optimizer = build_optimizer(Optimizer(weight_decay=0.1), model, objectives)
+    found = {
+        id(parameter): (group["tower"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert len(found) == sum(len(group["params"]) for group in optimizer.param_groups)
+    weights = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Linear)} | {
+        id(model.text_model.embeddings.word_embeddings.weight)
+    }
+    for name, parameter in model.named_parameters():
+        tower = (
+            "video"
+            if name.startswith("video_model")
+            else "text"
+            if name.startswith("text_model")
+            else "heads"
+        )
+        assert found.pop(id(parameter)) == (tower, 0.1 if id(parameter) in weights else 0.0), name
+    assert found.pop(id(objectives.contrastive.log_scale)) == ("heads", 0.0)
+    assert not found
+
+
+def test_parameters_that_do_not_learn_are_left_out(model: DualEncoder) -> None:
+    optimizer = build_optimizer(Optimizer(), model, WeightedObjectives(Objectives()))
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
+
+
+def test_rate_reaches_each_tower_by_its_factor(model: DualEncoder) -> None:
+    section = Optimizer(tower_rates=TowerRates(video=0.1, text=0.0, heads=2.0))
+    optimizer = build_optimizer(section, model, WeightedObjectives(Objectives()))
+    set_learning_rate(optimizer, section, 0.5)
+    found = {(group["tower"], group["lr"]) for group in optimizer.param_groups}
+    assert found == {("video", 0.05), ("text", 0.0), ("heads", 1.0)}

@@ -1,0 +1,215 @@
+"""What the driver makes and refuses before workers are taken."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from transformers import DistilBertTokenizerFast
+
+from mac_ray import config_file
+from mac_ray.config import Config, ConfigError
+from mac_ray.data import manifest
+from mac_ray.data.manifest import Row
+from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders
+
+CopiedSet = Callable[[Path], Config]
+
+
+def prepared(config: Config, working_directory: Path = Path("/")) -> PreparedRun:
+    return prepare(config, working_directory, lambda *_: None)
+
+
+def test_prepared_run_has_its_folder_tokeniser_and_config(tiny: Config, tmp_path: Path) -> None:
+    run = prepared(tiny)
+    assert run.folder.path.parent == tmp_path / "runs"
+    assert run.name == f"tiny-{run.identity[:10]}"
+    assert run.folder.tokenizer.is_file()
+    assert config_file.load(run.folder.config) == run.config
+    assert [leg.num_samples for leg in run.plan] == [26, 26]
+
+
+def test_prepare_again_finds_the_same_run_and_tokeniser(tiny: Config, tmp_path: Path) -> None:
+    first = prepared(tiny)
+    tokenizer = first.folder.tokenizer.read_bytes()
+    assert prepared(tiny).folder == first.folder
+    shutil.rmtree(tmp_path / "runs")
+    assert prepared(tiny).folder.tokenizer.read_bytes() == tokenizer
+
+
+# ---------------------------------------------------------------- identity
+
+
+def test_identity_is_of_what_is_trained_and_not_where(
+    tiny_overrides: Sequence[str], tiny: Config, tmp_path: Path
+) -> None:
+    elsewhere = [
+        "name=other",
+        f"storage.cache={tmp_path / 'another cache'}",
+        f"storage.runs={tmp_path / 'other runs'}",
+        "storage.keep_checkpoints=7",
+        "cluster.workers=2",
+        "cluster.loader_workers=1",
+        "cluster.cache_budget_gb=0",
+        "tracking.log_every=5",
+    ]
+    here = prepared(tiny).identity
+    assert prepared(config_file.load(None, [*tiny_overrides, *elsewhere])).identity == here
+    for change in ("seed=1", "masking.video.ratio=0.5", "data.sets.shapes.seed=1", "precision=bf16"):
+        assert prepared(config_file.load(None, [*tiny_overrides, change])).identity != here, change
+
+
+def test_identity_of_data_that_moved_is_the_same(copied_set: CopiedSet, tmp_path: Path) -> None:
+    identities = {prepared(copied_set(tmp_path / name)).identity for name in ("one", "two")}
+    assert len(identities) == 1
+
+
+# ---------------------------------------------------------------- paths
+
+
+def test_relative_paths_are_taken_from_the_working_directory(tiny: Config, tmp_path: Path) -> None:
+    (tmp_path / "tokeniser").mkdir()
+    config = Config.model_validate(
+        tiny.model_dump()
+        | {
+            "data": {"sets": {"shapes": {"kind": "manifest", "path": "a/set.parquet", "root": "../media"}}},
+            "storage": {"runs": "runs", "cache": "~/cache"},
+            "model": {"text": {"tokenizer": "tokeniser", "pretrained": "some-org/some-model"}},
+            "evaluation": {"data": "shapes"},
+        }
+    )
+    resolved = with_absolute_folders(config, tmp_path)
+    own = resolved.data.sets["shapes"]
+    assert own.kind == "manifest"
+    assert (own.path, own.root) == (str(tmp_path / "a/set.parquet"), str(tmp_path.parent / "media"))
+    assert (resolved.storage.runs, resolved.storage.cache) == (
+        str(tmp_path / "runs"),
+        str(Path.home() / "cache"),
+    )
+    assert resolved.model.text.tokenizer == str(tmp_path / "tokeniser")
+    assert resolved.model.text.pretrained == "some-org/some-model"
+
+
+def test_run_given_by_relative_paths_is_the_run_given_by_absolute_ones(
+    copied_set: CopiedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = copied_set(tmp_path / "own")
+    sets = absolute.model_dump()["data"]["sets"]
+    sets["own"] |= {"path": "own/manifest.parquet", "root": "own"}
+    relative = absolute.model_copy(
+        update={"data": type(absolute.data).model_validate(absolute.data.model_dump() | {"sets": sets})}
+    )
+    monkeypatch.chdir("/")  # where a Ray worker is, say
+    run = prepared(relative, tmp_path)
+    assert run.identity == prepared(absolute).identity
+    assert run.data.train["own"][0].path.is_relative_to(tmp_path / "own")
+
+
+def test_local_tokeniser_keeps_the_identity_when_it_moves(
+    tiny_overrides: Sequence[str], tmp_path: Path
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red"]))
+    identities = set()
+    for place in ("one", "two"):
+        DistilBertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / place / "tokeniser")
+        config = config_file.load(None, [*tiny_overrides, "model.text.tokenizer=tokeniser"])
+        identities.add(prepared(config, tmp_path / place).identity)
+    assert len(identities) == 1
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("folder", ["runs", "cache"])
+def test_storage_that_cannot_be_written_is_named(
+    tiny_overrides: Sequence[str], tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    config = config_file.load(None, [*tiny_overrides, f"storage.{folder}={tmp_path / 'file' / 'below'}"])
+    with pytest.raises(ConfigError, match=rf"storage\.{folder} is .*file/below.*cannot be written"):
+        prepared(config)
+
+
+@pytest.mark.parametrize("missing", ["train", "val", "test"])
+def test_set_without_a_split_it_needs_is_named(copied_set: CopiedSet, tmp_path: Path, missing: str) -> None:
+    config = copied_set(tmp_path / "own")
+    path = tmp_path / "own/manifest.parquet"
+    rows = [
+        Row(sample.id, sample.path, sample.kind, sample.split, sample.captions)
+        for sample in manifest.Manifest.open(path, tmp_path / "own")
+        if sample.split != missing
+    ]
+    manifest.write(path, rows, "own", tmp_path / "own")
+    with pytest.raises(ConfigError, match=rf"data\.sets\.own: .*manifest\.parquet has no {missing} samples"):
+        prepared(config)
+
+
+def test_set_whose_media_are_elsewhere_is_named_with_the_remedy(
+    copied_set: CopiedSet, tmp_path: Path
+) -> None:
+    config = copied_set(tmp_path / "own")
+    storage = config.storage.model_copy(update={"cache": str(tmp_path / "cache without these frames")})
+    config = config.model_copy(update={"storage": storage})
+    shutil.rmtree(tmp_path / "own/val")
+    with pytest.raises(ConfigError, match=r"none of the 8 val samples.*no such file.*root"):
+        prepared(config)
+
+
+def test_tokeniser_that_cannot_be_used_is_refused(tiny_overrides: Sequence[str], tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red"]))
+    DistilBertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(file.read_text().replace('"[MASK]"', '"[OTHER]"'))
+    config = config_file.load(None, [*tiny_overrides, f"model.text.tokenizer={file}"])
+    with pytest.raises(ConfigError, match=r"no \[MASK\] token.*model\.text\.tokenizer"):
+        prepared(config)
+
+
+def test_decord_where_it_is_not_installed_is_refused(tmp_path: Path) -> None:
+    # None in sys.modules is how Python marks a module that cannot be found
+    script = (
+        "import sys; sys.modules['decord'] = None\n"
+        "from pathlib import Path; from mac_ray.config import Config, ConfigError\n"
+        "from mac_ray.training.start import prepare\n"
+        "config = Config.model_validate({'cluster': {'decoder': 'decord'}})\n"
+        "try: prepare(config, Path.cwd(), lambda *_: None)\n"
+        "except ConfigError as error: print(error)"
+    )
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.startswith("cluster.decoder is decord, which is not installed")
+    assert "set cluster.decoder to pyav" in ended.stdout
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+# ---------------------------------------------------------------- what is recorded
+
+
+def test_parameters_hold_what_is_trained_and_what_follows(tiny: Config) -> None:
+    run = prepared(tiny)
+    found = parameters(run)
+    assert found["seed"] == "0"
+    assert found["data.sets.shapes"] == run.data.fingerprints["shapes"]
+    assert found["derived.masked.steps"] == str(int(2.5 * 26 / 8))
+    assert found["derived.masked.visible_patches_per_frame"] == "2 of 16"
+    assert found["derived.unmasked.visible_patches_per_frame"] == "16 of 16"
+    assert not any(name.startswith(("cluster", "storage", "tracking")) for name in found)
+
+
+def test_tags_hold_fingerprints_and_versions(tiny: Config) -> None:
+    run = prepared(tiny)
+    found = tags(run)
+    assert found["data.shapes"] == run.data.fingerprints["shapes"]
+    assert found["version.python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["version.torch"][0].isdigit()
+    assert "git.commit" in found
