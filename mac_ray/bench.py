@@ -84,6 +84,9 @@ def flops(arguments: Sequence[str], console: Console) -> None:
             style="dim",
             highlight=False,
         )
+        rows_published = {row.published for row in rows if row.published}
+        for value in sorted(rows_published, key=lambda published: published.value):
+            console.print(f"  {value.value / 1e9:.1f}: {value.source}", style="dim", highlight=False)
 
 
 def _parameter_table(config: Config, counts: dict[str, int], published: Published | None) -> Table:
@@ -100,7 +103,7 @@ def _parameter_table(config: Config, counts: dict[str, int], published: Publishe
 def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
     patches = rows[0].patches
     title = f"GFLOP per sample, forward: {patches} patches per frame, {text_tokens} text tokens"
-    table = Table(title=title, box=box.SIMPLE)
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("")
     for heading in ("frames", "visible", "paper", "+attention", "executed"):
         table.add_column(heading, justify="right")
@@ -120,11 +123,11 @@ def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
 
 
 def _beside(published: Published | None, found: int, unit: float, suffix: str) -> str:
-    """A published value with its source, and how far from it what was found here is."""
+    """A published value, and how far from it what was found here is."""
     if published is None:
         return ""
     off = found / published.value - 1
-    return f"{published.value / unit:.1f}{suffix} ({off:+.2%}) {published.source}"
+    return f"{published.value / unit:.1f}{suffix} ({off:+.2%})"
 
 
 # ---------------------------------------------------------------- step

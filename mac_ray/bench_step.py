@@ -208,9 +208,7 @@ def _stage(config: Config, name: str | None) -> Stage:
 
 
 def _share(config: Config, stage: Stage) -> int:
-    workers = config.cluster.workers
-    most_workers = 1 if workers == "auto" else workers if isinstance(workers, int) else workers[1]
-    return shares(stage.batch_size, most_workers)[0]
+    return shares(stage.batch_size, config.cluster.most_workers)[0]
 
 
 def _allocated(device: torch.device) -> int:

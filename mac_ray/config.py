@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -86,21 +86,13 @@ class Data(Section):
 # ---------------------------------------------------------------- what is trained: model
 
 
-class VideoTower(Section):
-    """Divided space-time ViT. MAC and Frozen: width 768, depth 12, heads 12, patch 16, frames 4."""
-
-    patch_size: Positive = 8
+class Tower(Section):
     width: Positive = 128
     depth: Positive = 4
     num_heads: Positive = 4
-    max_frames: Positive = 4  # rows of the temporal embedding
-    # Frozen's zeros leave temporal attention uniform for ever (methods.md 1.3), so a copy is the default
-    temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
-    # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
-    residual: Literal["frozen", "timesformer"] = "frozen"
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> VideoTower:
+    def _heads_divide_width(self) -> Self:
         if self.width % self.num_heads:
             raise ValueError(
                 f"width {self.width} is not a multiple of num_heads {self.num_heads}; change one of them"
@@ -108,16 +100,25 @@ class VideoTower(Section):
         return self
 
 
-class TextTower(Section):
+class VideoTower(Tower):
+    """Divided space-time ViT. MAC and Frozen: width 768, depth 12, heads 12, patch 16, frames 4."""
+
+    patch_size: Positive = 16
+    max_frames: Positive = 4  # rows of the temporal embedding
+    # Frozen's zeros leave temporal attention uniform for ever (methods.md 1.3), so a copy is the default
+    temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
+    # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
+    residual: Literal["frozen", "timesformer"] = "frozen"
+
+
+class TextTower(Tower):
     """DistilBERT-type encoder: from a checkpoint by hub name or local path, or from these sizes."""
 
     pretrained: str | None = None  # e.g. distilbert-base-uncased
     # hub name or local path; None: the checkpoint's, or a WordPiece of the training captions
     tokenizer: str | None = None
     vocabulary_size: Positive = 1000  # of a WordPiece trained here
-    width: Positive = 128
-    depth: Positive = 4
-    num_heads: Positive = 4
+    depth: Positive = 2
     dropout: Ratio = 0.0  # DistilBERT's checkpoints were trained with 0.1
 
 
@@ -233,6 +234,13 @@ class Cluster(Section):
     loader_workers: Annotated[int, Field(ge=0)] = 0  # decoding processes per worker; 0: in the worker itself
     decoder: Literal["pyav", "decord"] = "pyav"  # decord gives wrong frames of HEVC with B-frames, unnoticed
     cache_budget_gb: Annotated[float, Field(ge=0)] = 8.0  # decoded frames kept on disk, per set
+
+    @property
+    def most_workers(self) -> int:
+        """As many as the config promises; "auto" promises one."""
+        if self.workers == "auto":
+            return 1
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
     @model_validator(mode="after")
     def _workers_are_a_range(self) -> Cluster:

@@ -227,7 +227,7 @@ MISTAKES = {
     "evaluation.frames=5": "evaluation.frames is 5, but model.video.max_frames is 4",
     "model.video.num_heads=3": "model.video.width 128 is not a multiple of num_heads 3; change one of them",
     "data.image_size=60": (
-        "data.image_size 60 is not a multiple of model.video.patch_size 8; the nearest is 64"
+        "data.image_size 60 is not a multiple of model.video.patch_size 16; the nearest is 64"
     ),
     "objectives.contrastive=null": "objectives.contrastive, like every objective, is null; give at least one",
     "stages.0.objectives.contrastive=null": (

@@ -2,10 +2,12 @@
 
 A scene is a few objects, each with size, colour, shape and place. One scene in four is filmed twice, and the
 two takes differ in nothing but how the objects move: they share background, drawing order, and every word of
-their captions that is not about motion. So two clips in five can only be told from another by time: who
-knows all of space and nothing of time scores at most 80 at rank 1. The split of a scene follows from a hash of the scene itself, so no scene
-is in two splits, whatever the seed and the number of clips; within a split none is drawn twice, so each
-caption of a clip tells it apart from every other clip.
+their captions that is not about motion. So two clips in five can only be told from another by time: who knows
+all of space and nothing of time scores at most 80 at rank 1.
+
+The split of a scene follows from a hash of the scene itself, so no scene is in two splits, whatever the seed
+and the number of clips; within a split none is drawn twice, so each caption of a clip tells it apart from
+every other clip.
 """
 
 from __future__ import annotations

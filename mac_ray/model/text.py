@@ -27,6 +27,7 @@ def build_text_tower(
                 dropout=section.dropout,
                 attention_dropout=section.dropout,
                 pad_token_id=pad_token,
+                initializer_range=section.width**-0.5,  # the usual 0.02 is for width 768 and long training
             ),
         )
     try:

@@ -35,9 +35,7 @@ def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
 
     Raises ConfigError when a batch exceeds its set, or is too small to be shared among the workers.
     """
-    workers = config.cluster.workers
-    # how many "auto" is shows only on the cluster
-    most_workers = 1 if workers == "auto" else workers if isinstance(workers, int) else workers[1]
+    most_workers = config.cluster.most_workers
     planned: list[Leg] = []
     for number, stage in enumerate(config.stages):
         num_samples = sum(train_sizes[name] for name in stage.data)
