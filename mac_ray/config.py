@@ -215,7 +215,7 @@ class Evaluation(Section):
     protocol: Literal["one_caption", "every_caption", "every_caption_max"] = "one_caption"
     frames: Positive = 4
     batch_size: Positive = 128
-    every_epochs: Annotated[float, Field(gt=0)] = 8.0  # of the stage under way; val split only
+    every_epochs: Annotated[float, Field(gt=0)] = 5.0  # of the stage under way; val split only
     allow_missing: bool = False  # score what can be decoded; coverage is reported beside the numbers
     bootstrap: Annotated[int, Field(ge=100)] = 1000  # resamples behind the 95% intervals
 
@@ -285,14 +285,15 @@ class Config(Section):
     masking: Masking = Masking()
     objectives: Objectives = Objectives()
     optimizer: Optimizer = Optimizer()
+    # Masked while there is much to learn and it is cheap, then whole clips at a rate that still learns: what takes
+    # all of a clip, its shapes, places and motions, is learned then
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (  # given ones replace these as a whole
-        Stage(name="masked", data=("shapes",), epochs=48, masking={"video": {"ratio": 0.9}}),
+        Stage(name="masked", data=("shapes",), epochs=10, optimizer={"schedule": "constant"}),
         Stage(
             name="unmasked",
             data=("shapes",),
-            epochs=3,
+            epochs=14,
             masking={"video": {"strategy": "none"}, "text": {"strategy": "none"}},
-            optimizer={"learning_rate": 3e-4},
         ),
     )
     evaluation: Evaluation = Evaluation()

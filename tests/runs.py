@@ -16,6 +16,7 @@ TINY = [
     "data.sets.shapes.frames=4",
     "data.sets.shapes.size=32",
     "data.image_size=32",
+    "model.video.patch_size=8",
     "model.video.width=32",
     "model.video.depth=2",
     "model.video.num_heads=2",

@@ -160,7 +160,7 @@ def test_pretrain_logs_to_mlflow_what_it_promises(tiny_overrides: list[str], tmp
         "shapes_one_caption/Rsum",
     ):
         assert name in run.data.metrics, name
-    assert run.data.params["stages.0.masking.video.ratio"] == "0.9"
+    assert run.data.params["stages.0.masking.video.ratio"] == "0.6"
     assert {"data.shapes", "version.torch", "git.commit"} <= run.data.tags.keys()
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
