@@ -288,11 +288,11 @@ class Config(Section):
     # Masked while there is much to learn and it is cheap, then whole clips at a rate that still learns: what takes
     # all of a clip, its shapes, places and motions, is learned then
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (  # given ones replace these as a whole
-        Stage(name="masked", data=("shapes",), epochs=10, optimizer={"schedule": "constant"}),
+        Stage(name="masked", data=("shapes",), epochs=8, optimizer={"schedule": "constant"}),
         Stage(
             name="unmasked",
             data=("shapes",),
-            epochs=14,
+            epochs=10,
             masking={"video": {"strategy": "none"}, "text": {"strategy": "none"}},
         ),
     )
