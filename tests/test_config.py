@@ -100,7 +100,7 @@ def test_identity_with_other_machines_folders_and_names_is_the_same() -> None:
 
 def test_identity_with_a_default_said_again_is_the_same() -> None:
     stages = [stage.model_dump() for stage in Config().stages]
-    stages[0]["masking"] = {"video": {"ratio": 0.9, "strategy": "random"}, "text": {"ratio": 0.15}}
+    stages[0]["masking"] = {"video": {"ratio": 0.6, "strategy": "random"}, "text": {"ratio": 0.15}}
     stages[1]["objectives"] = {"contrastive": {"temperature": 0.05}}
     assert identity({"masking": {"video": {"ratio": 0.6}}, "stages": stages}) == identity()
 
@@ -167,14 +167,14 @@ def test_config_assigned_to_refuses() -> None:
 def test_configs_share_no_mapping_that_could_be_changed() -> None:
     changed: Any = Config()
     changed.data.sets["another"] = MovingShapes()
-    changed.stages[0].masking["video"]["ratio"] = 0.1
-    changed.stages[1].optimizer["eps"] = 1.0
+    changed.stages[1].masking["video"]["strategy"] = "tube"
+    changed.stages[0].optimizer["eps"] = 1.0
     lone: Any = Stage(name="a", data=("shapes",), epochs=1)
     lone.masking["video"] = {}
     fresh = Config()
     assert set(fresh.data.sets) == {"shapes"}
-    assert fresh.stages[0].masking == {"video": {"ratio": 0.9}}
-    assert fresh.stages[1].optimizer == {"learning_rate": 3e-4}
+    assert fresh.stages[1].masking == {"video": {"strategy": "none"}, "text": {"strategy": "none"}}
+    assert fresh.stages[0].optimizer == {"schedule": "constant"}
     assert Stage(name="a", data=("shapes",), epochs=1).masking == {}
 
 

@@ -220,7 +220,7 @@ MISTAKES = {
     ),
     "stages.2.epochs=1": "no entry '2' in stages; there are stages.0, stages.1",
     "stages.masked.epochs=1": "no entry 'masked' in stages; there are stages.0, stages.1",
-    "stages.0.epochs.x=1": "stages.0.epochs is 48.0, a value and not a section",
+    "stages.0.epochs.x=1": "stages.0.epochs is 8.0, a value and not a section",
     "evaluation.data=toys": (
         "evaluation.data names 'toys', but data.sets has 'shapes'; name one of these or add it"
     ),

@@ -23,7 +23,7 @@ PICTURED_CLIPS = 6
 PICTURED_QUERIES = 8
 RETRIEVED = 5
 TILE = 112  # pixels
-TEXT_HEIGHT = 14
+TEXT_HEIGHT, LETTER_WIDTH, GAP = 14, 6, 4
 GREY = 110  # of hidden patches
 
 
@@ -79,7 +79,7 @@ def _summary(scores: Scores, config: Config) -> dict[str, Any]:
 
 
 def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
-    """Training clips as the tower of the first stage sees them: whole above, hidden patches grey below."""
+    """Training clips of the first stage: whole on the left, as the tower sees them on the right."""
     stage = config.stages[0]
     masking = config.stage_masking(stage).video
     size, patch = config.data.image_size, config.model.video.patch_size
@@ -88,7 +88,7 @@ def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
     visible = visible_patches(
         masking, len(shown), stage.frames, grid, torch.Generator().manual_seed(config.seed)
     )
-    rows: list[Pixels] = []
+    tiles: list[Image.Image] = []
     for number in shown:
         clip = middle_frames(reader, number, stage.frames, size)
         kept = torch.zeros(stage.frames, grid[0] * grid[1], dtype=torch.bool)
@@ -96,15 +96,12 @@ def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
         mask = (
             rearrange(kept.numpy(), "f (y x) -> f y x", y=grid[0]).repeat(patch, axis=1).repeat(patch, axis=2)
         )
-        rows += [clip, np.where(mask[..., None], clip, np.uint8(GREY))]
-    tiles = [Image.fromarray(frame).resize((TILE, TILE)) for row in rows for frame in row]
-    captions = [reader.manifest[number].captions[0] for number in shown]
+        for frame in (*clip, *np.where(mask[..., None], clip, np.uint8(GREY))):
+            tiles.append(Image.fromarray(frame).resize((TILE, TILE)))
     lines = [
-        line
-        for caption in captions
-        for line in (caption, f"what {masking.strategy} {masking.ratio:g} leaves")
+        f"{masking.strategy} {masking.ratio:g}: {reader.manifest[number].captions[0]}" for number in shown
     ]
-    return _sheet(tiles, stage.frames, lines)
+    return _sheet(tiles, 2 * stage.frames, lines)
 
 
 def picture_retrieved(embeddings: Embeddings, reader: ClipReader, config: Config) -> Image.Image:
@@ -134,14 +131,13 @@ def middle_frames(reader: ClipReader, number: int, frames: int, size: int) -> Pi
 
 def _sheet(tiles: Sequence[Image.Image], columns: int, lines: Sequence[str]) -> Image.Image:
     """Rows of equal tiles, each under its line of text."""
-    width, height = tiles[0].size
-    sheet = Image.new("RGB", (columns * width, len(lines) * (height + TEXT_HEIGHT)), "white")
+    width, height = tiles[0].width + GAP, tiles[0].height + TEXT_HEIGHT + GAP
+    sheet = Image.new("RGB", (columns * width, len(lines) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):
-        top = row * (height + TEXT_HEIGHT)
-        draw.text((2, top + 1), line[: columns * width // 6], fill="black")
+        draw.text((2, row * height + 1), line[: columns * width // LETTER_WIDTH], fill="black")
         for column, tile in enumerate(tiles[row * columns : (row + 1) * columns]):
-            sheet.paste(tile, (column * width, top + TEXT_HEIGHT))
+            sheet.paste(tile, (column * width, row * height + TEXT_HEIGHT))
     return sheet
 
 
