@@ -7,12 +7,10 @@ The same command continues a run that was stopped or killed, and shows the resul
 """
 
 import argparse
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import torch
 from rich.console import Console
@@ -30,6 +28,7 @@ from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import Outcome, train
 from mac_ray.training.results import read_summary
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags
+from mac_ray.training.stop import stop_at_sigterm
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 ORPHAN_PATIENCE_S = 60  # for the worker of a killed driver to be stopped and let go of the journal
@@ -77,7 +76,7 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     with preparing(console) as progress:
-        run = prepare(config, here, progress)
+        run = prepare(config, Path.cwd(), here, progress)
     if status_of(run.folder.path) == "FINISHED":
         say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
         show_result(run, uri, console)
@@ -94,8 +93,7 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
     status: Status = "FAILED"
     reason = "the driver was ended"
     try:
-        with stop_at_signals(run):
-            outcome = launch(run, console)
+        outcome = launch(run, console)
         status, reason = ("FINISHED", "") if outcome == "finished" else ("KILLED", "stopped on request")
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted from the keyboard"
@@ -111,13 +109,14 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
         say(console, f"run {run.name} is {status}: {reason}", "red")
         say(console, "the same command continues it from its last checkpoint")
     if sender and uri and (missing := wait(sender, run.folder.path, uri)):
+        sender.terminate()  # or it would go on trying, and keep that command from its work
         say(console, missing)
     return {"FINISHED": 0, "KILLED": EXIT_INTERRUPTED}.get(status, EXIT_FAILED)
 
 
 def train_here(run: PreparedRun, console: Console) -> Outcome:
     """In this process. Raises RunError and OSError as `train` does."""
-    with Journal(run.folder.path) as journal:
+    with Journal(run.folder.path) as journal, stop_at_sigterm(run.folder):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return train(run.config, run.folder, Worker(device=device), journal)
 
@@ -165,20 +164,6 @@ def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
             time.sleep(1)
     with journal:
         yield journal
-
-
-@contextmanager
-def stop_at_signals(run: PreparedRun) -> Iterator[None]:
-    """SIGTERM, which schedulers send before they kill: save at the next step and stop."""
-
-    def request(number: int, frame: FrameType | None) -> None:
-        run.folder.stop_request.touch()
-
-    before = signal.signal(signal.SIGTERM, request)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def show_result(run: PreparedRun, uri: str | None, console: Console) -> None:

@@ -25,6 +25,7 @@ from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome, train
 from mac_ray.training.start import PreparedRun
+from mac_ray.training.stop import stop_at_sigterm
 
 # Ray Train looks whether its workers have ended every 2 s unless told otherwise (performance.md)
 QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
@@ -63,7 +64,8 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         ),
     )
     try:
-        ended = trainer.fit().return_value
+        with stop_at_sigterm(run.folder):
+            ended = trainer.fit().return_value
     except TrainingFailedError as error:
         raise RunError(
             f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}"

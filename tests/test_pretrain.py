@@ -14,6 +14,7 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
+from mac_ray.tracking import progress
 from mac_ray.tracking.journal import read, status_of
 from mac_ray.training import checkpoint
 from tests.runs import TINY_STEPS, the_run, weights_and_metrics
@@ -68,8 +69,11 @@ def tracked(folder: Path) -> list[Run]:
 def wait_for_status(folder: Path, status: str) -> Run:
     """The one run in MLflow, once it has the status; its sender outlives a killed job."""
     deadline = time.monotonic() + WITHIN_S
+    runs: list[Run] = []
     while time.monotonic() < deadline:
-        runs = tracked(folder) if (folder / "mlflow.db").exists() else []
+        # before the sender has made the run, opening the store would mean making its tables beside the sender
+        sent = [entry for run in (folder / "runs").glob("*") for entry in progress.load(run).values()]
+        runs = tracked(folder) if any(entry.run_id for entry in sent) else []
         if len(runs) == 1 and runs[0].info.status == status:
             return runs[0]
         time.sleep(0.5)

@@ -38,12 +38,14 @@ class PreparedRun:
         return self.folder.path.name
 
 
-def prepare(config: Config, working_directory: Path, progress: Progress) -> PreparedRun:
+def prepare(config: Config, read_from: Path, write_below: Path, progress: Progress) -> PreparedRun:
     """Make or open the data, check the config against it, and lay out the run's folder.
+
+    Relative paths of what is read and of what is written are taken from the two folders.
 
     Raises ConfigError or ManifestError.
     """
-    given, config = config, with_absolute_folders(config, working_directory)
+    given, config = config, with_absolute_folders(config, read_from, write_below)
     runs = Path(config.storage.runs)
     _require_writable(runs, "storage.runs")
     _require_writable(Path(config.storage.cache), "storage.cache")
@@ -63,26 +65,26 @@ def prepare(config: Config, working_directory: Path, progress: Progress) -> Prep
     return PreparedRun(config, identity, folder, plan, data)
 
 
-def with_absolute_folders(config: Config, working_directory: Path) -> Config:
+def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:
     """Ray Train changes the directory of its workers, so relative paths are resolved on the driver.
 
-    What is read is looked for where the command was started, what is written goes below `working_directory`.
+    Data and checkpoints to read are looked for from one folder, runs and caches are written below another.
     """
-
-    here = Path.cwd()
 
     def absolute(path: str, base: Path) -> str:
         return str((base / Path(path).expanduser()).resolve())
 
     def where_local(source: str | None) -> str | None:
         """A hub name stays what it is."""
-        return absolute(source, here) if source and Path(source).expanduser().exists() else source
+        return (
+            absolute(source, read_from) if source and Path(absolute(source, read_from)).exists() else source
+        )
 
     sets = {
         name: section.model_copy(
             update={
-                "path": absolute(section.path, here),
-                "root": section.root and absolute(section.root, here),
+                "path": absolute(section.path, read_from),
+                "root": section.root and absolute(section.root, read_from),
             }
         )
         if section.kind == "manifest"
@@ -97,8 +99,8 @@ def with_absolute_folders(config: Config, working_directory: Path) -> Config:
     )
     storage = config.storage.model_copy(
         update={
-            "runs": absolute(config.storage.runs, working_directory),
-            "cache": absolute(config.storage.cache, working_directory),
+            "runs": absolute(config.storage.runs, write_below),
+            "cache": absolute(config.storage.cache, write_below),
         }
     )
     return config.model_copy(

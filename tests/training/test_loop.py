@@ -26,7 +26,7 @@ Weights = dict[str, torch.Tensor]
 
 def prepared(config: Config, runs: Path) -> PreparedRun:
     storage = config.storage.model_copy(update={"runs": str(runs)})
-    return prepare(config.model_copy(update={"storage": storage}), Path.cwd(), lambda *_: None)
+    return prepare(config.model_copy(update={"storage": storage}), Path.cwd(), Path.cwd(), lambda *_: None)
 
 
 def open_journal(run: PreparedRun) -> Journal:

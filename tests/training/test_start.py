@@ -20,7 +20,7 @@ CopiedSet = Callable[[Path], Config]
 
 
 def prepared(config: Config, working_directory: Path = Path("/")) -> PreparedRun:
-    return prepare(config, working_directory, lambda *_: None)
+    return prepare(config, working_directory, working_directory, lambda *_: None)
 
 
 def test_prepared_run_has_its_folder_tokeniser_and_config(tiny: Config, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_relative_paths_are_taken_from_the_working_directory(tiny: Config, tmp_p
             "evaluation": {"data": "shapes"},
         }
     )
-    resolved = with_absolute_folders(config, tmp_path)
+    resolved = with_absolute_folders(config, tmp_path, tmp_path)
     own = resolved.data.sets["shapes"]
     assert own.kind == "manifest"
     assert (own.path, own.root) == (str(tmp_path / "a/set.parquet"), str(tmp_path.parent / "media"))
@@ -175,7 +175,7 @@ def test_decord_where_it_is_not_installed_is_refused(tmp_path: Path) -> None:
         "from pathlib import Path; from mac_ray.config import Config, ConfigError\n"
         "from mac_ray.training.start import prepare\n"
         "config = Config.model_validate({'cluster': {'decoder': 'decord'}})\n"
-        "try: prepare(config, Path.cwd(), lambda *_: None)\n"
+        "try: prepare(config, Path.cwd(), Path.cwd(), lambda *_: None)\n"
         "except ConfigError as error: print(error)"
     )
     environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -201,7 +201,7 @@ def test_parameters_hold_what_is_trained_and_what_follows(tiny: Config) -> None:
     assert found["seed"] == "0"
     assert found["data.sets.shapes"] == run.data.fingerprints["shapes"]
     assert found["derived.masked.steps"] == str(int(2.5 * 26 / 8))
-    assert found["derived.masked.visible_patches_per_frame"] == "2 of 16"
+    assert found["derived.masked.visible_patches_per_frame"] == "7 of 16"
     assert found["derived.unmasked.visible_patches_per_frame"] == "16 of 16"
     assert not any(name.startswith(("cluster", "storage", "tracking")) for name in found)
 
