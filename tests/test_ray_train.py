@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ray.cluster_utils import Cluster
 
 from mac_ray.tracking.journal import status_of
 from tests.runs import the_run, weights_and_metrics
@@ -20,12 +19,37 @@ pytestmark = pytest.mark.ray
 WITHIN_S = 300
 LONGER = ["stages.0.epochs=12", "storage.checkpoint_every=2", "cluster.workers=2"]
 ROOT = Path(__file__).parents[1]
+RAY = str(Path(sys.executable).parent / "ray")
 
 
 @pytest.fixture(autouse=True)
 def no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job starts its own cluster unless it is told of one."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    """A job starts its own cluster unless it is told of one, with tokens as they are by default."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def ray_command(*arguments: str) -> None:
+    done = subprocess.run([RAY, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """A cluster of one CPU as `ray start --head` makes it, tokens included: its address and its dashboard's."""
+    # the head asks for a token by default, its clients send one only when told to
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    port, dashboard = free_port(), free_port()
+    ports = (f"--port={port}", f"--dashboard-port={dashboard}")
+    ray_command("start", "--head", "--num-cpus=1", *ports, "--disable-usage-stats")
+    yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
+    ray_command("stop", "--force")
 
 
 def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -96,7 +120,10 @@ def test_ray_train_terminated_saves_and_continues(tiny_overrides: list[str], tmp
 def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_is_missing(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
-    done = run_job([*tiny_overrides, "cluster.workers=500", "cluster.start_timeout_s=3"], tmp_path)
+    done = run_job(
+        [*tiny_overrides, "cluster.workers=2", "cluster.cpus_per_worker=250", "cluster.start_timeout_s=3"],
+        tmp_path,
+    )
     assert done.returncode == 1
     assert "waiting up to 3 s" in done.stdout
     assert "500 CPUs are needed" in done.stdout
@@ -104,20 +131,12 @@ def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_i
     assert status_of(the_run(tmp_path / "runs")) == "FAILED"
 
 
-@pytest.fixture
-def two_nodes() -> Iterator[Cluster]:
-    """Two Ray nodes on this machine, of one CPU each."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
-    cluster.wait_for_nodes()
-    yield cluster
-    cluster.shutdown()
-
-
 def test_ray_train_on_two_nodes_trains_one_run_together(
-    tiny_overrides: list[str], tmp_path: Path, two_nodes: Cluster
+    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str]
 ) -> None:
-    done = run_job([*tiny_overrides, "cluster.workers=2"], tmp_path, RAY_ADDRESS=two_nodes.address)
+    address, _ = head
+    ray_command("start", f"--address={address}", "--num-cpus=1")
+    done = run_job([*tiny_overrides, "cluster.workers=2"], tmp_path, RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
     together = weights_and_metrics(the_run(tmp_path / "runs"))
     assert together == weights_and_metrics(untouched([*tiny_overrides, "cluster.workers=2"], tmp_path))
@@ -129,43 +148,15 @@ def test_ray_train_elastic_takes_the_workers_there_are(tiny_overrides: list[str]
     assert status_of(the_run(tmp_path / "runs")) == "FINISHED"
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def head(tmp_path: Path) -> Iterator[str]:
-    """A cluster as `ray start --head` makes it, token authentication included; the dashboard's address."""
-    dashboard = free_port()
-    executable = Path(sys.executable).parent / "ray"
-    subprocess.run(
-        [
-            str(executable),
-            "start",
-            "--head",
-            "--num-cpus=2",
-            f"--port={free_port()}",
-            f"--dashboard-port={dashboard}",
-            "--disable-usage-stats",
-        ],
-        check=True,
-        capture_output=True,
-    )
-    yield f"http://127.0.0.1:{dashboard}"
-    subprocess.run([str(executable), "stop", "--force"], check=True, capture_output=True)
-
-
 def test_ray_job_submitted_trains_and_its_run_is_in_mlflow(
-    tiny_overrides: list[str], tmp_path: Path, head: str
+    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str]
 ) -> None:
     submitted = subprocess.run(
         [
-            str(Path(sys.executable).parent / "ray"),
+            RAY,
             "job",
             "submit",
-            f"--address={head}",
+            f"--address={head[1]}",
             f"--working-dir={ROOT}",
             "--",
             *command([*tiny_overrides, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]),

@@ -92,12 +92,12 @@ def test_pretrain_on_real_videos_learns_them_by_heart(real_data: Path, tmp_path:
         "data.pool_frames=8",
         "data.short_side=64",
         "data.crop_scale=[0.5, 1.0]",
-        "stages.0.epochs=30",
-        "stages.1.epochs=30",
+        "stages.0.epochs=60",
+        "stages.1.epochs=120",
         "stages.0.batch_size=16",
         "stages.1.batch_size=16",
-        "evaluation.every_epochs=30",
+        "evaluation.every_epochs=60",
         "cluster.cache_budget_gb=1",
     )
     summary = json.loads((run / "scores.json").read_text())
-    assert summary["metrics"]["t2v/R5"] > 2 * summary["chance"]["t2v/R5"]
+    assert summary["metrics"]["t2v/R1"] > 5 * summary["chance"]["t2v/R1"]
