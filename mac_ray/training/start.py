@@ -13,7 +13,6 @@ from typing import Any
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config_file import to_yaml
-from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
@@ -58,7 +57,8 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:
         require_decodable(reader(manifest, split, config, progress), split)
     if not folder.tokenizer.exists():
-        captions = (caption for manifest in data.train.values() for caption in all_captions(manifest))
+        samples = (sample for manifest in data.train.values() for sample in manifest)
+        captions = (caption for sample in samples for caption in sample.captions)
         save_tokenizer(config.model.text, captions, folder.tokenizer)
     CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)  # refuses one that cannot be used
     folder.config.write_text(to_yaml(config))
@@ -110,10 +110,6 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
             "storage": storage,
         }
     )
-
-
-def all_captions(manifest: Manifest) -> list[str]:
-    return [caption for sample in manifest for caption in sample.captions]
 
 
 def parameters(run: PreparedRun) -> dict[str, str]:
