@@ -15,7 +15,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mac_ray import config_file
 from mac_ray.bench_costs import (
     PAPER_TOKENS,
     RATIOS,
@@ -27,6 +26,7 @@ from mac_ray.bench_costs import (
 )
 from mac_ray.bench_step import Report, measure
 from mac_ray.config import Config, ConfigError
+from mac_ray.config import file as config_file
 
 EXIT_BAD_INPUT = 2
 Command = Callable[[Sequence[str], Console], None]

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mac_ray import config_file
 from mac_ray.config import Config, ConfigError
+from mac_ray.config import file as config_file
 from mac_ray.console import Follower, final_table, preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError

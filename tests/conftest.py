@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray import config_file
 from mac_ray.config import Config
+from mac_ray.config import file as config_file
 from mac_ray.data.sets import open_set
 from tests.runs import TINY, USE_OWN
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import DistilBertConfig
 
-from mac_ray import config_file
 from mac_ray.bench import main
+from mac_ray.config import file as config_file
 
 MAC = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
 SMALL = [

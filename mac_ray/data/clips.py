@@ -147,7 +147,10 @@ class FrameCache:
         self._starts, self._shapes = index["starts"], index["shapes"]
         # a set of which nothing decodes has no bytes to map
         self._bytes = (
-            np.memmap(folder / "frames.bin", mode="r") if (folder / "frames.bin").stat().st_size else None
+            # as a plain array: slicing a memmap costs as much as reading it
+            np.asarray(np.memmap(folder / "frames.bin", mode="r"))
+            if (folder / "frames.bin").stat().st_size
+            else None
         )
 
     def __reduce__(self) -> tuple[type["FrameCache"], tuple[Path]]:

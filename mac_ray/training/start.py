@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mac_ray.config import Config, ConfigError
-from mac_ray.config_file import to_yaml
+from mac_ray.config.file import to_yaml
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mac_ray import config_file
 from mac_ray.config import Config
+from mac_ray.config import file as config_file
 from mac_ray.data import manifest
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.text import save_tokenizer

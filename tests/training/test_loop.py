@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import distributed, multiprocessing
 
-from mac_ray import config_file
 from mac_ray.config import Config
+from mac_ray.config import file as config_file
 from mac_ray.errors import NonFiniteLossError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from transformers import DistilBertTokenizerFast
 
-from mac_ray import config_file
 from mac_ray.config import Config, ConfigError
+from mac_ray.config import file as config_file
 from mac_ray.data import manifest
 from mac_ray.data.manifest import Row
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mac_ray.config import Config, ConfigError
-from mac_ray.config_file import load, to_yaml
+from mac_ray.config.file import load, to_yaml
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SET = "data.sets.new={kind: manifest, path: new.parquet}"

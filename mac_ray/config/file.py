@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from mac_ray.config import Config, ConfigError
-from mac_ray.config_errors import sentences, shown
+from mac_ray.config.sentences import sentences, shown
 
 
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:

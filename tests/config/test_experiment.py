@@ -182,7 +182,7 @@ def test_config_sent_to_another_process_is_the_same() -> None:
     assert pickle.loads(pickle.dumps(Config())) == Config()
 
 
-@pytest.mark.parametrize("module", ["mac_ray.config", "mac_ray.config_file"])
+@pytest.mark.parametrize("module", ["mac_ray.config", "mac_ray.config.file"])
 def test_config_modules_import_none_of_the_heavy_packages(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,0 +1,52 @@
+"""Where a run runs, and where its traces go. Nothing here makes another run of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mac_ray.config.section import Positive, Section
+
+
+class Cluster(Section):
+    # auto: every GPU, or two processes on CPUs; a pair (min, max) trains elastically
+    workers: Positive | tuple[Positive, Positive] | Literal["auto"] = "auto"
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    cpus_per_worker: Positive = 1
+    threads: Positive | None = None  # torch threads per worker; None: cores of its machine / workers there
+    max_failures: Annotated[int, Field(ge=-1)] = 3  # worker-group restarts; -1: no limit
+    start_timeout_s: Positive = 300  # how long to wait for the cluster to have the workers asked for
+    loader_workers: Annotated[int, Field(ge=0)] = 0  # decoding processes per worker; 0: in the worker itself
+    decoder: Literal["pyav", "decord"] = "pyav"  # decord gives wrong frames of HEVC with B-frames, unnoticed
+    cache_budget_gb: Annotated[float, Field(ge=0)] = 8.0  # decoded frames kept on disk, per set
+
+    @property
+    def most_workers(self) -> int:
+        """As many as the config promises; "auto" promises one."""
+        if self.workers == "auto":
+            return 1
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
+
+    @model_validator(mode="after")
+    def _workers_are_a_range(self) -> Cluster:
+        if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
+            least, most = self.workers
+            raise ValueError(f"workers is [{least}, {most}]; give the least number first: [{most}, {least}]")
+        return self
+
+
+class Storage(Section):
+    """Folders. Relative ones are taken from where the command is started."""
+
+    runs: str = "runs"  # checkpoints, journals, artifacts; shared by all nodes
+    cache: str = "~/.cache/mac_ray"  # made data, decoded frames, tokenisers; per node
+    keep_checkpoints: Positive = 2
+    checkpoint_every: Positive = 200  # steps
+
+
+class Tracking(Section):
+    enabled: bool = True
+    uri: str | None = None  # None: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db in the working folder
+    experiment: str = "mac_ray"
+    log_every: Positive = 20  # steps

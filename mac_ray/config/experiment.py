@@ -1,0 +1,138 @@
+"""The whole config of a run, the rules that hold across its sections, and what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from mac_ray.config.cluster import Cluster, Storage, Tracking
+from mac_ray.config.data import Data
+from mac_ray.config.masking import Masking
+from mac_ray.config.model import Model
+from mac_ray.config.objectives import Objectives
+from mac_ray.config.section import Section, SectionT
+from mac_ray.config.sentences import sentences
+from mac_ray.config.training import Evaluation, Optimizer, Stage
+
+STAGE_SECTIONS = ("masking", "objectives", "optimizer")  # given at the top, and as differences in a stage
+
+
+class Config(Section):
+    # for people, and the start of the folder's name; what identifies a run is its hash
+    name: Annotated[str, Field(pattern=r"^\w[\w.,=+-]*$", description="of letters, digits and _.,=+-")] = (
+        "shapes"
+    )
+    # what is trained: these identify a run
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # auto: bf16 autocast where the hardware has it
+    data: Data = Data()
+    model: Model = Model()
+    masking: Masking = Masking()
+    objectives: Objectives = Objectives()
+    optimizer: Optimizer = Optimizer()
+    # Masked while there is much to learn and it is cheap, then whole clips at a rate that still learns: what takes
+    # all of a clip, its shapes, places and motions, is learned then
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (  # given ones replace these as a whole
+        Stage(name="masked", data=("shapes",), epochs=8, optimizer={"schedule": "constant"}),
+        Stage(
+            name="unmasked",
+            data=("shapes",),
+            epochs=10,
+            masking={"video": {"strategy": "none"}, "text": {"strategy": "none"}},
+        ),
+    )
+    evaluation: Evaluation = Evaluation()
+    # where it runs: these do not
+    cluster: Cluster = Cluster()
+    storage: Storage = Storage()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        size, patch_size = self.data.image_size, self.model.video.patch_size
+        if size % patch_size:
+            raise ValueError(
+                f"data.image_size {size} is not a multiple of model.video.patch_size {patch_size}; "
+                f"the nearest is {max(1, round(size / patch_size)) * patch_size}"
+            )
+        names = [stage.name for stage in self.stages]
+        for number, stage in enumerate(self.stages):
+            if (first := names.index(stage.name)) < number:
+                raise ValueError(
+                    f"stages.{number}.name {stage.name!r} is already that of stages.{first}; give another"
+                )
+            for name in stage.data:
+                self._require_set(f"stages.{number}.data", name)
+            self._require_frames(f"stages.{number}.frames", stage.frames)
+            self._require_sections(number, stage)
+        self._require_set("evaluation.data", self.evaluation.data)
+        self._require_frames("evaluation.frames", self.evaluation.frames)
+        return self
+
+    def _require_set(self, place: str, name: str) -> None:
+        if name not in self.data.sets:
+            known = ", ".join(map(repr, self.data.sets)) or "none"
+            raise ValueError(
+                f"{place} names {name!r}, but data.sets has {known}; name one of these or add it"
+            )
+
+    def _require_frames(self, place: str, frames: int) -> None:
+        most = self.model.video.max_frames
+        if frames > most:
+            raise ValueError(
+                f"{place} is {frames}, but model.video.max_frames is {most}; lower the one or raise the other"
+            )
+
+    def _require_sections(self, number: int, stage: Stage) -> None:
+        for name in STAGE_SECTIONS:
+            section = getattr(self, name)
+            try:
+                _merged(section, getattr(stage, name))
+            except ValidationError as error:
+                place = f"stages.{number}.{name}"
+                raise ValueError("\n".join(sentences(error, type(section), place))) from error
+
+    def stage_masking(self, stage: Stage) -> Masking:
+        return _merged(self.masking, stage.masking)
+
+    def stage_objectives(self, stage: Stage) -> Objectives:
+        return _merged(self.objectives, stage.objectives)
+
+    def stage_optimizer(self, stage: Stage) -> Optimizer:
+        return _merged(self.optimizer, stage.optimizer)
+
+    def trained(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+        """What identifies a run, as plain values: neither names for people nor where it runs.
+
+        Sets are the fingerprints of their content, wherever they lie; their names stay, metrics are called by them.
+        """
+        trained = self.model_dump(mode="json", exclude={"name", "cluster", "storage", "tracking"})
+        trained["data"]["sets"] = dict(sorted(fingerprints.items()))
+        # a stage is what it resolves to, so that saying a default again does not make another run
+        for stage, dumped in zip(self.stages, trained["stages"], strict=True):
+            del dumped["name"]
+            dumped["masking"] = self.stage_masking(stage).model_dump(mode="json")
+            dumped["objectives"] = self.stage_objectives(stage).model_dump(mode="json")
+            dumped["optimizer"] = self.stage_optimizer(stage).model_dump(mode="json")
+        for section in STAGE_SECTIONS:
+            del trained[section]
+        return trained
+
+    def identity(self, fingerprints: Mapping[str, str]) -> str:
+        """Hash of what is trained; `fingerprints` by name, of the sets that are used."""
+        return hashlib.sha256(json.dumps(self.trained(fingerprints), sort_keys=True).encode()).hexdigest()
+
+
+def _merged(section: SectionT, differences: Mapping[str, Any]) -> SectionT:
+    """Raises pydantic's ValidationError for differences that the section does not know."""
+
+    def merge(base: Any, change: Any) -> Any:
+        if isinstance(base, dict) and isinstance(change, Mapping):
+            return base | {key: merge(base.get(key), value) for key, value in change.items()}
+        return change
+
+    return type(section).model_validate(merge(section.model_dump(), differences))

@@ -1,0 +1,51 @@
+"""The two towers and the space in which they meet."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from mac_ray.config.section import Positive, Ratio, Section
+
+
+class Tower(Section):
+    width: Positive = 128
+    depth: Positive = 4
+    num_heads: Positive = 4
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"width {self.width} is not a multiple of num_heads {self.num_heads}; change one of them"
+            )
+        return self
+
+
+class VideoTower(Tower):
+    """Divided space-time ViT. MAC and Frozen: width 768, depth 12, heads 12, patch 16, frames 4."""
+
+    patch_size: Positive = 16
+    max_frames: Positive = 4  # rows of the temporal embedding
+    # Frozen's zeros leave temporal attention uniform for ever (methods.md 1.3), so a copy is the default
+    temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
+    # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
+    residual: Literal["frozen", "timesformer"] = "frozen"
+
+
+class TextTower(Tower):
+    """DistilBERT-type encoder: from a checkpoint by hub name or local path, or from these sizes."""
+
+    pretrained: str | None = None  # e.g. distilbert-base-uncased
+    # hub name or local path; None: the checkpoint's, or a WordPiece of the training captions
+    tokenizer: str | None = None
+    vocabulary_size: Positive = 1000  # of a WordPiece trained here
+    depth: Positive = 2
+    dropout: Ratio = 0.0  # DistilBERT's checkpoints were trained with 0.1
+
+
+class Model(Section):
+    video: VideoTower = VideoTower()
+    text: TextTower = TextTower()
+    embedding_size: Positive = 256

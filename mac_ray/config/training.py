@@ -1,0 +1,59 @@
+"""How it is trained and scored: optimiser, stages, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mac_ray.config.section import Positive, Ratio, Section
+
+
+class TowerRates(Section):
+    """Factors on the learning rate, by parameter group."""
+
+    video: Annotated[float, Field(ge=0)] = 1.0
+    text: Annotated[float, Field(ge=0)] = 1.0
+    heads: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Optimizer(Section):
+    """AdamW. Weight decay spares biases, norms, and class, mask and position embeddings."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "step", "cosine"] = "cosine"
+    warmup: Ratio = 0.05  # share of the stage's steps
+    milestones: tuple[Ratio, ...] = (0.6, 0.8)  # of schedule "step", as shares of the stage's steps
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.1  # factor at each milestone
+    final: Annotated[float, Field(ge=0, le=1)] = 0.0  # where the cosine ends, as a share of the rate
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: tuple[Ratio, Ratio] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-6
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    tower_rates: TowerRates = TowerRates()
+
+
+class Stage(Section):
+    """One leg of training. masking, objectives and optimizer hold differences from the top level."""
+
+    name: str
+    data: Annotated[tuple[str, ...], Field(min_length=1)]  # names of data.sets, drawn from as one set
+    epochs: Annotated[float, Field(gt=0)]
+    frames: Positive = 4
+    batch_size: Annotated[int, Field(ge=2)] = 64  # global, over all workers
+    accumulate: Positive = 1  # forward passes per step; the loss still sees the whole global batch
+    fresh_optimizer: bool = False  # drop the moments of the stage before, as a separate training would
+    masking: Mapping[str, Any] = {}
+    objectives: Mapping[str, Any] = {}
+    optimizer: Mapping[str, Any] = {}
+
+
+class Evaluation(Section):
+    data: str = "shapes"  # the set whose val and test splits are scored
+    protocol: Literal["one_caption", "every_caption", "every_caption_max"] = "one_caption"
+    frames: Positive = 4
+    batch_size: Positive = 128
+    every_epochs: Annotated[float, Field(gt=0)] = 5.0  # of the stage under way; val split only
+    allow_missing: bool = False  # score what can be decoded; coverage is reported beside the numbers
+    bootstrap: Annotated[int, Field(ge=100)] = 1000  # resamples behind the 95% intervals
