@@ -14,7 +14,7 @@ from mac_ray.config.experiment import Config
 from mac_ray.config.masking import Masking, TextMasking, VideoMasking
 from mac_ray.config.model import Model, TextTower, Tower, VideoTower
 from mac_ray.config.objectives import Contrastive, Objectives
-from mac_ray.config.section import ConfigError
+from mac_ray.config.section import ConfigError, Schedule, value_at
 from mac_ray.config.training import Evaluation, Optimizer, Stage, TowerRates
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "MovingShapes",
     "Objectives",
     "Optimizer",
+    "Schedule",
     "Stage",
     "Storage",
     "TextMasking",
@@ -40,4 +41,5 @@ __all__ = [
     "Tracking",
     "VideoMasking",
     "VideoTower",
+    "value_at",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+import math
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,3 +21,28 @@ class Section(BaseModel):
 SectionT = TypeVar("SectionT", bound=Section)
 Ratio = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+
+
+class Schedule(Section):
+    """A value that changes over a stage, from `start` to `end`: a function of the share of its steps made."""
+
+    shape: Literal["linear", "cosine", "step"]
+    start: Annotated[float, Field(ge=0.0)]
+    end: Annotated[float, Field(ge=0.0)]
+    at: Ratio = 0.5  # share of the stage's steps after which "step" changes
+
+    def value(self, progress: float) -> float:
+        """`progress` in [0, 1]."""
+        match self.shape:
+            case "linear":
+                way = progress
+            case "cosine":
+                way = (1 - math.cos(math.pi * progress)) / 2
+            case "step":
+                way = float(progress >= self.at)
+        return self.start + way * (self.end - self.start)
+
+
+def value_at(given: float | Schedule, progress: float) -> float:
+    """A knob that may be a number or a Schedule, at a share of the stage's steps."""
+    return given.value(progress) if isinstance(given, Schedule) else given
