@@ -9,7 +9,7 @@ import yaml
 from mac_ray.config import Config, ConfigError
 from mac_ray.config.file import load, to_yaml
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 SET = "data.sets.new={kind: manifest, path: new.parquet}"
 
 
