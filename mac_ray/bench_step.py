@@ -21,10 +21,12 @@ from mac_ray.bench_costs import untrained_model
 from mac_ray.config import Config, ConfigError, Stage
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
-from mac_ray.model.masking import visible_patches
-from mac_ray.objectives.weighted import WeightedObjectives
+from mac_ray.model.masking import masked_text, visible_patches
+from mac_ray.model.views import Inputs
+from mac_ray.objectives.blocks import StepShape
+from mac_ray.objectives.weighted import build_objectives, pretext_flops
 from mac_ray.training.distributed import Worker, autocast_dtype, set_up_process
-from mac_ray.training.forward import embed, replay
+from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.optim import build_optimizer
 
 WARM_UP_STEPS = 3  # compilation of kernels, the allocator's growth, the optimiser's moments
@@ -69,23 +71,36 @@ class Arm:
         self.use_settings()
         before = _allocated(device)
         self.encoder = untrained_model(config).to(device)
-        self.objectives = WeightedObjectives(config.stage_objectives(stage)).to(device)
+        vocabulary = self.encoder.text_model.config.vocab_size
+        section = config.stage_objectives(stage)
+        mask_token = vocabulary - 1
+        self.objectives = build_objectives(section, self.encoder, mask_token, config.seed).to(device)
+        self.learner = Learner(self.encoder, self.objectives.positions)
         self.rates = config.stage_optimizer(stage)
         self.optimizer = build_optimizer(self.rates, self.encoder, self.objectives)
         generator = torch.Generator().manual_seed(config.seed)
-        size, vocabulary = config.data.image_size, self.encoder.text_model.config.vocab_size
+        size = config.data.image_size
         clips = torch.randint(0, 256, (batch, stage.frames, 3, size, size), generator=generator)
         visible = visible_patches(
             config.stage_masking(stage).video, batch, stage.frames, self.encoder.grid, generator
         )
-        tokens = torch.randint(1, vocabulary, (batch, text_tokens), generator=generator)
-        self.inputs = (
-            clips.to(device, torch.uint8),  # (b, F, 3, S, S)
-            visible.to(device),  # (b, F, V)
-            tokens.to(device),  # (b, L)
-            torch.ones_like(tokens, dtype=torch.bool).to(device),
+        caption = torch.randint(1, mask_token, (batch, text_tokens), generator=generator)
+        words = torch.arange(text_tokens).expand(batch, -1)  # each token a word
+        noise = torch.rand(batch, text_tokens, generator=generator)
+        attended = torch.ones_like(caption, dtype=torch.bool)
+        inputs = Inputs(
+            clips=clips.to(torch.uint8),
+            visible=visible,
+            tokens=masked_text(config.stage_masking(stage).text, caption, words, noise, mask_token),
+            attended=attended,
+            caption=caption,
+            caption_attended=attended,
+            samples=torch.arange(batch),
+            draws=torch.rand(batch, 2, generator=generator),
         )
-        self.samples = torch.arange(batch, device=device)
+        self.now = Pass(0, 0.0, stage.accumulate, config.seed, self.worker, self.dtype)
+        self.positions = global_positions(self.objectives.positions, inputs, self.now)
+        self.inputs = inputs.to(device)
         for _ in range(WARM_UP_STEPS):
             self.step()
         self.resident = _allocated(device) - before
@@ -97,17 +112,15 @@ class Arm:
         set_up_process(self.config, self.worker, os.cpu_count() or 1)
 
     def step(self) -> None:
-        passes = (self.stage.accumulate, self.config.seed, 0, self.worker, self.dtype)
-        video, text = embed(self.encoder, self.inputs, *passes)
-        loss, _ = self.objectives(video, text, self.samples, self.batch)
-        loss.backward()
-        if self.stage.accumulate > 1:
-            replay(self.encoder, self.inputs, (video, text), *passes)
+        loss_and_gradients(
+            self.learner, self.objectives.pairs, self.inputs, self.positions, self.batch, self.now
+        )
         if self.rates.clip_norm is not None:
             parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.rates.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.objectives.positions.after_step(self.encoder, 0.0)
 
     def timed_step(self) -> None:
         device = self.worker.device
@@ -126,10 +139,17 @@ class Arm:
     def report(self, first_median: float) -> StepReport:
         self.use_settings()
         median = statistics.median(self.seconds)
-        visible, text_tokens = self.inputs[1].shape[2], self.inputs[2].shape[1]
+        visible, text_tokens = self.inputs.visible.shape[2], self.inputs.tokens.shape[1]
         forward = forward_flops(self.config.model, self.stage.frames, visible, text_tokens).total
         passes = TRAINING_FACTOR + (self.stage.accumulate > 1)
-        rate = self.batch * passes * forward / median
+        shape = StepShape.of(
+            self.inputs,
+            self.encoder.grid[0] * self.encoder.grid[1],
+            self.config.stage_masking(self.stage).text.ratio,
+            self.encoder.text_model.config.vocab_size,
+        )
+        pretext = sum(pretext_flops(self.objectives.section, self.config.model, shape).values())
+        rate = self.batch * (passes * forward + pretext) / median
         peak_rate = matmul_rate(self.worker.device, self.dtype or torch.float32)
         return StepReport(
             name=self.name,

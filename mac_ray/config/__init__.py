@@ -13,7 +13,15 @@ from mac_ray.config.data import Data, DataSet, ManifestSet, MovingShapes
 from mac_ray.config.experiment import Config
 from mac_ray.config.masking import Masking, TextMasking, VideoMasking
 from mac_ray.config.model import Model, TextTower, Tower, VideoTower
-from mac_ray.config.objectives import Contrastive, Objectives
+from mac_ray.config.objectives import (
+    Contrastive,
+    Language,
+    MaskedLanguage,
+    Matching,
+    Objectives,
+    Reconstruction,
+    Sigmoid,
+)
 from mac_ray.config.section import ConfigError, Schedule, value_at
 from mac_ray.config.training import Evaluation, Optimizer, Stage, TowerRates
 
@@ -25,13 +33,18 @@ __all__ = [
     "Data",
     "DataSet",
     "Evaluation",
+    "Language",
     "ManifestSet",
+    "MaskedLanguage",
     "Masking",
+    "Matching",
     "Model",
     "MovingShapes",
     "Objectives",
     "Optimizer",
+    "Reconstruction",
     "Schedule",
+    "Sigmoid",
     "Stage",
     "Storage",
     "TextMasking",

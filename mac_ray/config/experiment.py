@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mac_ray.config.cluster import Cluster, Storage, Tracking
 from mac_ray.config.data import Data
-from mac_ray.config.masking import Masking
+from mac_ray.config.masking import Masking, TextMasking, VideoMasking
 from mac_ray.config.model import Model
 from mac_ray.config.objectives import Objectives
 from mac_ray.config.section import Section, SectionT
@@ -43,6 +43,8 @@ class Config(Section):
             data=("shapes",),
             epochs=10,
             masking={"video": {"strategy": "none"}, "text": {"strategy": "none"}},
+            # nothing is hidden here to be predicted, and what is scored is the contrast
+            objectives=dict.fromkeys(("reconstruction", "masked_language", "language", "matching")),
         ),
     )
     evaluation: Evaluation = Evaluation()
@@ -69,6 +71,7 @@ class Config(Section):
                 self._require_set(f"stages.{number}.data", name)
             self._require_frames(f"stages.{number}.frames", stage.frames)
             self._require_sections(number, stage)
+            self._require_something_hidden(number, stage)
         self._require_set("evaluation.data", self.evaluation.data)
         self._require_frames("evaluation.frames", self.evaluation.frames)
         return self
@@ -95,6 +98,21 @@ class Config(Section):
             except ValidationError as error:
                 place = f"stages.{number}.{name}"
                 raise ValueError("\n".join(sentences(error, type(section), place))) from error
+
+    def _require_something_hidden(self, number: int, stage: Stage) -> None:
+        """An objective that predicts what is hidden needs something to be."""
+        masking, objectives = self.stage_masking(stage), self.stage_objectives(stage)
+        predicted: list[tuple[str, Any, str, VideoMasking | TextMasking]] = [
+            ("reconstruction", objectives.reconstruction, "video", masking.video),
+            ("masked_language", objectives.masked_language, "text", masking.text),
+        ]
+        for name, objective, modality, hidden in predicted:
+            if objective is not None and (hidden.strategy == "none" or hidden.ratio == 0):
+                raise ValueError(
+                    f"stages.{number}.objectives.{name} predicts what is hidden, but this stage hides nothing "
+                    f"(masking.{modality}: strategy {hidden.strategy}, ratio {hidden.ratio:g}); mask, or set "
+                    f"stages.{number}.objectives.{name}=null"
+                )
 
     def stage_masking(self, stage: Stage) -> Masking:
         return _merged(self.masking, stage.masking)

@@ -3,8 +3,6 @@
 B samples, F frames, V visible patches per frame, L tokens, E embedding size.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,18 +10,11 @@ from torch.nn import functional as F
 from mac_ray.config import Data, Model
 from mac_ray.model.text import build_text_tower, encode
 from mac_ray.model.video import DividedVideoTransformer
+from mac_ray.model.views import Inputs, Views
 
 # ImageNet's channel statistics, which Frozen and MAC normalise with
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Views:
-    """One encoding of a batch; what the objectives compare."""
-
-    video: Tensor  # (B, E), unit length
-    text: Tensor  # (B, E), unit length
 
 
 class DualEncoder(nn.Module):
@@ -46,18 +37,26 @@ class DualEncoder(nn.Module):
 
     def encode_video(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """clips (B, F, 3, H, W) uint8, visible (B, F, V) or None for all -> (B, E) unit vectors."""
-        pixels = (clips.float() / 255 - self.pixel_mean) / self.pixel_std
-        return F.normalize(self.vid_proj(self.video_model(pixels, visible)[:, 0]).float(), dim=-1)
+        return self._video_head(self.video_model(self.normalised(clips), visible))
 
     def encode_text(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """tokens, attended (B, L) -> (B, E) unit vectors."""
-        return F.normalize(self.txt_proj(encode(self.text_model, tokens, attended)[:, 0]).float(), dim=-1)
+        return self._text_head(encode(self.text_model, tokens, attended))
 
-    def forward(
-        self, clips: Tensor, visible: Tensor | None, tokens: Tensor, attended: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The (B, E) pair of a batch, as a tuple because DistributedDataParallel looks for tensors in it."""
-        return self.encode_video(clips, visible), self.encode_text(tokens, attended)
+    def forward(self, inputs: Inputs) -> Views:
+        patches = self.video_model(self.normalised(inputs.clips), inputs.visible)
+        words = encode(self.text_model, inputs.tokens, inputs.attended)
+        return Views(self._video_head(patches), self._text_head(words), patches, words)
+
+    def normalised(self, clips: Tensor) -> Tensor:
+        """uint8 -> fp32 of the channels' mean and deviation; any leading axes of (3, H, W)."""
+        return (clips.float() / 255 - self.pixel_mean) / self.pixel_std
+
+    def _video_head(self, patches: Tensor) -> Tensor:
+        return F.normalize(self.vid_proj(patches[:, 0]).float(), dim=-1)
+
+    def _text_head(self, words: Tensor) -> Tensor:
+        return F.normalize(self.txt_proj(words[:, 0]).float(), dim=-1)
 
 
 def build_model(section: Model, data: Data, vocabulary_size: int, pad_token: int, seed: int) -> DualEncoder:

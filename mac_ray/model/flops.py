@@ -28,6 +28,9 @@ class Flops:
     def __add__(self, other: "Flops") -> "Flops":
         return Flops(self.linear + other.linear, self.attention + other.attention)
 
+    def __rmul__(self, times: int) -> "Flops":
+        return Flops(times * self.linear, times * self.attention)
+
 
 def video_flops(section: VideoTower, frames: int, visible: int, embedded: int) -> Flops:
     """`visible` and `embedded`: patches per frame that enter the blocks and that are embedded."""

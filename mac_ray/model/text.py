@@ -74,3 +74,10 @@ def encode(tower: DistilBertModel, tokens: Tensor, attended: Tensor) -> Tensor:
     tower.set_attn_implementation("sdpa" if tokens.is_cuda else "eager")
     states: Tensor = tower(input_ids=tokens, attention_mask=attended.to(torch.long)).last_hidden_state
     return states
+
+
+def word_embeddings(tower: DistilBertModel) -> Tensor:
+    """(U, D): the vectors that words enter the tower as."""
+    weight = tower.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight

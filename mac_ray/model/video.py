@@ -16,15 +16,17 @@ from torch.nn import functional as F
 from mac_ray.config import VideoTower
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention over the second-last axis; any leading axes.
+def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """Softmax attention over the second-last axis; any leading axes. `allowed`: booleans, query by key.
 
     Written out on the CPU, where the backward of scaled_dot_product_attention is slow on short sequences.
     """
     if query.is_cuda:
-        fused: Tensor = F.scaled_dot_product_attention(query, key, value)
+        fused: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         return fused
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, -torch.inf)
     attended: Tensor = scores.softmax(dim=-1, dtype=value.dtype) @ value
     return attended
 
@@ -114,9 +116,7 @@ class DividedVideoTransformer(nn.Module):
         frames = clips.shape[1]
         if frames > self.max_frames:
             raise ValueError(f"a clip of {frames} frames, but model.video.max_frames is {self.max_frames}")
-        pixels = rearrange(
-            clips, "b f c (y p) (x q) -> b f (y x) (c p q)", p=self.patch_size, q=self.patch_size
-        )  # (B, F, N, 3 P²)
+        pixels = patchified(clips, self.patch_size)
         positions = self.pos_embed[:, 1:] + self.temporal_embed[0, :frames, None]  # (F, N, D)
         if visible is None:
             patches = self.patch_embed(pixels) + positions
@@ -137,6 +137,11 @@ class DividedVideoTransformer(nn.Module):
         return output
 
 
+def patchified(clips: Tensor, patch_size: int) -> Tensor:
+    """(B, F, 3, H, W) -> the pixels of each patch, (B, F, N, 3 P²)."""
+    return rearrange(clips, "b f c (y p) (x q) -> b f (y x) (c p q)", p=patch_size, q=patch_size)
+
+
 def initialise(tower: DividedVideoTransformer) -> None:
     """A start from which small towers learn without a checkpoint.
 
@@ -149,12 +154,20 @@ def initialise(tower: DividedVideoTransformer) -> None:
             nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
             nn.init.zeros_(module.bias)
     nn.init.trunc_normal_(tower.cls_token, std=0.02)
-    rows, columns = (torch.arange(side) for side in tower.grid)
-    half = tower.cls_token.shape[-1] // 2
+    width = tower.cls_token.shape[-1]
     with torch.no_grad():
-        tower.pos_embed[0, 1:, :half] = sinusoids(rows, half).repeat_interleave(len(columns), dim=0)
-        tower.pos_embed[0, 1:, half : 2 * half] = sinusoids(columns, half).repeat(len(rows), 1)
-        tower.temporal_embed[0] = sinusoids(torch.arange(tower.max_frames), tower.temporal_embed.shape[-1])
+        tower.pos_embed[0, 1:] = grid_sinusoids(tower.grid, width)
+        tower.temporal_embed[0] = sinusoids(torch.arange(tower.max_frames), width)
+
+
+def grid_sinusoids(grid: tuple[int, int], width: int) -> Tensor:
+    """Half of the width says the row, half the column, in raster order: (N, width)."""
+    rows, columns = (torch.arange(side) for side in grid)
+    half = width // 2
+    table = torch.zeros(len(rows) * len(columns), width)
+    table[:, :half] = sinusoids(rows, half).repeat_interleave(len(columns), dim=0)
+    table[:, half : 2 * half] = sinusoids(columns, half).repeat(len(rows), 1)
+    return table
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:

@@ -1,25 +1,135 @@
-"""The objectives of a stage, built from their sections and summed with their weights, here and nowhere else."""
+"""The objectives of a stage, built from their sections and summed with their weights, here and nowhere else.
 
+There are two kinds. Those over pairs compare every clip with every caption of the global batch and need nothing
+but embeddings. Those over positions (patches, words) judge each sample by itself, so a rank computes them on its
+own samples: as a sum, divided by how many positions the global batch has. Either way the gradient is that of
+one mean over the global batch, however it is dealt out.
+
+b samples on this rank, B in the global batch, E embedding size.
+"""
+
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor, nn
 
-from mac_ray.config import Objectives
+from mac_ray.config import Model, Objectives, value_at
+from mac_ray.model.dual import DualEncoder
+from mac_ray.model.views import Inputs, Views
+from mac_ray.objectives import language, masked_language, matching, reconstruction
+from mac_ray.objectives.blocks import StepShape
 from mac_ray.objectives.contrastive import ContrastiveObjective
+from mac_ray.objectives.language import LanguageObjective
+from mac_ray.objectives.masked_language import MaskedLanguageObjective
+from mac_ray.objectives.matching import MatchingObjective
+from mac_ray.objectives.position import PositionObjective
+from mac_ray.objectives.reconstruction import ReconstructionObjective
+from mac_ray.objectives.sigmoid import SigmoidObjective
 
 
-class WeightedObjectives(nn.Module):
+class PairObjectives(nn.Module):
+    """Over the B x B pairs of the global batch."""
+
     def __init__(self, section: Objectives) -> None:
         super().__init__()
-        self.contrastive = ContrastiveObjective(section.contrastive) if section.contrastive else None
         self.section = section
+        self.objectives = nn.ModuleDict()
+        if section.contrastive is not None:
+            self.objectives["contrastive"] = ContrastiveObjective(section.contrastive)
+        if section.sigmoid is not None:
+            self.objectives["sigmoid"] = SigmoidObjective(section.sigmoid)
 
     def forward(
-        self, video: Tensor, text: Tensor, samples: Tensor, total: int
+        self, video: Tensor, text: Tensor, samples: Tensor, total: int, progress: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """This rank's (b, E) views and (b,) sample numbers -> the weighted sum and the unweighted parts."""
-        losses: list[Tensor] = []
+        """This rank's (b, E) embeddings and (b,) sample numbers -> the weighted sum and the unweighted parts.
+
+        total: B; progress: share of the stage's steps made, for weights that are schedules.
+        """
+        losses: dict[str, Tensor] = {}
         parts: dict[str, Tensor] = {}
-        if self.contrastive is not None and self.section.contrastive is not None:
-            loss, named = self.contrastive(video, text, samples, total)
-            losses.append(self.section.contrastive.weight * loss)
-            parts |= {"contrastive": loss} | {f"contrastive/{name}": value for name, value in named.items()}
-        return sum(losses[1:], start=losses[0]), parts
+        for name, objective in self.objectives.items():
+            losses[name], named = objective(video, text, samples, total)
+            parts |= {f"{name}/{part}": value for part, value in named.items()}
+        if not losses:  # the heads stay part of the graph: DistributedDataParallel waits for every gradient
+            return 0.0 * (video.sum() + text.sum()), {}
+        return _weighted_sum(self.section, losses, progress), losses | parts
+
+
+class PositionObjectives(nn.Module):
+    """Over positions of each sample by itself: patches, words, or pairs with its neighbours on this rank."""
+
+    def __init__(self, section: Objectives, model: DualEncoder, mask_token: int) -> None:
+        super().__init__()
+        self.section = section
+        self._named: dict[str, PositionObjective] = {}
+        if section.reconstruction is not None:
+            self._named["reconstruction"] = ReconstructionObjective(section.reconstruction, model)
+        if section.masked_language is not None:
+            self._named["masked_language"] = MaskedLanguageObjective(
+                section.masked_language, model, mask_token
+            )
+        if section.language is not None:
+            self._named["language"] = LanguageObjective(section.language, model)
+        if section.matching is not None:
+            self._named["matching"] = MatchingObjective(section.matching, model)
+        self.objectives = nn.ModuleDict(self._named)
+
+    def positions(self, inputs: Inputs) -> Tensor:
+        """How many positions each objective has in these inputs, in the order of `objectives`."""
+        counts = [objective.positions(inputs) for objective in self._named.values()]
+        return torch.tensor(counts, dtype=torch.float64)
+
+    def forward(
+        self, model: DualEncoder, views: Views, inputs: Inputs, positions: Tensor, progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum of this rank's share of the losses, and the unweighted shares.
+
+        positions: of the global batch, divided by the number of ranks, as gradients are averaged over these.
+        """
+        losses = {
+            name: objective(model, views, inputs) / max(float(count), 1.0)
+            for (name, objective), count in zip(self._named.items(), positions, strict=True)
+        }
+        return _weighted_sum(self.section, losses, progress) if losses else views.video.new_zeros(()), losses
+
+    def after_step(self, model: DualEncoder, progress: float) -> None:
+        """What follows the weights once they have moved."""
+        for objective in self._named.values():
+            objective.after_step(model, progress)
+
+
+class StageObjectives(nn.Module):
+    """All objectives of a stage."""
+
+    def __init__(self, section: Objectives, model: DualEncoder, mask_token: int) -> None:
+        super().__init__()
+        self.section = section
+        self.pairs = PairObjectives(section)
+        self.positions = PositionObjectives(section, model, mask_token)
+
+
+def build_objectives(section: Objectives, model: DualEncoder, mask_token: int, seed: int) -> StageObjectives:
+    """Weights are a function of the seed; the process's own random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return StageObjectives(section, model, mask_token)
+
+
+def pretext_flops(section: Objectives, model: Model, shape: StepShape) -> dict[str, int]:
+    """What objectives over positions cost per sample beside the towers, forward and backward."""
+    costs: dict[str, int] = {}
+    if section.reconstruction is not None:
+        costs["reconstruction"] = reconstruction.training_flops(section.reconstruction, model, shape)
+    if section.masked_language is not None:
+        costs["masked_language"] = masked_language.training_flops(section.masked_language, model, shape)
+    if section.language is not None:
+        costs["language"] = language.training_flops(section.language, model, shape)
+    if section.matching is not None:
+        costs["matching"] = matching.training_flops(section.matching, model, shape)
+    return costs
+
+
+def _weighted_sum(section: Objectives, losses: Mapping[str, Tensor], progress: float) -> Tensor:
+    weighted = [value_at(getattr(section, name).weight, progress) * loss for name, loss in losses.items()]
+    return sum(weighted[1:], start=weighted[0])

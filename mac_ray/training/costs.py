@@ -16,8 +16,11 @@ class Costs:
     seconds: float = 0.0  # of training steps, over all attempts at the run
     failures: int = 0  # draws that could not be decoded and were replaced
 
-    def charge_step(self, model: Model, stage: Stage, visible: int, text_flops: int, failures: int) -> None:
-        """One step: `visible` patches per frame, `text_flops` and `failures` of the global batch.
+    def charge_step(
+        self, model: Model, stage: Stage, visible: int, text_flops: int, pretext_flops: int, failures: int
+    ) -> None:
+        """One step: `visible` patches per frame; of the global batch, a forward pass of the text tower, all that
+        objectives cost beside the towers, and failures.
 
         A step cut into pieces encodes everything once more, and that is a cost too.
         """
@@ -28,7 +31,7 @@ class Costs:
         passes = TRAINING_FACTOR + (stage.accumulate > 1)
         self.samples += stage.batch_size
         self.visible_tokens += stage.batch_size * stage.frames * visible
-        self.flops += passes * (forward + text_flops)
+        self.flops += passes * (forward + text_flops) + pretext_flops
         self.failures += failures
 
     def logged(self) -> dict[str, float]:

@@ -1,80 +1,101 @@
-"""Embeddings of a global batch that does not fit in memory at once.
+"""Losses and gradients of one step, in one pass or in several.
 
-Cutting a contrastive batch into independent pieces would change the loss: fewer negatives. So the pieces are
-first encoded without a graph, the loss is taken on all of them together, and each piece is then encoded
-again to carry its part of the gradient on (Gao et al. 2021, gradient caching). Costs one more forward pass.
+Cutting a contrastive batch into independent pieces would change the loss: fewer negatives. So with several
+passes the pieces are first encoded without a graph, the losses over pairs are taken on all of them together, and
+each piece is then encoded again to carry its part of the gradient on (Gao et al. 2021, gradient caching), and
+its losses over positions with it. Costs one more forward pass of the towers.
 
-b samples on this rank, F frames, V visible patches, L tokens, E embedding size.
+b samples on this rank, B in the global batch, E embedding size.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mac_ray.training.distributed import Worker, seeded, unsynchronised
+from mac_ray.model.dual import DualEncoder
+from mac_ray.model.views import Inputs
+from mac_ray.objectives.weighted import PositionObjectives
+from mac_ray.training.distributed import Worker, seeded, summed, unsynchronised
 
-Inputs = tuple[
-    Tensor, Tensor, Tensor, Tensor
-]  # clips (b, F, 3, S, S), visible (b, F, V), tokens and attended (b, L)
+Parts = dict[str, Tensor]
 
 
-def embed(
-    encoder: nn.Module,
-    inputs: Inputs,
-    pieces: int,
-    seed: int,
-    step: int,
-    worker: Worker,
-    dtype: torch.dtype | None,
-) -> tuple[Tensor, Tensor]:
-    """Video and text (b, E). With several pieces they are leaves, whose gradients `replay` takes on."""
-    if pieces == 1:
-        return _encoded(encoder, inputs, 0, seed, step, worker, dtype)
+class Learner(nn.Module):
+    """What a rank computes from its own samples alone: their embeddings, and the losses over their positions."""
+
+    def __init__(self, model: DualEncoder, objectives: PositionObjectives) -> None:
+        super().__init__()
+        self.model = model
+        self.objectives = objectives
+
+    def forward(
+        self, inputs: Inputs, positions: Tensor | None, progress: float
+    ) -> tuple[Tensor, Tensor, Tensor, Parts]:
+        """Video and text (b, E), the weighted loss over positions and its parts; without `positions`, no loss."""
+        views = self.model(inputs)
+        if positions is None:
+            return views.video, views.text, views.video.new_zeros(()), {}
+        return views.video, views.text, *self.objectives(self.model, views, inputs, positions, progress)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What a step's forward passes share."""
+
+    step: int  # of the run
+    progress: float  # share of the stage's steps made
+    pieces: int
+    seed: int
+    worker: Worker
+    dtype: torch.dtype | None  # of autocast; None: off
+
+
+def global_positions(objectives: PositionObjectives, inputs: Inputs, now: Pass) -> Tensor:
+    """Positions of each objective in the global batch, per rank. Inputs on the CPU; every rank calls it."""
+    counts = [objectives.positions(piece) for piece in inputs.pieces(now.pieces)]
+    local = torch.stack(counts).sum(dim=0)
+    return summed(local, now.worker) / now.worker.num_ranks if len(local) else local
+
+
+def loss_and_gradients(
+    learner: nn.Module, pairs: nn.Module, inputs: Inputs, positions: Tensor, total: int, now: Pass
+) -> tuple[Tensor, Parts]:
+    """Add the gradients of a step to the weights; the loss, and its unweighted parts. total: B."""
+    if now.pieces == 1:
+        video, text, own_loss, own_parts = _forward(learner, inputs, positions, 0, now)
+        loss, parts = pairs(video, text, inputs.samples, total, now.progress)
+        loss = loss + own_loss
+        loss.backward()
+        return loss, parts | own_parts
+
     with torch.no_grad():
         encoded = [
-            _encoded(encoder, piece, number, seed, step, worker, dtype)
-            for number, piece in enumerate(_pieces(inputs, pieces))
+            _forward(learner, piece, None, number, now)[:2]
+            for number, piece in enumerate(inputs.pieces(now.pieces))
         ]
-    video, text = (torch.cat(parts).requires_grad_() for parts in zip(*encoded, strict=True))
-    return video, text
+    embedded = [torch.cat(rows).requires_grad_() for rows in zip(*encoded, strict=True)]
+    loss, parts = pairs(*embedded, inputs.samples, total, now.progress)
+    loss.backward()
+    cut = [rows.grad.tensor_split(now.pieces) for rows in embedded if rows.grad is not None]
+    for number, piece in enumerate(inputs.pieces(now.pieces)):
+        with unsynchronised(learner, skip=number < now.pieces - 1):
+            video, text, own_loss, own_parts = _forward(learner, piece, positions, number, now)
+            arrived = [cut[0][number], cut[1][number], torch.ones_like(own_loss)]
+            outputs = [video, text, own_loss]
+            with_graph = slice(None) if own_loss.requires_grad else slice(2)
+            torch.autograd.backward(outputs[with_graph], arrived[with_graph])
+        loss = loss.detach() + own_loss.detach()
+        parts |= {name: parts.get(name, 0) + value.detach() for name, value in own_parts.items()}
+    return loss, parts
 
 
-def replay(
-    encoder: nn.Module,
-    inputs: Inputs,
-    embedded: tuple[Tensor, Tensor],
-    pieces: int,
-    seed: int,
-    step: int,
-    worker: Worker,
-    dtype: torch.dtype | None,
-) -> None:
-    """Encode each piece again and take the gradients that arrived at its embeddings back to the weights."""
-    cut = zip(*(rows.grad.tensor_split(pieces) for rows in embedded if rows.grad is not None), strict=True)
-    for number, (piece, own) in enumerate(zip(_pieces(inputs, pieces), cut, strict=True)):
-        with unsynchronised(encoder, skip=number < pieces - 1):
-            encoded = _encoded(encoder, piece, number, seed, step, worker, dtype)
-            torch.autograd.backward(encoded, own)
-
-
-def _pieces(inputs: Inputs, pieces: int) -> Iterator[Inputs]:
-    clips, visible, tokens, attended = (tensor.tensor_split(pieces) for tensor in inputs)
-    return zip(clips, visible, tokens, attended, strict=True)
-
-
-def _encoded(
-    encoder: nn.Module,
-    inputs: Inputs,
-    number: int,
-    seed: int,
-    step: int,
-    worker: Worker,
-    dtype: torch.dtype | None,
-) -> tuple[Tensor, Tensor]:
+def _forward(
+    learner: nn.Module, inputs: Inputs, positions: Tensor | None, number: int, now: Pass
+) -> tuple[Tensor, Tensor, Tensor, Parts]:
     with (
-        seeded(seed, step, worker.rank, number, device=worker.device),
-        torch.autocast(worker.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
+        seeded(now.seed, now.step, now.worker.rank, number, device=now.worker.device),
+        torch.autocast(now.worker.device.type, now.dtype or torch.bfloat16, enabled=now.dtype is not None),
     ):
-        video, text = encoder(*inputs)
-    return video, text
+        video, text, loss, parts = learner(inputs, positions, now.progress)
+    return video, text, loss, parts

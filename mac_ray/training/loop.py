@@ -21,14 +21,16 @@ from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.model.flops import text_flops
 from mac_ray.model.masking import masked_text, visible_patches
-from mac_ray.objectives.weighted import WeightedObjectives
+from mac_ray.model.views import Inputs
+from mac_ray.objectives.blocks import StepShape
+from mac_ray.objectives.weighted import StageObjectives, build_objectives, pretext_flops
 from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
 from mac_ray.training.evaluation import embed_split, score_embeddings
 from mac_ray.training.folder import RunFolder
-from mac_ray.training.forward import embed, replay
+from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
@@ -55,7 +57,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         config.model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed
     )
     model.to(worker.device)
-    objectives: WeightedObjectives | None = None
+    num_patches = model.grid[0] * model.grid[1]
+    objectives: StageObjectives | None = None
     optimizer: AdamW | None = None
     meter, costs = Meter(), Costs()
     step = 0  # of the run; the number of steps made
@@ -65,18 +68,18 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         model.load_state_dict(weights)
         step, costs = saved["step"], Costs(**saved["costs"])
         meter.resume(saved["pending"])
-    encoder = parallel(model, worker)
 
     for leg in plan:
         stage, hidden, rates = leg.stage, config.stage_masking(leg.stage), config.stage_optimizer(leg.stage)
-        objectives = _next_objectives(config, leg, objectives, worker)
+        objectives = _next_objectives(config, leg, objectives, model, tokenizer.mask_token, worker)
         optimizer = _next_optimizer(config, leg, optimizer, model, objectives)
         if leg.first < step <= leg.last:
             objectives.load_state_dict(saved["objectives"])
             optimizer.load_state_dict(saved["optimizer"])
         if step >= leg.last:  # made before the run was resumed
             continue
-        losses = parallel(objectives, worker)
+        learner = parallel(Learner(model, objectives.positions), worker)
+        pairs = parallel(objectives.pairs, worker)
         batches = TrainingBatches(
             [readers[name] for name in stage.data],
             tokenizer,
@@ -95,25 +98,29 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         )
         for batch in meter.timed(ahead):
             # what is hidden: drawn for the global batch, so that it does not depend on the number of ranks
+            now = Pass(step, leg.progress(step), stage.accumulate, config.seed, worker, dtype)
             generator = torch.Generator().manual_seed(config.seed * 2**31 + step)
             visible = visible_patches(hidden.video, stage.batch_size, stage.frames, model.grid, generator)
             noise = torch.rand(stage.batch_size, config.data.max_caption_tokens, generator=generator)
+            draws = torch.rand(stage.batch_size, 2, generator=generator)
             tokens = masked_text(
                 hidden.text, batch.tokens, batch.words, noise[batches.rows], tokenizer.mask_token
             )
+            inputs = Inputs(
+                clips=batch.clips,
+                visible=visible[batches.rows],
+                tokens=tokens,
+                attended=batch.attended,
+                caption=batch.tokens,
+                caption_attended=batch.attended,
+                samples=batch.samples,
+                draws=draws[batches.rows],
+            )
 
             # views, losses, gradients
-            on_cpu = (batch.clips, visible[batches.rows], tokens, batch.attended, batch.samples)
-            clips, visible, tokens, attended, samples = (
-                tensor.to(worker.device, non_blocking=True) for tensor in on_cpu
-            )
-            inputs = (clips, visible, tokens, attended)
-            passes = (stage.accumulate, config.seed, step, worker, dtype)
-            video, text = embed(encoder, inputs, *passes)
-            loss, parts = losses(video, text, samples, stage.batch_size)
-            loss.backward()
-            if stage.accumulate > 1:
-                replay(encoder, inputs, (video, text), *passes)
+            positions = global_positions(objectives.positions, inputs, now)
+            inputs = inputs.to(worker.device)
+            loss, parts = loss_and_gradients(learner, pairs, inputs, positions, stage.batch_size, now)
 
             # the step
             if rates.clip_norm is not None:
@@ -122,16 +129,21 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             set_learning_rate(optimizer, rates, rate)
             optimizer.step()
             optimizer.zero_grad()
+            objectives.positions.after_step(model, now.progress)
             step += 1
             meter.add(step, stage.batch_size, loss, parts)
 
             # what only some ranks know: how long captions were, what could not be decoded, a request to stop
-            text_cost = text_flops(config.model.text, tokens.shape[1]).total * len(tokens)
-            local = [text_cost, len(batch.failures), folder.stop_request.exists()]
-            text_cost, failures, stop = map(
+            shape = StepShape.of(inputs, num_patches, hidden.text.ratio, tokenizer.vocabulary_size)
+            text_cost = text_flops(config.model.text, shape.text_tokens).total * len(inputs.tokens)
+            pretext_cost = sum(pretext_flops(objectives.section, config.model, shape).values()) * len(
+                inputs.tokens
+            )
+            local = [text_cost, pretext_cost, len(batch.failures), folder.stop_request.exists()]
+            text_cost, pretext_cost, failures, stop = map(
                 int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist()
             )
-            costs.charge_step(config.model, stage, visible.shape[2], text_cost, failures)
+            costs.charge_step(config.model, stage, shape.visible, text_cost, pretext_cost, failures)
             if batch.failures:
                 folder.note_failures(worker.rank, batch.failures)
             if costs.failures > config.data.max_bad_share * max(costs.samples, leg.num_samples):
@@ -187,20 +199,31 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
 
 
 def _next_objectives(
-    config: Config, leg: Leg, before: WeightedObjectives | None, worker: Worker
-) -> WeightedObjectives:
+    config: Config,
+    leg: Leg,
+    before: StageObjectives | None,
+    model: DualEncoder,
+    mask_token: int,
+    worker: Worker,
+) -> StageObjectives:
     """Those of the stage before where the stage changes nothing, else new ones with what state they share."""
     section = config.stage_objectives(leg.stage)
     if before is not None and before.section == section:
         return before
-    objectives = WeightedObjectives(section).to(worker.device)
+    objectives = build_objectives(section, model, mask_token, config.seed).to(worker.device)
     if before is not None:
-        objectives.load_state_dict(before.state_dict(), strict=False)
+        own = objectives.state_dict()
+        shared = {
+            name: value
+            for name, value in before.state_dict().items()
+            if name in own and own[name].shape == value.shape
+        }
+        objectives.load_state_dict(own | shared)
     return objectives
 
 
 def _next_optimizer(
-    config: Config, leg: Leg, before: AdamW | None, model: DualEncoder, objectives: WeightedObjectives
+    config: Config, leg: Leg, before: AdamW | None, model: DualEncoder, objectives: StageObjectives
 ) -> AdamW:
     """A stage's own groups and settings; moments go on from the stage before unless it asks for fresh ones."""
     optimizer = build_optimizer(config.stage_optimizer(leg.stage), model, objectives)

@@ -24,6 +24,10 @@ class Leg:
         """Epochs of this stage made after `step` steps of the run."""
         return (step - self.first) * self.stage.batch_size / self.num_samples
 
+    def progress(self, step: int) -> float:
+        """Share of this stage's steps made after `step` steps of the run; what schedules are functions of."""
+        return (step - self.first) / self.num_steps
+
     def is_evaluated(self, step: int, every_epochs: float) -> bool:
         """Whether the val split is scored after `step` steps of the run: every so often, and at the end."""
         every = max(1, round(every_epochs * self.num_samples / self.stage.batch_size))

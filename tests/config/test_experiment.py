@@ -67,8 +67,11 @@ def is_valid(raw: dict[str, Any]) -> bool:
 
 
 WORDS = literals(Config.model_json_schema())
-# the default, but for a crop that leaves room to change either end
-BASE = Config.model_validate({"data": {"crop_scale": [0.3, 0.9]}})
+# the default, but for a crop that leaves room to change either end, and a masked tail, where any objective can be
+TAIL = Config().stages[1].model_dump() | {"masking": {"video": {"strategy": "tube"}}}
+BASE = Config.model_validate(
+    {"data": {"crop_scale": [0.3, 0.9]}, "stages": [Config().stages[0].model_dump(), TAIL]}
+)
 IDENTIFYING = list(leaves(BASE.model_dump(mode="json")))
 
 

@@ -33,7 +33,7 @@ def video_flops_by_hand(frames: int, visible: int) -> int:
 
 def test_step_costs_what_counting_by_hand_says() -> None:
     costs = Costs()
-    costs.charge_step(MODEL, STAGE, visible=3, text_flops=1000, failures=2)
+    costs.charge_step(MODEL, STAGE, visible=3, text_flops=1000, pretext_flops=0, failures=2)
     heads = 2 * (2 * 3 + 2 * 3)
     forward = 4 * (video_flops_by_hand(frames=2, visible=3) + heads) + 1000
     assert (costs.samples, costs.visible_tokens, costs.failures) == (4, 4 * 2 * 3, 2)
@@ -42,10 +42,10 @@ def test_step_costs_what_counting_by_hand_says() -> None:
 
 def test_steps_add_up_and_pieces_cost_a_forward_pass_more() -> None:
     once, twice, pieces = Costs(), Costs(), Costs()
-    once.charge_step(MODEL, STAGE, 3, 1000, 1)
+    once.charge_step(MODEL, STAGE, 3, 1000, 0, 1)
     for _ in range(2):
-        twice.charge_step(MODEL, STAGE, 3, 1000, 1)
-    pieces.charge_step(MODEL, STAGE.model_copy(update={"accumulate": 2}), 3, 1000, 1)
+        twice.charge_step(MODEL, STAGE, 3, 1000, 0, 1)
+    pieces.charge_step(MODEL, STAGE.model_copy(update={"accumulate": 2}), 3, 1000, 0, 1)
     assert (twice.samples, twice.flops, twice.failures) == (2 * once.samples, 2 * once.flops, 2)
     assert pieces.flops * 3 == once.flops * 4
 

@@ -7,7 +7,7 @@ import torch
 
 from mac_ray.config import Contrastive, Data, Model, Objectives, Optimizer, TextTower, TowerRates, VideoTower
 from mac_ray.model.dual import DualEncoder, build_model
-from mac_ray.objectives.weighted import WeightedObjectives
+from mac_ray.objectives.weighted import PairObjectives
 from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
 
 RATE = 0.5
@@ -72,7 +72,7 @@ def model() -> DualEncoder:
 def test_every_parameter_is_in_the_group_of_its_tower_and_decays_only_if_it_should(
     model: DualEncoder,
 ) -> None:
-    objectives = WeightedObjectives(Objectives(contrastive=Contrastive(learn_temperature=True)))
+    objectives = PairObjectives(Objectives(contrastive=Contrastive(learn_temperature=True)))
     optimizer = build_optimizer(Optimizer(weight_decay=0.1), model, objectives)
     found = {
         id(parameter): (group["tower"], group["weight_decay"])
@@ -92,18 +92,18 @@ def test_every_parameter_is_in_the_group_of_its_tower_and_decays_only_if_it_shou
             else "heads"
         )
         assert found.pop(id(parameter)) == (tower, 0.1 if id(parameter) in weights else 0.0), name
-    assert found.pop(id(objectives.contrastive.log_scale)) == ("heads", 0.0)
+    assert found.pop(id(objectives.objectives["contrastive"].log_scale)) == ("heads", 0.0)
     assert not found
 
 
 def test_parameters_that_do_not_learn_are_left_out(model: DualEncoder) -> None:
-    optimizer = build_optimizer(Optimizer(), model, WeightedObjectives(Objectives()))
+    optimizer = build_optimizer(Optimizer(), model, PairObjectives(Objectives()))
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 
 def test_rate_reaches_each_tower_by_its_factor(model: DualEncoder) -> None:
     section = Optimizer(tower_rates=TowerRates(video=0.1, text=0.0, heads=2.0))
-    optimizer = build_optimizer(section, model, WeightedObjectives(Objectives()))
+    optimizer = build_optimizer(section, model, PairObjectives(Objectives()))
     set_learning_rate(optimizer, section, 0.5)
     found = {(group["tower"], group["lr"]) for group in optimizer.param_groups}
     assert found == {("video", 0.05), ("text", 0.0), ("heads", 1.0)}

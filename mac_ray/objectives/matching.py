@@ -1,0 +1,77 @@
+"""VTM: do this clip and this caption belong together? (ALBEF, Li et al. 2021, section 3.2)
+
+b samples of one forward pass, L tokens, D width of the text tower.
+
+Each clip is shown with its own caption and with a hard wrong one, each caption with its own clip and a hard
+wrong one. Hard ones are drawn by how similar the two towers find them, among the samples of the same pass on the
+same rank, as in ALBEF: so this loss, unlike the others, does depend on how a batch is dealt out.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mac_ray.config import Matching, Model
+from mac_ray.model.dual import DualEncoder
+from mac_ray.model.flops import TRAINING_FACTOR
+from mac_ray.model.views import Inputs, Views
+from mac_ray.objectives.blocks import Block, StepShape, block_flops, initialise, linear_flops
+from mac_ray.objectives.position import PositionObjective
+
+PAIRS_PER_SAMPLE = 3  # its own, its clip with a wrong caption, its caption with a wrong clip
+
+
+class MatchingObjective(PositionObjective):
+    """A small encoder in which caption meets clip, and a verdict from its class token."""
+
+    def __init__(self, section: Matching, model: DualEncoder) -> None:
+        super().__init__()
+        self.temperature = section.temperature
+        width = model.text_model.config.dim
+        self.blocks = nn.ModuleList(Block(width, model.vid_proj.in_features) for _ in range(section.depth))
+        self.norm = nn.LayerNorm(width)
+        self.verdict = nn.Linear(width, 1)
+        initialise(self)
+
+    def positions(self, inputs: Inputs) -> int:
+        """Pairs: own ones, and wrong ones for samples that have another beside them."""
+        has_others = others(inputs.samples).any(dim=1)
+        return len(has_others) + (PAIRS_PER_SAMPLE - 1) * int(has_others.sum())
+
+    def forward(self, model: DualEncoder, views: Views, inputs: Inputs) -> Tensor:
+        """The sum over pairs of the binary cross-entropy of each."""
+        wrong = others(inputs.samples)
+        similarity = views.video.detach() @ views.text.detach().T / self.temperature  # (b, b)
+        own = torch.arange(len(similarity), device=similarity.device)
+        asked = own[wrong.any(dim=1)]
+        wrong_text = drawn(similarity, wrong, inputs.draws[:, 0])[asked]
+        wrong_video = drawn(similarity.T, wrong, inputs.draws[:, 1])[asked]
+        video = torch.cat((own, asked, wrong_video))
+        text = torch.cat((own, wrong_text, asked))
+        words, attended = views.words[text], inputs.attended[text][:, None, None]
+        for block in self.blocks:
+            words = block(words, attended, views.patches[video])
+        verdicts = self.verdict(self.norm(words[:, 0]))[:, 0].float()
+        belong = (torch.arange(len(text), device=text.device) < len(own)).float()
+        return F.binary_cross_entropy_with_logits(verdicts, belong, reduction="sum")
+
+
+def others(samples: Tensor) -> Tensor:
+    """(b, b): whether two rows are of different samples."""
+    return samples[:, None] != samples[None, :]
+
+
+def drawn(similarity: Tensor, allowed: Tensor, draws: Tensor) -> Tensor:
+    """One column per row, drawn by softmax among those allowed: (b,). A row without any gets an arbitrary one."""
+    weights = similarity.masked_fill(~allowed, -torch.inf).softmax(dim=1).nan_to_num(0.0)
+    reached = weights.cumsum(dim=1)
+    # the last allowed column where rounding left the sum below the draw
+    last = (allowed * torch.arange(1, allowed.shape[1] + 1, device=allowed.device)).argmax(dim=1)
+    return torch.minimum((reached <= draws[:, None] * reached[:, -1:]).sum(dim=1), last)
+
+
+def training_flops(section: Matching, model: Model, shape: StepShape) -> int:
+    """Per sample of PAIRS_PER_SAMPLE pairs, forward and backward."""
+    width, seen = model.text.width, 1 + shape.frames * shape.visible
+    pair = section.depth * block_flops(width, shape.text_tokens, model.video.width, seen)
+    return TRAINING_FACTOR * PAIRS_PER_SAMPLE * (pair + linear_flops(width, 1, 1)).total

@@ -1,0 +1,122 @@
+"""MVM: the hidden patches, predicted from the visible ones (MAC section 4.3; He et al. 2022 for the decoder).
+
+b samples, F frames, N patches per frame, V visible and M hidden of them, D width of the tower, W of the decoder.
+
+The target is the patch's own pixels, normalised per patch, or what an average of the tower's past weights (the
+teacher) makes of it when nothing is hidden. The paper names no decoder: this is MAE's, over all frames at once.
+"""
+
+import copy
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mac_ray.config import Model, Reconstruction, value_at
+from mac_ray.model.dual import DualEncoder
+from mac_ray.model.flops import TRAINING_FACTOR, video_flops
+from mac_ray.model.video import grid_sinusoids, patchified, sinusoids
+from mac_ray.model.views import Inputs, Views
+from mac_ray.objectives.blocks import Block, StepShape, block_flops, initialise, linear_flops
+from mac_ray.objectives.position import PositionObjective
+
+SMALLEST_VARIANCE = 1e-6  # of a patch's pixels: one of a single colour has none
+
+
+class ReconstructionObjective(PositionObjective):
+    places: Tensor
+
+    def __init__(self, section: Reconstruction, model: DualEncoder) -> None:
+        super().__init__()
+        self.section = section
+        tower = model.video_model
+        width = decoder_width(section, tower.cls_token.shape[-1])
+        predicted = 3 * tower.patch_size**2 if section.target == "pixels" else tower.cls_token.shape[-1]
+        self.embed = nn.Linear(tower.cls_token.shape[-1], width)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.register_buffer("places", grid_sinusoids(tower.grid, width), persistent=False)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(section.depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, predicted)
+        initialise(self)
+        self.teacher = copy.deepcopy(tower).requires_grad_(False) if section.target == "latent" else None
+
+    def positions(self, inputs: Inputs) -> int:
+        """b F M, the hidden patches."""
+        batch, frames, visible = inputs.visible.shape
+        return batch * frames * (len(self.places) - visible)
+
+    def forward(self, model: DualEncoder, views: Views, inputs: Inputs) -> Tensor:
+        """The sum over hidden patches of each one's mean error."""
+        hidden = hidden_patches(inputs.visible, len(self.places))
+        predicted = self.predicted(views.patches, inputs.visible, hidden).float()
+        if self.teacher is None:
+            pixels = patchified(model.normalised(inputs.clips), model.video_model.patch_size)
+            target = normalised_pixels(_gathered(pixels, hidden))
+            return F.mse_loss(predicted, target, reduction="none").mean(dim=-1).sum()
+        with torch.no_grad():
+            features = self.teacher(model.normalised(inputs.clips))[:, 1:].float()
+            features = rearrange(features, "b (f n) d -> b f n d", f=hidden.shape[1])
+            target = F.layer_norm(_gathered(features, hidden), features.shape[-1:])
+        return F.l1_loss(predicted, target, reduction="none").mean(dim=-1).sum()
+
+    def predicted(self, patches: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+        """The tower's tokens (b, 1 + F V, D) and where they lie -> (b, F, M, what is predicted)."""
+        known = self.embed(patches)
+        frames, num_visible = visible.shape[1:]
+        times = sinusoids(torch.arange(frames), known.shape[-1]).to(known.device)[:, None]  # (F, 1, W)
+        known_at = (self.places[visible] + times).flatten(1, 2)
+        asked = (self.mask_token + self.places[hidden] + times).flatten(1, 2)
+        tokens = torch.cat((known[:, :1], known[:, 1:] + known_at, asked), dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        answers: Tensor = self.head(self.norm(tokens[:, 1 + frames * num_visible :]))
+        by_frame: Tensor = rearrange(answers, "b (f m) p -> b f m p", f=frames)
+        return by_frame
+
+    @torch.no_grad()
+    def after_step(self, model: DualEncoder, progress: float) -> None:
+        """The teacher follows the tower."""
+        if self.teacher is not None:
+            follow = 1 - value_at(self.section.teacher_momentum, progress)
+            for average, now in zip(self.teacher.parameters(), model.video_model.parameters(), strict=True):
+                average.lerp_(now, follow)
+
+
+def decoder_width(section: Reconstruction, tower_width: int) -> int:
+    return section.width or tower_width // 2
+
+
+def hidden_patches(visible: Tensor, patches: int) -> Tensor:
+    """The indices that `visible` (b, F, V) leaves out, in raster order: (b, F, M)."""
+    seen = torch.zeros(*visible.shape[:2], patches, dtype=torch.bool, device=visible.device)
+    seen.scatter_(2, visible, True)
+    return seen.to(torch.uint8).argsort(dim=2, stable=True)[..., : patches - visible.shape[2]]
+
+
+def normalised_pixels(patches: Tensor) -> Tensor:
+    """(…, 3 P²) with mean 0 and variance 1 in each patch."""
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
+    return (patches - mean) * (variance + SMALLEST_VARIANCE).rsqrt()
+
+
+def training_flops(section: Reconstruction, model: Model, shape: StepShape) -> int:
+    """Per sample, forward and backward; the teacher only goes forward."""
+    tower_width, patch_pixels = model.video.width, 3 * model.video.patch_size**2
+    width = decoder_width(section, tower_width)
+    seen, hidden = 1 + shape.frames * shape.visible, shape.frames * (shape.patches - shape.visible)
+    predicted = patch_pixels if section.target == "pixels" else tower_width
+    cost = linear_flops(tower_width, width, seen) + linear_flops(width, predicted, hidden)
+    cost += section.depth * block_flops(width, 1 + shape.frames * shape.patches)
+    if section.target == "pixels":
+        return TRAINING_FACTOR * cost.total
+    return (
+        TRAINING_FACTOR * cost.total
+        + video_flops(model.video, shape.frames, shape.patches, shape.patches).total
+    )
+
+
+def _gathered(rows: Tensor, indices: Tensor) -> Tensor:
+    """(b, F, N, …) at (b, F, M) -> (b, F, M, …)."""
+    return rows.gather(2, indices[..., None].expand(-1, -1, -1, rows.shape[-1]))
