@@ -26,6 +26,8 @@ from mac_ray.tracking.process import wait_for_lock
 KEY_TAG = "mac_ray.key"
 IDENTITY_TAG = "mac_ray.identity"
 REASON_TAG = "mac_ray.reason"
+# the interface opens an experiment with runs, charts and comparison; untagged, in its view of language models
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 # MLflow's limits: 1000 metrics, 100 parameters or 100 tags a call, and 1 MB. JSON escapes make up to 6
 # bytes of a character, hence fewer of the long ones.
@@ -117,7 +119,9 @@ class TrackedRun:
             # With a bare database MLflow would put artifacts under the folder the sender happens to be in.
             location = str(file.parent / "mlartifacts") if file else None
             try:
-                return str(self._client.create_experiment(name, artifact_location=location))
+                return str(
+                    self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+                )
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

@@ -55,7 +55,12 @@ def save(run_directory: Path, uri: str, progress: Progress) -> None:
 def how_to_open(uri: str, run_directory: Path | None = None) -> str:
     """Where to look at a run, or at all: an address, after the command that serves it if it needs one."""
     sent = load(run_directory).get(public(uri), Progress()) if run_directory else Progress()
-    page = f"/#/experiments/{sent.experiment_id}/runs/{sent.run_id}" if sent.run_id else ""
+    # without the type of work the interface opens in its view of language models
+    page = (
+        f"/#/experiments/{sent.experiment_id}/runs/{sent.run_id}?workflowType=machine_learning"
+        if sent.run_id
+        else ""
+    )
     if uri.startswith(("http://", "https://")):
         return public(uri).rstrip("/") + page
     if uri.startswith(("databricks", "uc")):

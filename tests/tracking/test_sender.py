@@ -63,7 +63,9 @@ def test_replay_brings_everything_into_the_store(open_journal: Opener, store: st
         records[-1]["time"],
     )
     client = MlflowClient(tracking_uri=store)
-    assert client.get_experiment(run.info.experiment_id).name == "team/masks"
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "team/masks"
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"  # opens on runs and charts
     artifacts = Path(store.removeprefix("sqlite:///")).parent / "mlartifacts" / run.info.run_id / "artifacts"
     assert (artifacts / "msrvtt_1ka" / "ranks.parquet").read_bytes() == b"ranks"
     assert [file.path for file in client.list_artifacts(run.info.run_id, "msrvtt_1ka")] == [
