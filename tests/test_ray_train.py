@@ -11,12 +11,13 @@ import psutil
 import pytest
 
 from mac_ray.tracking.journal import status_of
-from tests.runs import the_run, weights_and_metrics
+from tests.runs import TINY, Point, the_run, weights_and_metrics
 from tests.test_pretrain import command, run_job, start_job, tracked, wait_for_checkpoint, wait_for_status
 
 pytestmark = pytest.mark.ray
 
 WITHIN_S = 300
+WeightsAndMetrics = tuple[dict[str, str], dict[Point, float]]
 LONGER = ["stages.0.epochs=12", "storage.checkpoint_every=2", "cluster.workers=2"]
 ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).parent / "ray")
@@ -61,16 +62,18 @@ def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
     ]
 
 
-def untouched(overrides: list[str], folder: Path) -> Path:
-    """The same run in another folder, left alone."""
-    kept = [override for override in overrides if not override.startswith("storage.runs=")]
-    done = run_job([*kept, f"storage.runs={folder / 'untouched'}", "tracking.enabled=false"], folder)
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> WeightsAndMetrics:
+    """What LONGER leaves on two workers that nobody disturbs, whatever its checkpoints."""
+    folder = tmp_path_factory.mktemp("untouched")
+    storage = [f"storage.runs={folder / 'runs'}", f"storage.cache={shared_cache}"]
+    done = run_job([*TINY, *storage, *LONGER, "tracking.enabled=false"], folder)
     assert done.returncode == 0, done.stdout + done.stderr
-    return the_run(folder / "untouched")
+    return weights_and_metrics(the_run(folder / "runs"))
 
 
 def test_ray_train_with_a_worker_killed_ends_as_if_untouched(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], tmp_path: Path, untouched: WeightsAndMetrics
 ) -> None:
     overrides = [*tiny_overrides, *LONGER]
     job = start_job(overrides, tmp_path)
@@ -81,13 +84,11 @@ def test_ray_train_with_a_worker_killed_ends_as_if_untouched(
     assert job.wait(WITHIN_S) == 0, (tmp_path / "job.log").read_text()
     assert {worker.pid for worker in victims}.isdisjoint(psutil.pids())
     wait_for_status(tmp_path, "FINISHED")
-    assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
-        untouched(overrides, tmp_path)
-    )
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
 def test_ray_train_with_the_driver_killed_continues_under_the_same_mlflow_run(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], tmp_path: Path, untouched: WeightsAndMetrics
 ) -> None:
     overrides = [*tiny_overrides, *LONGER]
     job = start_job(overrides, tmp_path)
@@ -98,12 +99,12 @@ def test_ray_train_with_the_driver_killed_continues_under_the_same_mlflow_run(
     done = run_job(overrides, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert wait_for_status(tmp_path, "FINISHED").info.run_id == failed.info.run_id
-    assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
-        untouched(overrides, tmp_path)
-    )
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
-def test_ray_train_terminated_saves_and_continues(tiny_overrides: list[str], tmp_path: Path) -> None:
+def test_ray_train_terminated_saves_and_continues(
+    tiny_overrides: list[str], tmp_path: Path, untouched: WeightsAndMetrics
+) -> None:
     overrides = [*tiny_overrides, *LONGER, "storage.checkpoint_every=7"]
     job = start_job(overrides, tmp_path)
     wait_for_checkpoint(tmp_path / "runs", job, after=0)
@@ -112,9 +113,7 @@ def test_ray_train_terminated_saves_and_continues(tiny_overrides: list[str], tmp
     assert status_of(the_run(tmp_path / "runs")) == "KILLED"
     done = run_job(overrides, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
-        untouched(overrides, tmp_path)
-    )
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
 def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_is_missing(
@@ -132,20 +131,43 @@ def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_i
 
 
 def test_ray_train_on_two_nodes_trains_one_run_together(
-    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str]
+    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str], untouched: WeightsAndMetrics
 ) -> None:
     address, _ = head
     ray_command("start", f"--address={address}", "--num-cpus=1")
-    done = run_job([*tiny_overrides, "cluster.workers=2"], tmp_path, RAY_ADDRESS=address)
+    done = run_job([*tiny_overrides, *LONGER], tmp_path, RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
-    together = weights_and_metrics(the_run(tmp_path / "runs"))
-    assert together == weights_and_metrics(untouched([*tiny_overrides, "cluster.workers=2"], tmp_path))
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
 def test_ray_train_elastic_takes_the_workers_there_are(tiny_overrides: list[str], tmp_path: Path) -> None:
     done = run_job([*tiny_overrides, "cluster.workers=[1, 2]"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert status_of(the_run(tmp_path / "runs")) == "FINISHED"
+
+
+def raylets() -> set[int]:
+    return {process.pid for process in psutil.process_iter(["name"]) if process.info["name"] == "raylet"}
+
+
+def test_ray_train_elastic_goes_on_with_the_workers_left_when_a_node_dies(
+    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = head
+    before = raylets()
+    ray_command("start", f"--address={address}", "--num-cpus=1")
+    (second_node,) = raylets() - before
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    job = start_job([*tiny_overrides, *LONGER, "cluster.workers=[1, 2]", "stages.0.epochs=40"], tmp_path)
+    wait_for_checkpoint(tmp_path / "runs", job, after=3)
+    for process in [*psutil.Process(second_node).children(recursive=True), psutil.Process(second_node)]:
+        process.kill()
+    assert job.wait(WITHIN_S) == 0, (tmp_path / "job.log").read_text()
+    assert status_of(the_run(tmp_path / "runs")) == "FINISHED"
+    metrics = weights_and_metrics(the_run(tmp_path / "runs"))[1]
+    last = max(step for _, step in metrics)
+    assert last == 40 * 26 // 8 + 3
+    assert metrics["cost/samples", last] == last * 8  # each step made once, whoever made it
 
 
 def test_ray_job_submitted_trains_and_its_run_is_in_mlflow(
