@@ -122,6 +122,20 @@ def final_table(summary: dict[str, Any]) -> Table:
     for direction in DIRECTIONS:
         table.add_column({"t2v": "text → video", "v2t": "video → text"}[direction], justify="right")
         table.add_column("chance", justify="right", style="dim")
+    _add_scores(table, summary)
+    for other in summary["also"]:
+        table.add_section()
+        table.add_row(f"@{other['scored'].rpartition('@')[2]}, {_frames(other['sampling'])}", style="bold")
+        _add_scores(table, other)
+    return table
+
+
+def _frames(sampling: dict[str, int]) -> str:
+    frames, windows = sampling["frames"], sampling["windows"]
+    return f"{windows} windows of {frames} frames" if windows > 1 else f"{frames} frames"
+
+
+def _add_scores(table: Table, summary: dict[str, Any]) -> None:
     for measure in MEASURES:
         row = [measure.replace("R", "R@") if measure.startswith("R") else measure]
         for direction in DIRECTIONS:
@@ -129,7 +143,6 @@ def final_table(summary: dict[str, Any]) -> Table:
         table.add_row(*row)
     table.add_section()
     table.add_row("Rsum", *_cells(summary, "Rsum"), "", "")
-    return table
 
 
 def _cells(summary: dict[str, Any], name: str) -> list[str]:

@@ -81,6 +81,8 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
         say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
         show_result(run, uri, console)
         return 0
+    for note in run.notes:
+        say(console, note, "yellow")
     run.folder.stop_request.unlink(missing_ok=True)
     with opened_journal(run, console) as journal:
         journal.status("RUNNING")
@@ -169,8 +171,9 @@ def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
 def show_result(run: PreparedRun, uri: str | None, console: Console) -> None:
     summary = read_summary(run.folder.scores)
     console.print(final_table(summary))
-    if summary["warning"]:
-        say(console, summary["warning"], "red")
+    for scored in (summary, *summary["also"]):
+        if scored["warning"]:
+            say(console, f"{scored['scored']}: {scored['warning']}", "red")
     say(console, f"everything of this run: {run.folder.path}")
     if uri:
         say(console, f"in MLflow: {how_to_open(uri, run.folder.path)}")

@@ -23,9 +23,10 @@ from mac_ray.config.objectives import (
     Sigmoid,
 )
 from mac_ray.config.section import ConfigError, Schedule, value_at
-from mac_ray.config.training import Evaluation, Optimizer, Stage, TowerRates
+from mac_ray.config.training import ClipSampling, Evaluation, Optimizer, Stage, TowerRates
 
 __all__ = [
+    "ClipSampling",
     "Cluster",
     "Config",
     "ConfigError",

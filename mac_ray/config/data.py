@@ -41,7 +41,10 @@ class Data(Section):
     horizontal_flip: bool = False  # off: the embedded captions say left and right
     pool_frames: Positive | None = None  # at most this many evenly spaced frames of a clip are ever used
     short_side: Positive | None = None  # pixels; clips are resized to this before the crop
-    max_caption_tokens: Annotated[int, Field(ge=4)] = 64
+    captions: Literal["one", "paragraph"] = (
+        "one"  # of a sample in training: any one of them, or all as one text
+    )
+    max_caption_tokens: Annotated[int, Field(ge=4)] = 64  # what is longer loses its end, which is reported
     max_bad_share: Ratio = 0.01  # of the samples drawn in training; beyond it the run stops
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from mac_ray.config.section import Section, SectionT
 from mac_ray.config.sentences import sentences
 from mac_ray.config.training import Evaluation, Optimizer, Stage
 
+INFLATING = ", or say with model.video.inflate how the trained rows become so many"
 STAGE_SECTIONS = ("masking", "objectives", "optimizer")  # given at the top, and as differences in a stage
 
 
@@ -74,6 +75,9 @@ class Config(Section):
             self._require_something_hidden(number, stage)
         self._require_set("evaluation.data", self.evaluation.data)
         self._require_frames("evaluation.frames", self.evaluation.frames)
+        if self.model.video.inflate == "keep":
+            for number, sampling in enumerate(self.evaluation.also):
+                self._require_frames(f"evaluation.also.{number}.frames", sampling.frames, INFLATING)
         return self
 
     def _require_set(self, place: str, name: str) -> None:
@@ -83,11 +87,12 @@ class Config(Section):
                 f"{place} names {name!r}, but data.sets has {known}; name one of these or add it"
             )
 
-    def _require_frames(self, place: str, frames: int) -> None:
+    def _require_frames(self, place: str, frames: int, otherwise: str = "") -> None:
         most = self.model.video.max_frames
         if frames > most:
             raise ValueError(
                 f"{place} is {frames}, but model.video.max_frames is {most}; lower the one or raise the other"
+                + otherwise
             )
 
     def _require_sections(self, number: int, stage: Stage) -> None:

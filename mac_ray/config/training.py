@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mac_ray.config.section import Positive, Ratio, Section
 
@@ -38,8 +38,10 @@ class Stage(Section):
     """One leg of training. masking, objectives and optimizer hold differences from the top level."""
 
     name: str
-    data: Annotated[tuple[str, ...], Field(min_length=1)]  # names of data.sets, drawn from as one set
-    epochs: Annotated[float, Field(gt=0)]
+    data: Annotated[tuple[str, ...], Field(min_length=1)]  # names of data.sets, mixed in every batch
+    # how often each set is drawn from, relative to the others; null: as large as they are, as if they were one set
+    mix: Mapping[str, Annotated[float, Field(gt=0)]] | None = None
+    epochs: Annotated[float, Field(gt=0)]  # one is as many samples as the sets have together, mixed or not
     frames: Positive = 4
     batch_size: Annotated[int, Field(ge=2)] = 64  # global, over all workers
     accumulate: Positive = 1  # forward passes per step; the loss still sees the whole global batch
@@ -48,12 +50,51 @@ class Stage(Section):
     objectives: Mapping[str, Any] = {}
     optimizer: Mapping[str, Any] = {}
 
+    @model_validator(mode="after")
+    def _mix_weighs_each_set_once(self) -> Stage:
+        if self.mix is not None and sorted(self.mix) != sorted(self.data):
+            raise ValueError(
+                f"mix weighs {_listed(self.mix)}, but data names {_listed(self.data)}; "
+                "give each of these one weight and no other, or leave mix out"
+            )
+        return self
+
+
+class ClipSampling(Section):
+    """Which frames of a sample stand for it when it is scored: the middles of equal intervals of all of it.
+
+    Several windows take one frame of each interval too, evenly spaced within it, and their embeddings are averaged.
+    """
+
+    frames: Positive
+    windows: Positive = 1
+
 
 class Evaluation(Section):
     data: str = "shapes"  # the set whose val and test splits are scored
-    protocol: Literal["one_caption", "every_caption", "every_caption_max"] = "one_caption"
+    protocol: Literal["one_caption", "every_caption", "every_caption_max", "paragraph"] = "one_caption"
     frames: Positive = 4
+    also: tuple[ClipSampling, ...] = ()  # what the test split is scored with besides, at the end
     batch_size: Positive = 128
     every_epochs: Annotated[float, Field(gt=0)] = 5.0  # of the stage under way; val split only
     allow_missing: bool = False  # score what can be decoded; coverage is reported beside the numbers
     bootstrap: Annotated[int, Field(ge=100)] = 1000  # resamples behind the 95% intervals
+
+    @property
+    def sampling(self) -> ClipSampling:
+        """Of the val split, and of the test split's main scores."""
+        return ClipSampling(frames=self.frames)
+
+    @model_validator(mode="after")
+    def _samplings_differ(self) -> Evaluation:
+        for number, sampling in enumerate(self.also):
+            if sampling in (self.sampling, *self.also[:number]):
+                raise ValueError(
+                    f"also.{number} is {sampling.frames} frames and {sampling.windows} windows once more; "
+                    "leave it out, or change one"
+                )
+        return self
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

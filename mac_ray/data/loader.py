@@ -20,12 +20,16 @@ from mac_ray.config import Config, Data
 from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints, random_in_intervals, training_crop
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Sample
-from mac_ray.data.order import GlobalOrder, share_of
-from mac_ray.data.text import CaptionTokenizer
+from mac_ray.data.order import share_of, stage_order
+from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, paragraph
 from mac_ray.errors import TooManyFailuresError
 
 ItemT = TypeVar("ItemT")
 SUBSTITUTES = 20  # samples tried in place of an undecodable one before giving up
+
+
+# by data.captions, the texts of a sample of which training draws one
+TRAINING_TEXTS: dict[str, Texts] = {"one": each_caption, "paragraph": paragraph}
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,16 @@ class TrainingBatches(Dataset[Batch]):
         self.tokenizer = tokenizer
         self.section = config.data
         self.seed, self.stage = config.seed, stage
-        self.frames = config.stages[stage].frames
-        self.batch_size = config.stages[stage].batch_size
+        section = config.stages[stage]
+        self.frames = section.frames
+        self.batch_size = section.batch_size
         self.num_steps = num_steps
         own = share_of(self.batch_size, rank, num_ranks)
         self.rows = slice(own.start, own.stop)  # of the global batch
-        self.ends = np.cumsum(
-            [len(reader.manifest) for reader in readers]
-        )  # of each set in the joint numbering
-        self.order = GlobalOrder(int(self.ends[-1]), self.seed, stage)
+        sizes = [len(reader.manifest) for reader in readers]
+        self.ends = np.cumsum(sizes)  # of each set in the joint numbering
+        weights = None if section.mix is None else [section.mix[name] for name in section.data]
+        self.order = stage_order(sizes, weights, self.seed, stage)
 
     def __len__(self) -> int:
         return self.num_steps
@@ -87,17 +92,19 @@ class TrainingBatches(Dataset[Batch]):
         return _collated(clips, captions, numbers, self.tokenizer, tuple(failures))
 
     def _example(self, epoch: int, number: int, failures: list[str]) -> tuple[Pixels, str, int]:
-        """The clip and caption of a sample; if it cannot be decoded, of the substitute that its number draws."""
+        """The clip and text of a sample; if it cannot be decoded, of the substitute that its number draws."""
         generator = np.random.default_rng([self.seed, self.stage, epoch, number])
         for _ in range(SUBSTITUTES):
             reader, sample = self._find(number)
-            caption = sample.captions[generator.integers(len(sample.captions))]
+            texts = TRAINING_TEXTS[self.section.captions](sample.captions)
+            caption = texts[int(generator.integers(len(texts)))]
             choose = partial(random_in_intervals, draws=generator.random(self.frames))
             try:
                 pixels = reader.read(sample, choose)
             except DecodeError as error:
                 failures.append(str(error))
-                number = int(generator.integers(self.order.num_samples))
+                alternatives = self.order.alternatives(number)
+                number = alternatives[int(generator.integers(len(alternatives)))]
                 reason = error.reason
                 continue
             return training_crop(pixels, self.section, generator), caption, number

@@ -1,14 +1,20 @@
 """Who sees which sample when: a pure function of (seed, stage, step), the same for any number of ranks.
 
-The order of a stage is one long sequence, epoch after epoch, each a permutation drawn from (seed, stage,
-epoch). Step k takes positions k B … (k + 1) B - 1 of it, and each rank its share of those, so a batch may
-straddle two epochs and no sample is ever dropped.
+The order of a stage is one long sequence, epoch after epoch. Step k takes positions k B … (k + 1) B - 1 of it,
+and each rank its share of those, so a batch may straddle two epochs and no sample is ever dropped. An epoch of
+a stage is as many positions as its sets have samples together, whether or not the sets are weighed.
+
+N samples of all sets of a stage together, numbered one set after the other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Integers = NDArray[np.signedinteger[Any]]
 
 
 def shares(total: int, num_ranks: int) -> list[int]:
@@ -23,26 +29,105 @@ def share_of(total: int, rank: int, num_ranks: int) -> range:
     return range(first, first + counts[rank])
 
 
+def apportioned(total: int, weights: Sequence[float]) -> list[int]:
+    """`total` in whole parts as the weights say: each within one of its exact part, by largest remainder."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    counts = [int(part) for part in exact]
+    by_remainder = sorted(range(len(weights)), key=lambda index: (counts[index] - exact[index], index))
+    for index in by_remainder[: total - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
 class GlobalOrder:
-    """(epoch, sample number) at every position of a stage."""
+    """(epoch, sample number) at every position of a stage whose sets are drawn from as one."""
 
     def __init__(self, num_samples: int, seed: int, stage: int) -> None:
         self.num_samples = num_samples
-        self.seed, self.stage = seed, stage
-        self._permutations: dict[int, NDArray[np.int64]] = {}
+        self._permutations = _Drawn(partial(_permutation, num_samples), seed, stage, stream=num_samples)
 
     def at(self, positions: range) -> Iterator[tuple[int, int]]:
         for position in positions:
             epoch, place = divmod(position, self.num_samples)
-            yield epoch, int(self._permutation(epoch)[place])
+            yield epoch, int(self._permutations[epoch][place])
 
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        if epoch not in self._permutations:
-            # a batch spans two epochs at most, unless it is larger than the set, which the plan refuses
-            self._permutations = {
-                kept: order for kept, order in self._permutations.items() if kept == epoch - 1
-            }
-            # the loader's generator of sample n has n in the last place, so this is never one of those
-            generator = np.random.default_rng([self.seed, self.stage, epoch, self.num_samples])
-            self._permutations[epoch] = generator.permutation(self.num_samples)
-        return self._permutations[epoch]
+    def alternatives(self, number: int) -> range:
+        """The samples that may take the place of one."""
+        return range(self.num_samples)
+
+
+class MixedOrder:
+    """(epoch, sample number) at every position of a stage whose sets are drawn from by weight.
+
+    In every epoch of the stage each set has its exact share of the positions, scattered over them all. Each set
+    is walked through epochs of its own, so none of its samples comes again before all have come; the epoch
+    that is given for a position is that of its set.
+    """
+
+    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int, stage: int) -> None:
+        self.sizes = list(sizes)
+        self.num_samples = sum(sizes)
+        self.counts = apportioned(self.num_samples, weights)
+        self._firsts = [sum(self.sizes[:which]) for which in range(len(self.sizes))]
+        self._arrangements = _Drawn(partial(_arrangement, self.counts), seed, stage, stream=self.num_samples)
+        self._permutations = [
+            _Drawn(partial(_permutation, size), seed, stage, stream=self.num_samples + 1 + which)
+            for which, size in enumerate(self.sizes)
+        ]
+
+    def at(self, positions: range) -> Iterator[tuple[int, int]]:
+        for position in positions:
+            stage_epoch, place = divmod(position, self.num_samples)
+            which, turn = map(int, self._arrangements[stage_epoch][:, place])
+            epoch, own_place = divmod(stage_epoch * self.counts[which] + turn, self.sizes[which])
+            yield epoch, self._firsts[which] + int(self._permutations[which][epoch][own_place])
+
+    def alternatives(self, number: int) -> range:
+        """The samples that may take the place of one: those of its set, which keeps its share."""
+        which = int(np.searchsorted(self._firsts, number, side="right")) - 1
+        return range(self._firsts[which], self._firsts[which] + self.sizes[which])
+
+
+Order = GlobalOrder | MixedOrder
+
+
+def stage_order(sizes: Sequence[int], weights: Sequence[float] | None, seed: int, stage: int) -> Order:
+    """The order of a stage that draws from sets of these sizes; without weights they count as one set."""
+    if weights is None:
+        return GlobalOrder(sum(sizes), seed, stage)
+    return MixedOrder(sizes, weights, seed, stage)
+
+
+def _permutation(size: int, generator: np.random.Generator) -> Integers:
+    return generator.permutation(size)
+
+
+def _arrangement(counts: Sequence[int], generator: np.random.Generator) -> Integers:
+    """(2, N): the set at each place of an epoch, and how many places of that set there were before."""
+    # half the memory of int64, in every loader process
+    which = generator.permutation(np.repeat(np.arange(len(counts), dtype=np.int32), counts))
+    turn = np.empty_like(which)
+    for number, count in enumerate(counts):
+        turn[which == number] = np.arange(count, dtype=np.int32)
+    return np.stack([which, turn])
+
+
+class _Drawn:
+    """One array per epoch, drawn from (seed, stage, epoch, stream); the newest two are kept.
+
+    The loader's generator of sample n has n < N for a stream, so those from N on are never one of its own.
+    """
+
+    def __init__(
+        self, draw: Callable[[np.random.Generator], Integers], seed: int, stage: int, stream: int
+    ) -> None:
+        self._draw = draw
+        self._place, self._stream = (seed, stage), stream
+        self._kept: dict[int, Integers] = {}
+
+    def __getitem__(self, epoch: int) -> Integers:
+        if epoch not in self._kept:
+            # a batch spans two epochs at most, but of a small set that weighs much
+            self._kept = {kept: drawn for kept, drawn in self._kept.items() if kept == epoch - 1}
+            self._kept[epoch] = self._draw(np.random.default_rng([*self._place, epoch, self._stream]))
+        return self._kept[epoch]

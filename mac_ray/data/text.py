@@ -9,7 +9,7 @@ of transformers in the loader, and the word each token belongs to, which whole-w
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,23 @@ class Tokens:
     ids: NDArray[np.int64]  # (B, L)
     words: NDArray[np.int64]  # (B, L): word number of each token, -1 for special tokens and padding
     attended: NDArray[np.bool_]  # (B, L): false on padding
+    truncated: NDArray[np.bool_]  # (B,): whether the end of a caption was cut off
+
+
+Texts = Callable[[Sequence[str]], Sequence[str]]  # what the captions of a sample become
+
+
+def first_caption(captions: Sequence[str]) -> Sequence[str]:
+    return captions[:1]
+
+
+def each_caption(captions: Sequence[str]) -> Sequence[str]:
+    return captions
+
+
+def paragraph(captions: Sequence[str]) -> Sequence[str]:
+    """All in their order as one text, as on ActivityNet and DiDeMo."""
+    return (" ".join(captions),)
 
 
 class CaptionTokenizer:
@@ -63,6 +80,7 @@ class CaptionTokenizer:
                 dtype=np.int64,
             ),
             attended=np.array([encoding.attention_mask for encoding in encodings], dtype=bool),
+            truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=bool),
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mac_ray.config import VideoTower
+from mac_ray.model.positions import inflate_time
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -99,6 +100,8 @@ class DividedVideoTransformer(nn.Module):
         side = image_size // section.patch_size
         self.grid = (side, side)
         self.max_frames = section.max_frames
+        self.inflate = section.inflate
+        self.trained_frames = 0  # rows of the temporal embedding that training has reached
         self.patch_embed = nn.Linear(3 * section.patch_size**2, section.width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, section.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + side * side, section.width))
@@ -114,10 +117,8 @@ class DividedVideoTransformer(nn.Module):
         Returns the normalised tokens (B, 1 + F V, D), the class token first.
         """
         frames = clips.shape[1]
-        if frames > self.max_frames:
-            raise ValueError(f"a clip of {frames} frames, but model.video.max_frames is {self.max_frames}")
         pixels = patchified(clips, self.patch_size)
-        positions = self.pos_embed[:, 1:] + self.temporal_embed[0, :frames, None]  # (F, N, D)
+        positions = self.pos_embed[:, 1:] + self.times(frames)[0, :, None]  # (F, N, D)
         if visible is None:
             patches = self.patch_embed(pixels) + positions
         else:
@@ -135,6 +136,38 @@ class DividedVideoTransformer(nn.Module):
             tokens = block(tokens, frames)
         output: Tensor = self.norm(tokens)
         return output
+
+    def times(self, frames: int) -> Tensor:
+        """What tells the frames of a clip apart (1, F, D): the embedding's own rows, or what `inflate` makes of
+        the trained ones where there are too few of them. Raises ValueError for more frames than there are rows.
+        """
+        if self.inflate != "keep" and 0 < self.trained_frames < frames:
+            return inflate_time(self.temporal_embed[:, : self.trained_frames], frames, self.inflate)
+        if frames > self.max_frames:
+            raise ValueError(f"a clip of {frames} frames, but model.video.max_frames is {self.max_frames}")
+        return self.temporal_embed[:, :frames]
+
+    @torch.no_grad()
+    def grow(self, frames: int) -> None:
+        """Make the rows to train clips of so many frames; without effect when as many were trained before."""
+        if frames > self.trained_frames:
+            self.temporal_embed[:, :frames] = self.times(frames)
+            self.trained_frames = frames
+
+    def get_extra_state(self) -> Tensor:
+        """Goes into the state dict with the weights, so that a checkpoint knows which of its rows are trained."""
+        return torch.tensor(self.trained_frames)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.trained_frames = int(state)
+
+
+def grow_towers(frames: int, *modules: nn.Module) -> None:
+    """Every tower in the modules, an objective's average of one included, is about to see so many frames."""
+    for module in modules:
+        for tower in module.modules():
+            if isinstance(tower, DividedVideoTransformer):
+                tower.grow(frames)
 
 
 def patchified(clips: Tensor, patch_size: int) -> Tensor:

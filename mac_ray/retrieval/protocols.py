@@ -26,7 +26,8 @@ from mac_ray.retrieval.significance import bootstrap, intervals
 @dataclass(frozen=True)
 class Protocol:
     name: str
-    captions: Literal["first", "every"]  # of each sample, as text queries and as text gallery
+    # of each sample, as text queries and as text gallery; joined: all in their order as one text
+    captions: Literal["first", "every", "joined"]
     text_competitors: Literal["captions", "samples"]  # video-to-text: what the best own caption competes with
 
 
@@ -36,6 +37,7 @@ PROTOCOLS = {
         Protocol("one_caption", captions="first", text_competitors="captions"),  # MSR-VTT 1k-A
         Protocol("every_caption", captions="every", text_competitors="captions"),  # Frozen, CE
         Protocol("every_caption_max", captions="every", text_competitors="samples"),  # CLIP4Clip on MSVD
+        Protocol("paragraph", captions="joined", text_competitors="captions"),  # ActivityNet, DiDeMo
     )
 }
 RANK_TEXTS = {"captions": rank_among_items, "samples": rank_among_owners}
@@ -94,11 +96,13 @@ def score(
 ) -> Scores:
     """Score embeddings of samples (V, E) with ids (V,) and of captions (C, E) with their samples' ids (C,).
 
-    The captions of a sample are numbered in the order they come in. `expected` is the number of samples the
-    scored set has; with `allow_missing` fewer will do, and captions of missing samples are left out.
-    `resamples` bootstrap resamples, drawn from `generator`, give the intervals.
+    The captions of a sample are numbered in the order they come in; where the protocol joins them, a sample
+    comes with one text. `expected` is the number of samples the scored set has; with `allow_missing` fewer will
+    do, and captions of missing samples are left out. `resamples` bootstrap resamples, drawn from `generator`,
+    give the intervals.
     Raises ValueError for embeddings that are not finite or do not match their ids, repeated ids, missing
-    samples, samples without a caption, and galleries of fewer than two samples.
+    samples, samples without a caption or with several that should be joined, and galleries of fewer than two
+    samples.
     """
     if len(video_ids) != len(video_embeddings) or len(text_video_ids) != len(text_embeddings):
         raise ValueError(
@@ -112,6 +116,12 @@ def score(
             f"project both to the same width"
         )
     owner, position = _assign(video_ids, text_video_ids, expected, allow_missing)
+    if protocol.captions == "joined" and position.any():
+        several = text_video_ids[int(np.flatnonzero(position)[0])]
+        raise ValueError(
+            f"sample {several!r} came with several texts, but protocol {protocol.name!r} scores one of each; "
+            "join its captions before they are embedded"
+        )
     kept = (owner >= 0) & ((position == 0) | (protocol.captions == "every"))  # (C,)
     texts, owner, position = UnitRows(texts[kept]), owner[kept], position[kept]
     num_captions = np.bincount(owner, minlength=len(videos))  # (V,)

@@ -1,24 +1,28 @@
 """Retrieval scores of a split: every sample embedded once, in the full view, by one rank or another.
 
-V samples of the split, C captions, E embedding size.
+V samples of the split, C captions, F frames, E embedding size.
 """
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from mac_ray.config import Config
+from mac_ray.config import ClipSampling, Config
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.loader import EvaluationClips, in_steps
+from mac_ray.data.manifest import Manifest
 from mac_ray.data.order import share_of
-from mac_ray.data.text import CaptionTokenizer
+from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, first_caption, paragraph
 from mac_ray.errors import UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS, Protocol, Scores, score
-from mac_ray.training.distributed import Worker, autocast_dtype
+from mac_ray.training.distributed import Worker, autocast_dtype, summed
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Embeddings:
     text_ids: list[str]  # C: the id of the caption's sample
     captions: list[str]  # C
     expected: int  # samples of the split
+    truncated: float  # share of the captions that the text tower did not get whole
 
 
 def embed_split(
@@ -38,35 +43,47 @@ def embed_split(
 ) -> Embeddings:
     """Raises UndecodableSamplesError naming the first samples, unless evaluation.allow_missing."""
     section = config.evaluation
+    captions, owners = captions_of(reader.manifest, PROTOCOLS[section.protocol])
+    with _evaluating(model, config, worker):
+        video, decoded = _videos(model, reader, section.sampling, config, worker)
+        text, truncated = _texts(model, captions, tokenizer, section.batch_size, worker)
     ids = reader.manifest.ids().to_pylist()
-    captions, owners = captions_of(reader, PROTOCOLS[section.protocol])
-    dtype = autocast_dtype(config, worker.device)
-    training = model.training
-    model.eval()
-    with (
-        torch.inference_mode(),
-        torch.autocast(worker.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
-    ):
-        video, decoded = _videos(model, reader, config, worker)
-        text = _texts(model, captions, tokenizer, section.batch_size, worker)
-    model.train(training)
-    missing = (~decoded).nonzero()[:, 0].tolist()
-    if missing and not section.allow_missing:
-        named = ", ".join(str(reader.manifest[position].path) for position in missing[:5])
-        raise UndecodableSamplesError(
-            f"{len(missing)} of {len(ids)} samples to be scored cannot be decoded, among them {named}; "
-            "mend them, leave them out with `python -m mac_ray.prepare`, or set evaluation.allow_missing=true"
-        )
-    kept = [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
-    return Embeddings(video[decoded], kept, text, [ids[owner] for owner in owners], captions, len(ids))
+    return Embeddings(
+        video[decoded],
+        _decoded_ids(reader, decoded, section.allow_missing),
+        text,
+        [ids[owner] for owner in owners],
+        captions,
+        len(ids),
+        truncated,
+    )
 
 
-def captions_of(reader: ClipReader, protocol: Protocol) -> tuple[list[str], list[int]]:
-    """The captions that a protocol scores, and the position of each one's sample."""
+def sampled_anew(
+    embeddings: Embeddings,
+    sampling: ClipSampling,
+    model: DualEncoder,
+    reader: ClipReader,
+    config: Config,
+    worker: Worker,
+) -> Embeddings:
+    """The same split with other frames of its videos. Raises as `embed_split` does."""
+    with _evaluating(model, config, worker):
+        video, decoded = _videos(model, reader, sampling, config, worker)
+    ids = _decoded_ids(reader, decoded, config.evaluation.allow_missing)
+    return replace(embeddings, video=video[decoded], video_ids=ids)
+
+
+# by Protocol.captions
+SCORED_TEXTS: dict[str, Texts] = {"first": first_caption, "every": each_caption, "joined": paragraph}
+
+
+def captions_of(manifest: Manifest, protocol: Protocol) -> tuple[list[str], list[int]]:
+    """The texts that a protocol scores, and the position of each one's sample."""
     captions: list[str] = []
     owners: list[int] = []
-    for sample in reader.manifest:
-        chosen = sample.captions[:1] if protocol.captions == "first" else sample.captions
+    for sample in manifest:
+        chosen = SCORED_TEXTS[protocol.captions](sample.captions)
         captions += chosen
         owners += [sample.index] * len(chosen)
     return captions, owners
@@ -86,36 +103,75 @@ def score_embeddings(embeddings: Embeddings, config: Config) -> Scores:
     )
 
 
-def _videos(model: DualEncoder, reader: ClipReader, config: Config, worker: Worker) -> tuple[Tensor, Tensor]:
+@contextlib.contextmanager
+def _evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[None]:
+    """Without dropout and gradients, in the precision of training."""
+    dtype = autocast_dtype(config, worker.device)
+    training = model.training
+    model.eval()
+    with (
+        torch.inference_mode(),
+        torch.autocast(worker.device.type, dtype or torch.bfloat16, enabled=dtype is not None),
+    ):
+        yield
+    model.train(training)
+
+
+def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool) -> list[str]:
+    """The ids of what was decoded (V,). Raises UndecodableSamplesError."""
+    ids = reader.manifest.ids().to_pylist()
+    missing = (~decoded).nonzero()[:, 0].tolist()
+    if missing and not allow_missing:
+        named = ", ".join(str(reader.manifest[position].path) for position in missing[:5])
+        raise UndecodableSamplesError(
+            f"{len(missing)} of {len(ids)} samples to be scored cannot be decoded, among them {named}; "
+            "mend them, leave them out with `python -m mac_ray.prepare`, or set evaluation.allow_missing=true"
+        )
+    return [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
+
+
+def _videos(
+    model: DualEncoder, reader: ClipReader, sampling: ClipSampling, config: Config, worker: Worker
+) -> tuple[Tensor, Tensor]:
     """(V, E) with zeros for what cannot be decoded, and which rows were decoded (V,)."""
-    section = config.evaluation
     total = len(reader.manifest)
     rows = share_of(total, worker.rank, worker.num_ranks)
     embedded = torch.zeros(len(rows), config.model.embedding_size, device=worker.device)
     decoded = torch.zeros(len(rows), dtype=torch.long, device=worker.device)
-    chunks = EvaluationClips(reader, config.data, section.frames, rows, section.batch_size)
+    # the middles of so many intervals, dealt out to the windows in turn: each has one frame of every F-th of the clip
+    frames = sampling.frames * sampling.windows
+    chunks = EvaluationClips(reader, config.data, frames, rows, config.evaluation.batch_size)
     for clips, positions, _ in in_steps(
         chunks, 0, len(chunks), config.cluster.loader_workers, pinned=worker.device.type == "cuda"
     ):
         if positions:
             own = torch.tensor(positions, device=worker.device) - rows.start
-            embedded[own] = model.encode_video(clips.to(worker.device, non_blocking=True))
+            windows = [
+                model.encode_video(clips[:, first :: sampling.windows].to(worker.device, non_blocking=True))
+                for first in range(sampling.windows)
+            ]
+            embedded[own] = (
+                windows[0] if len(windows) == 1 else F.normalize(torch.stack(windows).sum(dim=0), dim=-1)
+            )
             decoded[own] = 1
     return gather(embedded, total).cpu(), gather(decoded, total).cpu().bool()
 
 
 def _texts(
     model: DualEncoder, captions: list[str], tokenizer: CaptionTokenizer, chunk: int, worker: Worker
-) -> Tensor:
-    """(C, E)."""
+) -> tuple[Tensor, float]:
+    """(C, E), and the share of the captions that were truncated."""
     rows = share_of(len(captions), worker.rank, worker.num_ranks)
     parts = [torch.zeros(0, model.vid_proj.out_features, device=worker.device)]
+    truncated = torch.zeros(1)
     for first in range(rows.start, rows.stop, chunk):
         tokens = tokenizer(captions[first : min(first + chunk, rows.stop)])
+        truncated += int(tokens.truncated.sum())
         parts.append(
             model.encode_text(
                 torch.from_numpy(tokens.ids).to(worker.device),
                 torch.from_numpy(tokens.attended).to(worker.device),
             )
         )
-    return gather(torch.cat(parts), len(captions)).cpu()
+    share = float(summed(truncated, worker)) / len(captions)
+    return gather(torch.cat(parts), len(captions)).cpu(), share

@@ -21,6 +21,7 @@ from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.model.flops import text_flops
 from mac_ray.model.masking import masked_text, visible_patches
+from mac_ray.model.video import grow_towers
 from mac_ray.model.views import Inputs
 from mac_ray.objectives.blocks import StepShape
 from mac_ray.objectives.weighted import StageObjectives, build_objectives, pretext_flops
@@ -28,7 +29,7 @@ from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
-from mac_ray.training.evaluation import embed_split, score_embeddings
+from mac_ray.training.evaluation import embed_split, sampled_anew, score_embeddings
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.inputs import open_data, reader
@@ -78,6 +79,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             optimizer.load_state_dict(saved["optimizer"])
         if step >= leg.last:  # made before the run was resumed
             continue
+        grow_towers(stage.frames, model, objectives)
         learner = parallel(Learner(model, objectives.positions), worker)
         pairs = parallel(objectives.pairs, worker)
         batches = TrainingBatches(
@@ -162,9 +164,10 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                     train_values = {f"train/{name}": value for name, value in (values | position).items()}
                     journal.metrics(step, train_values | costs.logged())
             if leg.is_evaluated(step, config.evaluation.every_epochs):
-                scores = score_embeddings(embed_split(model, val, tokenizer, config, worker), config)
+                embeddings = embed_split(model, val, tokenizer, config, worker)
                 if journal:
-                    journal.metrics(step, results.named("val", scores))
+                    scores = score_embeddings(embeddings, config)
+                    journal.metrics(step, results.named("val", scores, embeddings.truncated))
                 meter.pause()
             if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:
                 state = {
@@ -183,18 +186,12 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 return "interrupted"
 
     embeddings = embed_split(model, test, tokenizer, config, worker)
+    also = [
+        sampled_anew(embeddings, sampling, model, test, config, worker) for sampling in config.evaluation.also
+    ]
     if journal:
         train_reader = readers[config.stages[0].data[0]]
-        results.write(
-            folder,
-            journal,
-            step,
-            config,
-            score_embeddings(embeddings, config),
-            embeddings,
-            test,
-            train_reader,
-        )
+        results.write(folder, journal, step, config, embeddings, also, test, train_reader)
     return "finished"
 
 

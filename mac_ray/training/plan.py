@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mac_ray.config import Config, ConfigError, Stage
+from mac_ray.data.order import apportioned
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Leg:
     first: int
     num_steps: int
     num_samples: int  # of its joint training set
+    drawn_per_epoch: Mapping[str, int]  # of each set; as many as it has, unless the stage weighs them
 
     @property
     def last(self) -> int:
@@ -37,7 +39,8 @@ class Leg:
 def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
     """train_sizes: samples in the train split of each set.
 
-    Raises ConfigError when a batch exceeds its set, or is too small to be shared among the workers.
+    Raises ConfigError when a batch exceeds its set or is too small to be shared among the workers, and for a set
+    of so little weight that it would never be drawn from.
     """
     most_workers = config.cluster.most_workers
     planned: list[Leg] = []
@@ -54,7 +57,18 @@ def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
                 f"(cluster.workers) of {stage.accumulate} passes each (stages.{number}.accumulate); raise the "
                 "first or lower the others"
             )
+        drawn = {name: train_sizes[name] for name in stage.data}
+        if stage.mix is not None:
+            weights = [stage.mix[name] for name in stage.data]
+            drawn = dict(zip(stage.data, apportioned(num_samples, weights), strict=True))
+        for name, count in drawn.items():
+            if not count:
+                raise ConfigError(
+                    f"stages.{number}.mix gives {name!r} not one of the {num_samples} samples of an epoch; "
+                    "raise its weight, or take the set out of the stage"
+                )
         # 0.57 * 100 is 56.999…; the nudge keeps int() from cutting a whole step off
         num_steps = max(1, int(stage.epochs * num_samples / stage.batch_size + 1e-9))
-        planned.append(Leg(stage, number, planned[-1].last if planned else 0, num_steps, num_samples))
+        first = planned[-1].last if planned else 0
+        planned.append(Leg(stage, number, first, num_steps, num_samples, drawn))
     return planned

@@ -1,7 +1,7 @@
 """What a finished run leaves beside its metrics: scores with intervals, ranks of every query, pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from mac_ray.config import Config
+from mac_ray.config import ClipSampling, Config
 from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints
 from mac_ray.model.masking import visible_patches
 from mac_ray.retrieval.protocols import Scores
 from mac_ray.tracking.journal import Journal
-from mac_ray.training.evaluation import Embeddings
+from mac_ray.training.evaluation import Embeddings, score_embeddings
 from mac_ray.training.folder import RunFolder
 
 PICTURED_CLIPS = 6
@@ -27,16 +27,25 @@ TEXT_HEIGHT, LETTER_WIDTH, GAP = 14, 6, 4
 GREY = 110  # of hidden patches
 
 
-def scored_set(config: Config) -> str:
-    """What stands in front of test metrics: the set and how it is scored."""
-    return f"{config.evaluation.data}_{config.evaluation.protocol}"
+def scored_set(config: Config, sampling: ClipSampling) -> str:
+    """What stands in front of test metrics: the set, how it is scored and, but for the main scores, which frames.
+
+    8 frames in 3 windows are `@8x3`.
+    """
+    main = f"{config.evaluation.data}_{config.evaluation.protocol}"
+    if sampling == config.evaluation.sampling:
+        return main
+    return f"{main}@{sampling.frames}x{sampling.windows}"
 
 
-def named(scored: str, scores: Scores) -> dict[str, float]:
-    """Metrics by the name they are tracked under, such as `val/t2v/R1`."""
-    values = {f"{scored}/{name}": value for name, value in scores.metrics.items()}
-    values |= {f"{scored}/{name}": value for name, value in scores.collapse.numbers.items()}
-    return values | {f"{scored}/coverage": scores.coverage}
+def named(scored: str, scores: Scores, truncated: float) -> dict[str, float]:
+    """Metrics by the name they are tracked under, such as `val/t2v/R1`; shares of samples and texts beside them."""
+    values = _prefixed(scored, scores.metrics) | _prefixed(scored, scores.collapse.numbers)
+    return values | _prefixed(scored, {"coverage": scores.coverage, "truncated": truncated})
+
+
+def _prefixed(scored: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{scored}/{name}": value for name, value in values.items()}
 
 
 def write(
@@ -44,30 +53,47 @@ def write(
     journal: Journal,
     step: int,
     config: Config,
-    scores: Scores,
     embeddings: Embeddings,
+    also: Sequence[Embeddings],
     test: ClipReader,
     train: ClipReader,
 ) -> None:
-    """Scores, ranks and pictures into the run's folder, and all of it into the journal."""
+    """Scores, ranks and pictures into the run's folder, and all of it into the journal.
+
+    `also` are the test split's embeddings for each of evaluation.also.
+    """
+    section = config.evaluation
+    scores = score_embeddings(embeddings, config)
+    values = named(scored_set(config, section.sampling), scores, embeddings.truncated)
+    summary = _summary(scores, embeddings, section.sampling, config)
+    summary["also"] = []
+    for sampling, other in zip(section.also, also, strict=True):
+        other_scores = score_embeddings(other, config)
+        # their signs of collapse are in the file: a run has a few dozen metrics, not hundreds
+        values |= _prefixed(scored_set(config, sampling), other_scores.metrics)
+        summary["also"].append(_summary(other_scores, other, sampling, config))
     folder.pictures.mkdir(exist_ok=True)
-    folder.scores.write_text(json.dumps(_summary(scores, config), indent=1))
+    folder.scores.write_text(json.dumps(summary, indent=1))
     pq.write_table(scores.table(), folder.ranks)
     masked = folder.pictures / "masked_clips.png"
     picture_masked_clips(train, config).save(masked)
     retrieved = folder.pictures / "retrieved.png"
     picture_retrieved(embeddings, test, config).save(retrieved)
-    journal.metrics(step, named(scored_set(config), scores))
+    journal.metrics(step, values)
     for path in (folder.scores, folder.ranks):
         journal.artifact(path)
     for path in (masked, retrieved):
         journal.artifact(path, "pictures")
 
 
-def _summary(scores: Scores, config: Config) -> dict[str, Any]:
+def _summary(
+    scores: Scores, embeddings: Embeddings, sampling: ClipSampling, config: Config
+) -> dict[str, Any]:
     return {
-        "scored": scored_set(config),
+        "scored": scored_set(config, sampling),
+        "sampling": sampling.model_dump(),
         "coverage": [scores.decoded, scores.expected],
+        "truncated": embeddings.truncated,
         "warning": scores.collapse.warning,
         "metrics": scores.metrics,
         "intervals": scores.intervals,

@@ -20,6 +20,7 @@ from mac_ray.model.masking import visible_per_frame
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
+from mac_ray.training.truncation import truncation_notes
 
 RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "mlflow", "decord", "av", "numpy")
 
@@ -31,6 +32,7 @@ class PreparedRun:
     folder: RunFolder
     plan: list[Leg]
     data: RunData
+    notes: list[str]  # what is no mistake, but should not go unseen
 
     @property
     def name(self) -> str:
@@ -60,9 +62,9 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
         samples = (sample for manifest in data.train.values() for sample in manifest)
         captions = (caption for sample in samples for caption in sample.captions)
         save_tokenizer(config.model.text, captions, folder.tokenizer)
-    CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)  # refuses one that cannot be used
+    tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     folder.config.write_text(to_yaml(config))
-    return PreparedRun(config, identity, folder, plan, data)
+    return PreparedRun(config, identity, folder, plan, data, truncation_notes(config, data, tokenizer))
 
 
 def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:
@@ -125,6 +127,10 @@ def parameters(run: PreparedRun) -> dict[str, str]:
             f"derived.{leg.stage.name}.samples": str(leg.num_samples),
             f"derived.{leg.stage.name}.visible_patches_per_frame": f"{visible} of {patches}",
             f"derived.{leg.stage.name}.forward_gflops": f"{cost.total / 1e9:.4g}",
+        }
+        flat |= {
+            f"derived.{leg.stage.name}.samples_per_epoch.{name}": str(count)
+            for name, count in leg.drawn_per_epoch.items()
         }
     return flat
 
