@@ -125,14 +125,16 @@ def final_table(summary: dict[str, Any]) -> Table:
     _add_scores(table, summary)
     for other in summary["also"]:
         table.add_section()
-        table.add_row(f"@{other['scored'].rpartition('@')[2]}, {_frames(other['sampling'])}", style="bold")
+        table.add_row(_sampling(other["sampling"]), style="bold")
         _add_scores(table, other)
     return table
 
 
-def _frames(sampling: dict[str, int]) -> str:
+def _sampling(sampling: dict[str, int]) -> str:
+    """The end of the metrics' names, and what it stands for."""
     frames, windows = sampling["frames"], sampling["windows"]
-    return f"{windows} windows of {frames} frames" if windows > 1 else f"{frames} frames"
+    words = f"{windows} windows of {frames} frames" if windows > 1 else f"{frames} frames"
+    return f"{frames}x{windows}: {words}"
 
 
 def _add_scores(table: Table, summary: dict[str, Any]) -> None:

@@ -90,8 +90,8 @@ class Evaluation(Section):
         for number, sampling in enumerate(self.also):
             if sampling in (self.sampling, *self.also[:number]):
                 raise ValueError(
-                    f"also.{number} is {sampling.frames} frames and {sampling.windows} windows once more; "
-                    "leave it out, or change one"
+                    f"also.{number} scores frames {sampling.frames} and windows {sampling.windows} once more; "
+                    "change one of the two, or leave it out"
                 )
         return self
 

@@ -30,12 +30,12 @@ GREY = 110  # of hidden patches
 def scored_set(config: Config, sampling: ClipSampling) -> str:
     """What stands in front of test metrics: the set, how it is scored and, but for the main scores, which frames.
 
-    8 frames in 3 windows are `@8x3`.
+    3 windows of 8 frames are `-8x3`.
     """
     main = f"{config.evaluation.data}_{config.evaluation.protocol}"
     if sampling == config.evaluation.sampling:
         return main
-    return f"{main}@{sampling.frames}x{sampling.windows}"
+    return f"{main}-{sampling.frames}x{sampling.windows}"
 
 
 def named(scored: str, scores: Scores, truncated: float) -> dict[str, float]:

@@ -30,7 +30,7 @@ def truncation_notes(config: Config, data: RunData, tokenizer: CaptionTokenizer)
     for split, manifest, texts in splits:
         if share := truncated_share(manifest, texts, tokenizer):
             notes.append(
-                f"{100 * share:.2g}% of the texts of {split} are longer than data.max_caption_tokens "
+                f"{100 * share:.3g}% of the texts of {split} are longer than data.max_caption_tokens "
                 f"{config.data.max_caption_tokens} and lose their end; raise it to keep them whole"
             )
     return notes

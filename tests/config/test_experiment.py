@@ -48,7 +48,7 @@ def other_values(schema_words: list[str], value: Any) -> list[Any]:
         return [not value]
     if isinstance(value, int | float):
         return [value * 2, value / 2, value + 1, value - 1, 0.5]
-    return [word for word in schema_words if word != value] + [1, 0.5, "text", {}]
+    return [word for word in schema_words if word != value] + [1, 0.5, "text", {}, {"shapes": 1.0}]
 
 
 def literals(schema: Any) -> list[str]:
@@ -160,6 +160,10 @@ def test_stage_sections_merge_differences_over_the_top_level() -> None:
     assert (optimizer.tower_rates.video, optimizer.tower_rates.text) == (0.5, 0.1)
     assert (optimizer.betas, optimizer.clip_norm) == ((0.8, 0.9), None)
     assert config.stage_objectives(stage) == config.objectives
+
+
+def test_identity_with_a_further_evaluation_is_another() -> None:
+    assert identity({"evaluation": {"also": [{"frames": 2, "windows": 3}]}}) != identity()
 
 
 def test_config_assigned_to_refuses() -> None:

@@ -154,6 +154,26 @@ def test_ablation_config_masks_every_stage_but_the_last_as_the_top_level_says() 
     assert (tail.video.strategy, tail.text.strategy) == ("none", "none")
 
 
+def test_mac_config_is_the_curriculum_of_the_paper() -> None:
+    """MAC sections 3.3 and 4.1: one frame of two sets, four of one, fine-tuning unmasked, 4 and 8 frames."""
+    config = load(CONFIGS / "mac.yaml")
+    images, videos, tuned = config.stages
+    assert [(stage.frames, stage.batch_size, stage.epochs) for stage in config.stages] == [
+        (1, 2048, 20),
+        (4, 1024, 2),
+        (4, 128, 50),
+    ]
+    assert (set(images.data), images.mix) == ({"webvid2m", "cc3m"}, None)  # in proportion to their sizes
+    assert (videos.data, tuned.data) == (("webvid2m",), (config.evaluation.data,))
+    rates = [config.stage_optimizer(stage).learning_rate for stage in config.stages]
+    assert rates == [1e-4, 3e-5, 3e-5]
+    hidden = [config.stage_masking(stage) for stage in config.stages]
+    assert [masking.video.strategy for masking in hidden] == ["random", "random", "none"]
+    assert [masking.text.strategy for masking in hidden] == ["whole_word", "whole_word", "none"]
+    assert config.model.video.inflate == "zeros"
+    assert {config.evaluation.sampling.frames, *(other.frames for other in config.evaluation.also)} == {4, 8}
+
+
 # ---------------------------------------------------------------- mistakes
 
 MISTAKES = {
@@ -207,13 +227,19 @@ MISTAKES = {
     "data.sets.new.kind=manifest": "data.sets.new.path is missing; give text",
     "data.sets.new=file.parquet": "data.sets.new is 'file.parquet'; give a section with any of kind, ",
     "data.sets=[a]": 'data.sets is ["a"]; give a section with a name for each entry',
-    "stages=[]": "stages is []; give a list of 1 or more entries, each a section with any of name, data, epochs",
+    "stages=[]": "stages is []; give a list of 1 or more entries, each a section with any of name, data, mix",
     "stages=[{data: [shapes], epochs: 1}]": "stages.0.name is missing; give text",
     "stages.0.data=shapes": "stages.0.data is 'shapes'; give a list of 1 or more entries, each text",
     "stages.0.data=[]": "stages.0.data is []; give a list of 1 or more entries",
     "stages.0.data=[shape]": (
         "stages.0.data names 'shape', but data.sets has 'shapes'; name one of these or add it"
     ),
+    "stages.0.mix={toys: 1}": (
+        "stages.0.mix weighs 'toys', but data names 'shapes'; give each of these one weight and no other"
+    ),
+    "stages.0.mix={}": "stages.0.mix weighs none, but data names 'shapes'; give each of these one weight",
+    "stages.0.mix.shapes=0": "stages.0.mix.shapes is 0; give a number, above 0",
+    "stages.0.mix=0.5": "stages.0.mix is 0.5; give a section with a name for each entry, or null",
     "stages.1.name=masked": "stages.1.name 'masked' is already that of stages.0; give another",
     "stages.0.frames=8": (
         "stages.0.frames is 8, but model.video.max_frames is 4; lower the one or raise the other"
@@ -225,6 +251,21 @@ MISTAKES = {
         "evaluation.data names 'toys', but data.sets has 'shapes'; name one of these or add it"
     ),
     "evaluation.frames=5": "evaluation.frames is 5, but model.video.max_frames is 4",
+    "evaluation.also=[{frames: 8}]": (
+        "evaluation.also.0.frames is 8, but model.video.max_frames is 4; lower the one or raise the other, "
+        "or say with model.video.inflate how the trained rows become so many"
+    ),
+    "evaluation.also=[{frames: 2}, {frames: 2, windows: 1}]": (
+        "evaluation.also.1 scores frames 2 and windows 1 once more; change one of the two, or leave it out"
+    ),
+    "evaluation.also=[{frames: 4}]": "evaluation.also.0 scores frames 4 and windows 1 once more;",
+    "evaluation.also=[{windows: 0, frames: 2}]": "evaluation.also.0.windows is 0; give a whole number, at least 1",
+    "evaluation.also=[8]": "evaluation.also.0 is 8; give a section with any of frames, windows",
+    "evaluation.protocol=paragraphs": "evaluation.protocol is 'paragraphs'; give one of",
+    "model.video.inflate=bilinear": (
+        "model.video.inflate is 'bilinear'; give one of 'keep', 'zeros', 'nearest', 'linear'"
+    ),
+    "data.captions=all": "data.captions is 'all'; give one of 'one', 'paragraph'",
     "model.video.num_heads=3": "model.video.width 128 is not a multiple of num_heads 3; change one of them",
     "data.image_size=60": (
         "data.image_size 60 is not a multiple of model.video.patch_size 16; the nearest is 64"

@@ -149,6 +149,61 @@ def test_sets_of_a_stage_are_numbered_one_after_the_other(
             assert own in [tokenizer([caption]).ids[0].tolist() for caption in sample.captions]
 
 
+@pytest.fixture
+def second(tmp_path: Path) -> Manifest:
+    """A set of its own, of the first three files."""
+    folder = tmp_path / "second"
+    folder.mkdir()
+    return manifest.write(folder / "set.parquet", write_media(folder)[:3], "second", folder).split("train")
+
+
+def weighed(first: float, second: float, *overrides: str) -> Config:
+    """A first stage of two sets; that they are moving shapes does not count, the test brings its own."""
+    sets = ["data.sets.second.kind=moving_shapes", "stages.0.data=[shapes, second]"]
+    return config_with([*sets, f"stages.0.mix={{shapes: {first}, second: {second}}}", *overrides])
+
+
+@pytest.mark.parametrize("num_ranks", [1, 3])
+def test_mixed_batches_have_each_set_in_its_share_and_walk_through_it(
+    mixed: Manifest, second: Manifest, tokenizer_file: Path, num_ranks: int
+) -> None:
+    config = weighed(1, 1)
+    ranks = [
+        batches_of([mixed, second], tokenizer_file, config, rank, num_ranks) for rank in range(num_ranks)
+    ]
+    seen = [torch.cat([batches[step].samples for batches in ranks]).tolist() for step in range(6)]
+    numbers = [number for batch in seen for number in batch]
+    assert all(len(batch) == 4 for batch in seen)
+    for epoch in range(2):  # of 12, half of each
+        assert sum(number < 9 for number in numbers[12 * epoch : 12 * epoch + 12]) == 6
+    large, small = ([n for n in numbers if n < 9], [n for n in numbers if n >= 9])
+    assert sorted(large[:9]) == list(range(9))
+    assert [sorted(small[first : first + 3]) for first in (0, 3, 6, 9)] == [[9, 10, 11]] * 4
+    assert any(len({number < 9 for number in batch}) == 2 for batch in seen)
+
+
+def test_substitutes_in_a_mixed_stage_come_from_the_same_set(
+    faulty: Manifest, second: Manifest, tokenizer_file: Path
+) -> None:
+    batches = batches_of([faulty, second], tokenizer_file, weighed(1, 1))
+    found = [batches[step] for step in range(6)]
+    numbers = torch.cat([batch.samples for batch in found]).tolist()
+    assert sum(len(batch.failures) for batch in found) >= 3
+    assert [sum(number < 9 for number in numbers[start : start + 12]) for start in (0, 12)] == [6, 6]
+
+
+def test_paragraph_batches_have_every_caption_of_a_sample_in_order(
+    mixed: Manifest, tokenizer_file: Path
+) -> None:
+    config = config_with(["data.captions=paragraph"])
+    tokenizer = CaptionTokenizer(tokenizer_file, config.data.max_caption_tokens)
+    batch = batches_of([mixed], tokenizer_file, config)[0]
+    for row, number in enumerate(batch.samples.tolist()):
+        own = batch.tokens[row][batch.attended[row]].tolist()
+        assert own == tokenizer([" ".join(mixed[number].captions)]).ids[0].tolist()
+        assert len(mixed[number].captions) == 3
+
+
 # ---------------------------------------------------------------- what does not decode
 
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, processors
 from transformers import DistilBertTokenizerFast
 
 from mac_ray.config import ConfigError, TextTower
-from mac_ray.data.text import CaptionTokenizer, save_tokenizer, train_wordpiece
+from mac_ray.data.text import CaptionTokenizer, paragraph, save_tokenizer, train_wordpiece
 
 CAPTIONS = ["a red square moves left", "a blue circle stands still, above", "two triangles"]
 
@@ -38,6 +38,21 @@ def test_tokens_stand_between_class_and_separator_and_spell_the_caption(trained:
         own = pieces(trained, tokens.ids[row][tokens.attended[row]])
         assert (own[0], own[-1]) == ("[CLS]", "[SEP]")
         assert "".join(piece.removeprefix("##") for piece in own[1:-1]) == caption.replace(" ", "")
+
+
+def test_captions_above_the_limit_are_cut_and_marked(trained: Path) -> None:
+    whole = CaptionTokenizer(trained, 64)(CAPTIONS)
+    lengths = whole.attended.sum(axis=1)
+    assert not whole.truncated.any()
+    for limit in range(4, 20):
+        tokens = CaptionTokenizer(trained, limit)(CAPTIONS)
+        assert tokens.truncated.tolist() == (lengths > limit).tolist()
+        assert tokens.attended.sum(axis=1).tolist() == np.minimum(lengths, limit).tolist()
+
+
+def test_paragraph_is_all_captions_in_their_order_as_one() -> None:
+    assert list(paragraph(CAPTIONS)) == [f"{CAPTIONS[0]} {CAPTIONS[1]} {CAPTIONS[2]}"]
+    assert list(paragraph(["alone"])) == ["alone"]
 
 
 def test_words_number_the_words_of_a_caption_and_are_minus_one_elsewhere(trained: Path) -> None:

@@ -62,8 +62,42 @@ def test_leg_draws_from_all_of_its_sets() -> None:
     assert (leg.num_samples, leg.num_steps) == (150, 15)
 
 
+def mixed(**mix: float) -> Config:
+    return Config.model_validate(
+        {
+            "data": {
+                "sets": {"shapes": {"kind": "moving_shapes"}, "more": {"kind": "moving_shapes", "seed": 1}}
+            },
+            "stages": [stage(data=("shapes", "more"), mix=mix or None).model_dump()],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("mix", "drawn"),
+    [
+        ({}, {"shapes": 100, "more": 50}),
+        ({"more": 3, "shapes": 1}, {"shapes": 38, "more": 112}),  # 37.5 and 112.5: the first has it
+        ({"more": 0.2, "shapes": 0.8}, {"shapes": 120, "more": 30}),
+    ],
+)
+def test_leg_of_a_mix_is_as_long_and_has_the_shares_of_its_sets(
+    mix: dict[str, float], drawn: dict[str, int]
+) -> None:
+    (leg,) = legs(mixed(**mix), SIZES | {"more": 50})
+    assert (leg.num_samples, leg.num_steps) == (150, 15)
+    assert leg.drawn_per_epoch == drawn
+
+
+def test_mix_that_leaves_a_set_without_a_sample_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"stages\.0\.mix gives 'more' not one of the 150 .*raise its weight"
+    ):
+        legs(mixed(shapes=1, more=0.001), SIZES | {"more": 50})
+
+
 def test_epochs_count_from_the_start_of_the_leg() -> None:
-    leg = Leg(stage(), number=1, first=20, num_steps=25, num_samples=100)
+    leg = Leg(stage(), number=1, first=20, num_steps=25, num_samples=100, drawn_per_epoch={})
     assert [leg.epochs(step) for step in (20, 25, 45)] == [0, 0.5, 2.5]
 
 
@@ -74,7 +108,7 @@ def test_epochs_count_from_the_start_of_the_leg() -> None:
 def test_evaluation_comes_every_so_many_epochs_and_at_the_end(
     every_epochs: float, expected: list[int]
 ) -> None:
-    leg = Leg(stage(), number=1, first=20, num_steps=25, num_samples=100)
+    leg = Leg(stage(), number=1, first=20, num_steps=25, num_samples=100, drawn_per_epoch={})
     assert [step for step in range(21, 46) if leg.is_evaluated(step, every_epochs)] == expected
 
 
