@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mac_ray.config import VideoTower
-from mac_ray.model.video import DividedVideoTransformer, attend
+from mac_ray.model.video import DividedVideoTransformer, attend, grow_towers
 
 IMAGE_SIZE, PATCH, WIDTH, HEADS = 12, 4, 8, 2
 PATCHES = (IMAGE_SIZE // PATCH) ** 2
@@ -223,8 +223,8 @@ def test_more_frames_than_the_tower_has_positions_for_are_refused_by_number():
 def test_rows_are_kept_as_they_began_unless_told_otherwise():
     tower = tower_of()
     before = tower.temporal_embed.detach().clone()
-    tower.begin_training(1)
-    tower.begin_training(4)
+    tower.grow(1)
+    tower.grow(4)
     assert torch.equal(tower.temporal_embed, before)
     assert torch.equal(tower.times(3), before[:, :3])
 
@@ -232,9 +232,9 @@ def test_rows_are_kept_as_they_began_unless_told_otherwise():
 def test_rows_beyond_the_trained_ones_become_zeros():
     tower = tower_of(inflate="zeros")
     before = tower.temporal_embed.detach().clone()
-    tower.begin_training(2)
+    tower.grow(2)
     assert torch.equal(tower.temporal_embed, before)  # nothing is known yet that could be inflated
-    tower.begin_training(4)
+    tower.grow(4)
     assert torch.equal(tower.temporal_embed[:, :2], before[:, :2])
     assert not tower.temporal_embed[:, 2:].any()
 
@@ -243,12 +243,12 @@ def test_rows_beyond_the_trained_ones_become_zeros():
 def test_rows_are_spread_over_the_clip(how: str):
     tower = tower_of(inflate=how, max_frames=6)
     before = tower.temporal_embed.detach().clone()
-    tower.begin_training(1)
-    tower.begin_training(2)
+    tower.grow(1)
+    tower.grow(2)
     assert torch.equal(tower.temporal_embed[:, :2], before[:, :1].expand(-1, 2, -1))  # all like the only one
     with torch.no_grad():
         tower.temporal_embed[0, 0], tower.temporal_embed[0, 1] = 0.0, 3.0
-    tower.begin_training(4)
+    tower.grow(4)
     shown = tower.temporal_embed[0, :4, 0].tolist()
     assert shown == pytest.approx([0, 0, 3, 3] if how == "nearest" else [0, 1, 2, 3])
     assert torch.equal(tower.temporal_embed[:, 4:], before[:, 4:])
@@ -258,12 +258,12 @@ def test_rows_are_spread_over_the_clip(how: str):
 def test_rows_made_once_are_trained_and_not_made_again(how: str):
     tower = tower_of(inflate=how)
     for frames in (2, 4):
-        tower.begin_training(frames)
+        tower.grow(frames)
     with torch.no_grad():
         tower.temporal_embed.normal_()
     trained = tower.temporal_embed.detach().clone()
     for frames in (1, 3, 4):
-        tower.begin_training(frames)
+        tower.grow(frames)
         assert torch.equal(tower.times(frames), trained[:, :frames])
     assert torch.equal(tower.temporal_embed, trained)
 
@@ -272,25 +272,35 @@ def test_rows_made_once_are_trained_and_not_made_again(how: str):
 def test_clip_of_more_frames_than_trained_is_encoded_as_after_inflating(how: str):
     tower, grown = tower_of(inflate=how, max_frames=4), tower_of(inflate=how, max_frames=4)
     for each in (tower, grown):
-        each.begin_training(2)
-    grown.begin_training(4)
+        each.grow(2)
+    grown.grow(4)
     assert torch.equal(tower(clips_of(4)), grown(clips_of(4)))
     large = tower_of(inflate=how, max_frames=8)
     large.load_state_dict(
         {name: weight for name, weight in grown.state_dict().items() if name != "temporal_embed"}
         | {"temporal_embed": torch.cat((grown.temporal_embed, torch.full((1, 4, WIDTH), 100.0)), dim=1)}
     )
-    large.begin_training(8)
+    large.grow(8)
     assert torch.equal(grown(clips_of(8)), large(clips_of(8)))  # beyond max_frames
+
+
+def test_towers_within_objectives_grow_with_the_model():
+    """An average of the tower's past has rows of its own; what is not a tower is left alone."""
+    model = nn.ModuleDict({"video": tower_of(inflate="nearest"), "head": nn.Linear(2, 2)})
+    objectives = nn.ModuleList([nn.Linear(2, 2), tower_of(seed=1, inflate="nearest")])
+    for frames in (1, 4):
+        grow_towers(frames, model, objectives)
+    for tower in (model["video"], objectives[1]):
+        assert torch.equal(tower.temporal_embed, tower.temporal_embed[:, :1].expand(-1, 4, -1))
 
 
 def test_number_of_trained_frames_goes_with_the_weights():
     tower = tower_of(inflate="nearest")
-    tower.begin_training(2)
+    tower.grow(2)
     restored = tower_of(seed=1, inflate="nearest")
     restored.load_state_dict(tower.state_dict())
     for each in (tower, restored):
-        each.begin_training(4)
+        each.grow(4)
     assert torch.equal(restored.temporal_embed, tower.temporal_embed)
     assert torch.equal(tower.temporal_embed[:, 1], tower.temporal_embed[:, 0])
 

@@ -118,12 +118,17 @@ def test_curriculum_runs_from_images_of_two_sets_to_fine_tuning_on_another(
     assert shown.count("Rsum") == 3
 
 
-@pytest.mark.parametrize("how", ["keep", "nearest"])
+LATENT = [f"stages.{n}.objectives={{reconstruction: {{target: latent, depth: 1}}}}" for n in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    "overrides", [["model.video.inflate=keep"], ["model.video.inflate=nearest", *LATENT]]
+)
 def test_curriculum_stopped_after_every_step_ends_as_if_untouched(
-    curriculum: Callable[..., Config], tmp_path: Path, how: str
+    curriculum: Callable[..., Config], tmp_path: Path, overrides: list[str]
 ) -> None:
     """At the border of a stage the new frames' rows are made from the trained ones once, before or after a stop."""
-    config = curriculum(f"model.video.inflate={how}", "model.text.dropout=0.1")
+    config = curriculum("model.text.dropout=0.1", *overrides)
     stopped = prepared(config, tmp_path / "stopped")
     attempts = 1
     stopped.folder.stop_request.touch()
