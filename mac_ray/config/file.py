@@ -22,13 +22,24 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
 
     Raises ConfigError: a sentence per problem, each starting with the file or override that brought it.
     """
+    return changed(path, [_parsed_override(override) for override in overrides], overrides)
+
+
+def changed(
+    path: str | Path | None, changes: Sequence[tuple[str, Any]], said: Sequence[str] | None = None
+) -> Config:
+    """As `load`, with overrides as pairs of dotted path and value; `said` is how they were given.
+
+    Raises ConfigError as `load` does.
+    """
+    said = [f"{key}={shown(value)}" for key, value in changes] if said is None else said
     layers = [_read(Path(path)) if path is not None else {}]
-    for override in overrides:
-        layers.append(_overridden(layers[-1], override))
+    for (key, value), override in zip(changes, said, strict=True):
+        layers.append(_overridden(layers[-1], key, value, override))
     try:
         return Config.model_validate(layers[-1])
     except ValidationError as error:
-        sources = [str(path), *(f"override {override!r}" for override in overrides)]
+        sources = [str(path), *(f"override {override!r}" for override in said)]
         raise ConfigError("\n".join(_with_their_source(sentences(error, Config), layers, sources))) from None
 
 
@@ -123,13 +134,17 @@ def _read(path: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- overrides
 
 
-def _overridden(raw: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of `raw` with one value set; sections on the way that are absent or null are made."""
+def _parsed_override(override: str) -> tuple[str, Any]:
+    """Path and value of section.key=value."""
     key, equals, text = override.partition("=")
-    names = key.split(".")
-    if not equals or not all(names):
+    if not equals or not all(key.split(".")):
         raise ConfigError(f"override {override!r} is not of the form section.key=value, such as seed=1")
-    value = _parsed(text, f"override {override!r}")
+    return key, _parsed(text, f"override {override!r}")
+
+
+def _overridden(raw: dict[str, Any], key: str, value: Any, override: str) -> dict[str, Any]:
+    """A copy of `raw` with one value set; sections on the way that are absent or null are made."""
+    names = key.split(".")
     tree = copy.deepcopy(raw)
     _write_out_defaults(tree, names)
     node: Any = tree

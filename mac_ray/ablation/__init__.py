@@ -1,0 +1,5 @@
+"""Studies: a sweep says what is asked, the plan lays out its runs, Ray Tune executes them, the table answers."""
+
+from mac_ray.ablation.sweep import Budget, Choice, Range, Search, Sweep
+
+__all__ = ["Budget", "Choice", "Range", "Search", "Sweep"]

@@ -1,0 +1,118 @@
+"""The runs of a sweep, laid out and checked before anything is started. Pure: no Ray, no MLflow, no data.
+
+A row is one way to train; a point is a row with a seed, and becomes one run.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.config import Config, ConfigError
+from mac_ray.config.file import changed
+
+ROOT = Path(__file__).parents[2]
+SHORT = {"strategy": 2, "ratio": 2}  # last parts of a path that say too little alone, and how many to show
+
+
+@dataclass(frozen=True)
+class Row:
+    """`values` are dotted paths of the config, what this row changes of the base."""
+
+    label: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    row: Row
+    seed: int
+    config: Config
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.label} · seed {self.seed}"
+
+
+def rows_of(sweep: Sweep) -> list[Row]:
+    """Every crossing of the factors, under every variant if there are any, in the order given."""
+    variants: Mapping[str, Mapping[str, Any]] = sweep.variants or {"": {}}
+    rows: list[Row] = []
+    for name, bundle in variants.items():
+        for values in product(*sweep.factors.values()):
+            chosen = dict(zip(sweep.factors, values, strict=True))
+            if both := sorted(bundle.keys() & chosen.keys()):
+                raise ConfigError(
+                    f"sweep {sweep.name}: variant {name!r} sets {both[0]}, which is a factor; set it in one of them"
+                )
+            said = [name] if name else []
+            said += [f"{short_name(path)}={shown(value)}" for path, value in chosen.items()]
+            rows.append(Row(", ".join(said), {**bundle, **chosen}))
+    return rows
+
+
+def expand(sweep: Sweep) -> list[Point]:
+    """One point per row and seed, each with its valid config.
+
+    Raises ConfigError with a sentence per point that cannot be run, before anything is started.
+    """
+    rows = rows_of(sweep)
+    points: list[Point] = []
+    problems: list[str] = []
+    for row in rows:
+        for seed in sweep.seeds:
+            try:
+                points.append(Point(row, seed, config_of(sweep, row.values, seed)))
+            except ConfigError as error:
+                problems.append(f"sweep {sweep.name}, row {row.label!r}: {error}")
+                break  # the seed is not to blame
+    if problems:
+        raise ConfigError("\n".join(problems))
+    baseline_of(sweep, rows)
+    return points
+
+
+def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
+    """The config of one run. Raises ConfigError."""
+    return changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
+
+
+def base_path(sweep: Sweep) -> Path:
+    """As given, from where the command runs or from the project's root. Raises ConfigError."""
+    for path in (Path(sweep.base), ROOT / sweep.base):
+        if path.is_file():
+            return path
+    raise ConfigError(
+        f"sweep {sweep.name}: there is no base config {sweep.base}, neither here nor in {ROOT}; name a YAML file"
+    )
+
+
+def baseline_of(sweep: Sweep, rows: list[Row]) -> Row:
+    """The row that others are compared with. Raises ConfigError when there is none of that name."""
+    if sweep.baseline is None:
+        return rows[0]
+    for row in rows:
+        if row.label == sweep.baseline:
+            return row
+    raise ConfigError(
+        f"sweep {sweep.name}: baseline is {sweep.baseline!r}, but the rows are "
+        f"{', '.join(repr(row.label) for row in rows)}; name one of these"
+    )
+
+
+def short_name(path: str) -> str:
+    """The end of a dotted path that tells it from others: video.ratio, temporal_init."""
+    parts = path.split(".")
+    return ".".join(parts[-SHORT.get(parts[-1], 1) :])
+
+
+def shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def seeds_by_row(points: list[Point]) -> Iterator[tuple[Row, list[Point]]]:
+    for label in dict.fromkeys(point.row.label for point in points):
+        own = [point for point in points if point.row.label == label]
+        yield own[0].row, own

@@ -1,0 +1,112 @@
+"""What a study is: its question, its base config, what it varies, how runs are made comparable, what is measured.
+
+A sweep is data. Its rows are the crossing of `factors` with `variants`, or the trials of a `search`; each row is
+run once per seed. Nothing here imports torch, ray or mlflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mac_ray.config.section import Positive, Section
+
+Label = Annotated[str, Field(min_length=1)]
+
+
+class Budget(Section):
+    """What every run of a study gets the same of. Epochs of all stages are scaled by one factor to spend it."""
+
+    # samples: epochs stay as the config says; flops, seconds: as much as the baseline row takes
+    equal: Literal["samples", "flops", "seconds"] = "samples"
+    amount: Annotated[float, Field(gt=0)] | None = None  # per run, instead of what the baseline takes
+
+
+class Choice(Section):
+    """One of some values."""
+
+    kind: Literal["choice"] = "choice"
+    values: Annotated[tuple[Any, ...], Field(min_length=2)]
+
+
+class Range(Section):
+    """A number between two bounds, both included."""
+
+    kind: Literal["range"] = "range"
+    low: float
+    high: float
+    log: bool = False
+    step: Annotated[float, Field(gt=0)] | None = None
+    whole: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}; give the lower one first")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError(
+                f"log is true with low {self.low:g} and step {self.step}; it needs low above 0 and no step"
+            )
+        return self
+
+
+class Conditional(Section):
+    """A knob that exists only while another has one of some values."""
+
+    on: str  # the dotted path of the other
+    among: Annotated[tuple[Any, ...], Field(min_length=1)]
+
+
+class Knob(Section):
+    domain: Annotated[Choice | Range, Field(discriminator="kind")]
+    only: Conditional | None = None
+
+
+class Search(Section):
+    """Instead of rows: Optuna proposes points of `space`, by dotted path of the config."""
+
+    space: Annotated[Mapping[str, Knob], Field(min_length=1)]
+    trials: Positive = 30
+    # nsga2 weighs the metric against the cost of a run, in FLOPs; the others see the metric alone
+    sampler: Literal["tpe", "gp", "nsga2"] = "tpe"
+    # stop the worst early, judged on val: only fair among runs of one masking strategy and one budget
+    prune: bool = False
+    storage: str | None = None  # an RDB's URL; None: a journal file in the sweep's folder
+
+
+class Sweep(Section):
+    """A study. `base` is a config file below the project's root or any path; see mac_ray.ablation.plan.expand."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$", description="of letters, digits and _.-")]
+    question: Label
+    base: Label
+    overrides: Mapping[str, Any] = {}  # by dotted path; of every run
+    factors: Mapping[str, tuple[Any, ...]] = {}  # by dotted path; crossed
+    variants: Mapping[Label, Mapping[str, Any]] = {}  # bundles of dotted paths under one label
+    search: Search | None = None
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    metric: Label = "t2v/R1"  # of the test split, as scored by the base's protocol
+    direction: Literal["maximize", "minimize"] = "maximize"
+    baseline: str | None = None  # the label of the row others are compared with; None: the first
+    reference: str | None = None  # a table of mac_ray.ablation.reference
+    published: Mapping[Label, str] = {}  # row of this study -> row of that table, where the labels differ
+    budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _varies_something(self) -> Sweep:
+        for path, values in self.factors.items():
+            if not values:
+                raise ValueError(f"factors.{path} is empty; give the values to try, or leave it out")
+            if len(set(map(repr, values))) < len(values):
+                raise ValueError(f"factors.{path} names a value twice: {list(values)}; name each once")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds names a seed twice: {list(self.seeds)}; name each once")
+        if self.search is not None and (self.factors or self.variants):
+            raise ValueError(
+                "search stands beside factors or variants; give either rows or a space to search"
+            )
+        if not (self.search or self.factors or self.variants):
+            raise ValueError("factors, variants and search are all empty; give at least one thing to vary")
+        return self
