@@ -30,8 +30,9 @@ from PIL import Image, ImageOps
 
 Choose = Callable[[int], Sequence[int]]
 Window = tuple[float | None, float | None]  # seconds after the first frame; None: the file's own start or end
-# which frames are wanted, given when each of a file is shown and how long the file lasts, in seconds
-Select = Callable[[NDArray[np.float64], float], Sequence[int]]
+Times = NDArray[np.float64]  # when each frame of a file is shown, in seconds after the first
+# which frames are wanted, given the times of all and how long the file lasts, in seconds
+Select = Callable[[Times, float], Sequence[int]]
 Frames = NDArray[np.uint8]
 
 DECORD_INSTALLED = importlib.util.find_spec("decord") is not None  # wheels for x86-64 Linux only
@@ -80,22 +81,22 @@ def frames(
 
     Raises DecodeError for whatever is wrong with the file.
     """
-    return frames_of_windows(path, kind, lambda _: [(start, end)], choose, decoder)
+    return frames_of_windows(path, kind, lambda *_: [(start, end)], choose, decoder)
 
 
 def frames_of_windows(
-    path: Path, kind: str, plan: Callable[[float], Sequence[Window]], choose: Choose, decoder: str
+    path: Path, kind: str, plan: Callable[[Times, float], Sequence[Window]], choose: Choose, decoder: str
 ) -> Frames:
     """The frames chosen of each of several windows, in one pass over the file: (N·F, H, W, 3).
 
-    `plan` is given the duration of the file in seconds, 0 for an image, and returns the windows; like `choose`
-    it is asked again, with a shorter duration, when less decodes than the file promised.
+    `plan` is given the times of the file's frames and its duration, 0 for an image, and returns the windows;
+    like `choose` it is asked again, with fewer, when less decodes than the file promised.
 
     Raises DecodeError.
     """
 
-    def select(times: NDArray[np.float64], duration: float) -> list[int]:
-        windows = [_window(path, times, start, end) for start, end in plan(duration)]
+    def select(times: Times, duration: float) -> list[int]:
+        windows = [_window(path, times, start, end) for start, end in plan(times, duration)]
         return [window[index] for window in windows for index in choose(len(window))]
 
     return _decoded(path, kind, select, decoder)
@@ -105,7 +106,7 @@ def probe(path: Path, kind: str, decoder: str, start: float | None = None, end: 
     """Decode the first, middle and last frame of a sample. Raises DecodeError."""
     num_frames, duration_s = 0, 0.0
 
-    def select(times: NDArray[np.float64], duration: float) -> list[int]:
+    def select(times: Times, duration: float) -> list[int]:
         nonlocal num_frames, duration_s
         window = _window(path, times, start, end)
         num_frames, duration_s = len(window), duration
@@ -136,7 +137,7 @@ def _decord(path: Path, select: Select) -> Frames:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         rate = float(reader.get_avg_fps())
-    indices = select(*_timeline(stamps, rate))
+    indices = select(*_timeline(path, stamps, rate))
     with _refusing(path, "decord", errors):
         pixels: Frames = reader.get_batch(indices).asnumpy()
         return pixels
@@ -163,7 +164,7 @@ def _pyav(path: Path, select: Select) -> Frames:
         if container.format.name not in UNTIMED and None not in stamps and len(set(stamps)) == len(stamps):
             stamps.sort()
             wanted = [
-                stamps[index] for index in select(*_timeline(np.array(stamps, np.float64) * unit, rate))
+                stamps[index] for index in select(*_timeline(path, np.array(stamps, np.float64) * unit, rate))
             ]
             with _refusing(path, "pyav", errors):
                 found = _from_keyframes(context, packets, set(wanted))
@@ -172,7 +173,7 @@ def _pyav(path: Path, select: Select) -> Frames:
 
         with _refusing(path, "pyav", errors):
             shown = [frame.pts for frame in _shown(context, packets)]
-        wanted = list(select(*_timeline(np.array(shown, np.float64) * unit, rate)))
+        wanted = list(select(*_timeline(path, np.array(shown, np.float64) * unit, rate)))
         with _refusing(path, "pyav", errors):
             numbered = enumerate(islice(_shown(context, packets), max(wanted) + 1))
             found = {index: frame for index, frame in numbered if index in wanted}
@@ -189,7 +190,7 @@ def _pillow(path: Path, select: Select) -> Frames:
     errors = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
     with _refusing(path, "pillow", errors), Image.open(path) as image:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    times = np.full(1, np.inf)  # no window starts after its one frame
+    times = np.full(1, np.inf)  # its one frame is in every window
     return np.stack([pixels for _ in select(times, 0.0)])
 
 
@@ -243,23 +244,23 @@ def _stacked(found: Mapping[int, Any], wanted: Sequence[int]) -> Frames:
     return np.stack([pixels[key] for key in wanted])
 
 
-def _timeline(stamps: NDArray[np.float64], rate: float) -> tuple[NDArray[np.float64], float]:
+def _timeline(path: Path, stamps: Times, rate: float) -> tuple[Times, float]:
     """When each frame is shown, in seconds after the first, and how long the whole lasts.
 
     Stamps that do not increase (or are missing: NaN) are replaced by the frame rate.
     """
+    if not len(stamps):
+        raise DecodeError(path, "no frame of it decodes")
     gap = 1 / rate if rate > 0 else 0.0
     usable = bool(np.isfinite(stamps).all() and (np.diff(stamps) > 0).all())
     times = stamps - stamps[:1] if usable else np.arange(len(stamps), dtype=np.float64) * np.float64(gap)
     if len(times) > 1:
         gap = times[-1] / (len(times) - 1)
-    return times, float(times[-1] + gap) if len(times) else 0.0
+    return times, float(times[-1] + gap)
 
 
-def _window(path: Path, times: NDArray[np.float64], start: float | None, end: float | None) -> range:
+def _window(path: Path, times: Times, start: float | None, end: float | None) -> range:
     """Numbers of the frames shown from start to end; at least one, if the file is long enough."""
-    if not len(times):
-        raise DecodeError(path, "no frame of it decodes")
     first = 0 if start is None else int(np.searchsorted(times, start - TIME_TOLERANCE))
     last = len(times) if end is None else int(np.searchsorted(times, end - TIME_TOLERANCE))
     if first == len(times):

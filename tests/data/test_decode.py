@@ -153,7 +153,7 @@ def test_several_windows_in_one_pass_give_the_frames_of_each_by_itself(tmp_path:
     windows = [(None, None), (0.5, 1.5), (1.0, 2.0), (1.0, 2.0), (3.0, None)]
     durations = []
 
-    def plan(duration: float) -> list[tuple[float | None, float | None]]:
+    def plan(times: NDArray[np.float64], duration: float) -> list[tuple[float | None, float | None]]:
         durations.append(duration)
         return windows
 
@@ -169,7 +169,11 @@ def test_several_windows_in_one_pass_give_the_frames_of_each_by_itself(tmp_path:
 def test_image_is_in_every_window(tmp_path: Path) -> None:
     Image.fromarray(numbered(9)).save(tmp_path / "picture.png")
     pictures = frames_of_windows(
-        tmp_path / "picture.png", "image", lambda duration: [(duration, duration), (5.0, 6.0)], range, "pyav"
+        tmp_path / "picture.png",
+        "image",
+        lambda _, duration: [(duration, duration), (5.0, 6.0)],
+        range,
+        "pyav",
     )
     assert numbers(pictures) == [9, 9]
 
