@@ -33,19 +33,22 @@ header { display: flex; gap: 1rem; align-items: center; margin-bottom: 1.25rem }
 header img { max-height: 6rem; max-width: 40%; border-radius: .5rem }
 h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere }
 p { margin: .25rem 0 }
-.dim, dt { color: var(--dim) }
+.dim, .rank { color: var(--dim) }
 ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; margin: 0; padding: 0;
   list-style: none }
 li { border: 1px solid var(--line); border-radius: .6rem; overflow: hidden; background: var(--card) }
 li a { display: block; color: inherit; text-decoration: none }
 li a:hover .path, li a:focus-visible .path { text-decoration: underline }
-.picture { display: grid; place-items: center; aspect-ratio: 16 / 9; background: light-dark(#e6e8ec, #0a0b0d) }
-.picture img { width: 100%; height: 100%; object-fit: contain; display: block }
+.picture { position: relative; aspect-ratio: 16 / 9; background: light-dark(#e6e8ec, #0a0b0d) }
+.picture > * { position: absolute; inset: 0; width: 100%; height: 100%; object-fit: contain }
+.picture > span { padding: .8rem; overflow: hidden }
 .words { padding: .6rem .8rem .7rem }
 .path { overflow-wrap: anywhere; font-weight: 600 }
+.rank { margin-right: .5rem; font-weight: 400 }
 .facts { display: flex; justify-content: space-between; color: var(--dim); font-variant-numeric: tabular-nums }
 details { margin-top: 1.5rem }
-details li { padding: .4rem .8rem; overflow-wrap: anywhere }
+details ul { margin: .5rem 0 0; padding: 0; display: grid; gap: .4rem }
+details li { padding: .4rem .8rem; overflow-wrap: anywhere; list-style: none }
 """
 
 
@@ -88,8 +91,8 @@ def _card(folder: Path, hit: Hit) -> str:
         address += f"#t={hit.window.start:g},{hit.window.end:g}"
     return (
         f'<li><a href="{html.escape(address)}"><div class="picture">{inside}</div><div class="words">'
-        f'<div class="path">{_text(hit.path)}</div><div class="facts"><span>{hit.rank}</span>'
-        f"<span>{shown(hit.window)}</span><span>{hit.score:.3f}</span></div></div></a></li>"
+        f'<div class="path"><span class="rank">{hit.rank}</span>{_text(hit.path)}</div>'
+        f'<div class="facts"><span>{shown(hit.window)}</span><span>{hit.score:.3f}</span></div></div></a></li>'
     )
 
 
