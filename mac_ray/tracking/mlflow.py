@@ -1,4 +1,4 @@
-"""One run on one MLflow: found or made by its key, and fed; or only asked where it lies. Imports mlflow.
+"""One run on one MLflow: found or made by its key, fed, asked for its folder. The only module to import mlflow.
 
 Sending anything twice changes nothing, because points carry the journal's time: MLflow's primary key of a
 point is (run, metric, step, time, value). MLflow's errors become UnavailableError, worth another try, or
