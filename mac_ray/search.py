@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         section, query = _section(given), _query(given.query, given.like)
         if given.html and not given.html.parent.is_dir():
             raise SearchError(f"--html {given.html}: there is no folder {given.html.parent}; make it first")
-        encoder = load_encoder(_source(given.run, given.tracking_uri), given.device)
+        encoder = load_encoder(_source(given.run, given.tracking_uri), _device(given.device))
         found = search(encoder, given.videos.expanduser(), query, section, errors)
         if given.json:
             print(json.dumps(_plain(found), indent=2))
@@ -204,6 +204,15 @@ def _source(run: str, tracking_uri: str | None) -> Path:
         f"--run {run} is neither a folder nor the id of a run in MLflow, which has 32 hexadecimal digits; give the "
         "folder of a run, a checkpoint or an export, or such an id"
     )
+
+
+def _device(name: str) -> str:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # which of them depends on how torch was built
+        reason = str(error).splitlines()[0]
+        raise SearchError(f"--device {name} cannot be used ({reason}); leave it out or give cpu") from error
+    return name
 
 
 def _query(text: str | None, like: Path | None) -> Query:

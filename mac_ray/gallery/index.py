@@ -62,7 +62,7 @@ def fingerprint(encoder: Encoder) -> str:
     digest = hashlib.sha256(encoder.config.model.model_dump_json().encode())
     for name, tensor in sorted(encoder.model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

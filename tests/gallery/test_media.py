@@ -71,7 +71,7 @@ def test_files_and_folders_that_may_not_be_read_are_listed(tmp_path: Path) -> No
 
 
 def test_folder_that_is_not_there_or_holds_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SearchError, match="there is no folder .*nowhere; give one"):
+    with pytest.raises(SearchError, match=r"there is no folder .*nowhere; give one"):
         media_below(tmp_path / "nowhere")
     touch(tmp_path / "notes.txt")
     with pytest.raises(SearchError, match=r"no video or image to read below .*; known endings are .*\.mp4"):

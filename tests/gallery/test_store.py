@@ -65,11 +65,9 @@ def test_damaged_index_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 def test_place_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SearchError, match="cannot be kept in .*--cache"), opened(tmp_path / "file" / "index"):
-        pass
-    with pytest.raises(SearchError, match="cannot be kept in .*--cache"):
-        (tmp_path / "taken" / "windows.sqlite").mkdir(parents=True)
-        with opened(tmp_path / "taken"):
+    (tmp_path / "taken" / "windows.sqlite").mkdir(parents=True)
+    for place in (tmp_path / "file" / "index", tmp_path / "taken"):
+        with pytest.raises(SearchError, match=r"cannot be kept in .*--cache"), opened(place):
             pass
 
 

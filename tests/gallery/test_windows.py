@@ -1,6 +1,7 @@
 """Windows of time by hand, and their clips against those that evaluation makes."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -46,7 +47,7 @@ def test_windows_cover_every_second_of_any_file(duration: float, window: float, 
     found = sliding(duration, Search(window=window, hop=hop))
     assert found[0].start == 0
     assert found[-1].end == duration
-    for earlier, later in zip(found[:-1], found[1:], strict=True):
+    for earlier, later in pairwise(found):
         assert earlier.start < later.start <= earlier.end
     assert all(each.end - each.start <= window + 0.1 * hop + 1e-9 for each in found)
 
