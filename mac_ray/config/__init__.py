@@ -22,6 +22,7 @@ from mac_ray.config.objectives import (
     Reconstruction,
     Sigmoid,
 )
+from mac_ray.config.search import Search
 from mac_ray.config.section import ConfigError, Schedule, value_at
 from mac_ray.config.training import ClipSampling, Evaluation, Optimizer, Stage, TowerRates
 
@@ -45,6 +46,7 @@ __all__ = [
     "Optimizer",
     "Reconstruction",
     "Schedule",
+    "Search",
     "Sigmoid",
     "Stage",
     "Storage",

@@ -80,13 +80,18 @@ def read_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pi
 
 def _decode_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pixels:
     """The chosen frames in the size they have in the file."""
+    return frames(sample.path, sample.kind, through_pool(section, choose), decoder, sample.start, sample.end)
+
+
+def through_pool(section: Data, choose: Choose) -> Callable[[int], list[int]]:
+    """What `choose` picks from a pool, as numbers among all frames there are to choose from."""
 
     def positions(num_frames: int) -> list[int]:
         size = min(num_frames, section.pool_frames or num_frames)
         pool = midpoints(num_frames, size)
         return [int(position) for position in pool[np.asarray(choose(size))]]
 
-    return frames(sample.path, sample.kind, positions, decoder, sample.start, sample.end)
+    return positions
 
 
 def with_short_side(pixels: Pixels, short_side: int) -> Pixels:

@@ -9,7 +9,7 @@ was seen to give the frame after the one asked for, so it is there for compariso
 Truncated files: when a wanted frame does not decode, PyAV counts what does, up to the first broken packet,
 and chooses again; decord believes the header and refuses.
 
-Shapes: F frames asked for, H height, W width.
+Shapes: F frames asked for, H height, W width, N windows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 Choose = Callable[[int], Sequence[int]]
+Window = tuple[float | None, float | None]  # seconds after the first frame; None: the file's own start or end
+Times = NDArray[np.float64]  # when each frame of a file is shown, in seconds after the first
+# which frames are wanted, given the times of all and how long the file lasts, in seconds
+Select = Callable[[Times, float], Sequence[int]]
 Frames = NDArray[np.uint8]
 
 DECORD_INSTALLED = importlib.util.find_spec("decord") is not None  # wheels for x86-64 Linux only
@@ -60,13 +64,6 @@ class Probe:
     height: int
 
 
-@dataclass(frozen=True)
-class Decoded:
-    frames: Frames  # (F, H, W, 3) RGB
-    num_frames: int  # there were to choose from
-    duration_s: float  # of the whole file
-
-
 def frames(
     path: Path,
     kind: str,
@@ -84,32 +81,55 @@ def frames(
 
     Raises DecodeError for whatever is wrong with the file.
     """
-    return _decoded(path, kind, choose, decoder, start, end).frames
+    return frames_of_windows(path, kind, lambda *_: [(start, end)], choose, decoder)
+
+
+def frames_of_windows(
+    path: Path, kind: str, plan: Callable[[Times, float], Sequence[Window]], choose: Choose, decoder: str
+) -> Frames:
+    """The frames chosen of each of several windows, in one pass over the file: (N·F, H, W, 3).
+
+    `plan` is given the times of the file's frames and its duration, 0 for an image, and returns the windows;
+    like `choose` it is asked again, with fewer, when less decodes than the file promised.
+
+    Raises DecodeError.
+    """
+
+    def select(times: Times, duration: float) -> list[int]:
+        windows = [_window(path, times, start, end) for start, end in plan(times, duration)]
+        return [window[index] for window in windows for index in choose(len(window))]
+
+    return _decoded(path, kind, select, decoder)
 
 
 def probe(path: Path, kind: str, decoder: str, start: float | None = None, end: float | None = None) -> Probe:
     """Decode the first, middle and last frame of a sample. Raises DecodeError."""
-    decoded = _decoded(path, kind, lambda count: (0, count // 2, count - 1), decoder, start, end)
-    _, height, width, _ = decoded.frames.shape
-    return Probe(decoded.num_frames, decoded.duration_s, width, height)
+    num_frames, duration_s = 0, 0.0
+
+    def select(times: Times, duration: float) -> list[int]:
+        nonlocal num_frames, duration_s
+        window = _window(path, times, start, end)
+        num_frames, duration_s = len(window), duration
+        return [window[0], window[num_frames // 2], window[-1]]
+
+    _, height, width, _ = _decoded(path, kind, select, decoder).shape
+    return Probe(num_frames, duration_s, width, height)
 
 
-def _decoded(
-    path: Path, kind: str, choose: Choose, decoder: str, start: float | None, end: float | None
-) -> Decoded:
+def _decoded(path: Path, kind: str, select: Select, decoder: str) -> Frames:
     if not path.is_file():
         raise DecodeError(path, "no such file")
     if path.stat().st_size == 0:
         raise DecodeError(path, "the file is empty")
     if kind == "image":
-        return _pillow(path, choose)
-    return DECODERS[decoder](path, choose, start, end)
+        return _pillow(path, select)
+    return DECODERS[decoder](path, select)
 
 
 # ---------------------------------------------------------------- backends, all of one signature
 
 
-def _decord(path: Path, choose: Choose, start: float | None, end: float | None) -> Decoded:
+def _decord(path: Path, select: Select) -> Frames:
     import decord
 
     errors = (decord.DECORDError, RuntimeError, IndexError)
@@ -117,14 +137,13 @@ def _decord(path: Path, choose: Choose, start: float | None, end: float | None) 
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         rate = float(reader.get_avg_fps())
-    times, duration = _timeline(stamps, rate)
-    window = _window(path, times, start, end)
-    indices = [window[index] for index in choose(len(window))]
+    indices = select(*_timeline(path, stamps, rate))
     with _refusing(path, "decord", errors):
-        return Decoded(reader.get_batch(indices).asnumpy(), len(window), duration)
+        pixels: Frames = reader.get_batch(indices).asnumpy()
+        return pixels
 
 
-def _pyav(path: Path, choose: Choose, start: float | None, end: float | None) -> Decoded:
+def _pyav(path: Path, select: Select) -> Frames:
     """The compressed packets of the whole file are in memory while it is decoded."""
     errors = (av.error.FFmpegError, IndexError)
     with _refusing(path, "pyav", errors):
@@ -144,36 +163,35 @@ def _pyav(path: Path, choose: Choose, start: float | None, end: float | None) ->
 
         if container.format.name not in UNTIMED and None not in stamps and len(set(stamps)) == len(stamps):
             stamps.sort()
-            times, duration = _timeline(np.array(stamps, np.float64) * unit, rate)
-            window = _window(path, times, start, end)
-            wanted = [stamps[window[index]] for index in choose(len(window))]
+            wanted = [
+                stamps[index] for index in select(*_timeline(path, np.array(stamps, np.float64) * unit, rate))
+            ]
             with _refusing(path, "pyav", errors):
                 found = _from_keyframes(context, packets, set(wanted))
                 if found.keys() == set(wanted):
-                    return Decoded(_stacked(found, wanted), len(window), duration)
+                    return _stacked(found, wanted)
 
         with _refusing(path, "pyav", errors):
             shown = [frame.pts for frame in _shown(context, packets)]
-        times, duration = _timeline(np.array(shown, np.float64) * unit, rate)
-        window = _window(path, times, start, end)
-        wanted = [window[index] for index in choose(len(window))]
+        wanted = list(select(*_timeline(path, np.array(shown, np.float64) * unit, rate)))
         with _refusing(path, "pyav", errors):
             numbered = enumerate(islice(_shown(context, packets), max(wanted) + 1))
             found = {index: frame for index, frame in numbered if index in wanted}
-            return Decoded(_stacked(found, wanted), len(window), duration)
+            return _stacked(found, wanted)
 
 
 # those that this machine has
-DECODERS: dict[str, Callable[[Path, Choose, float | None, float | None], Decoded]] = {"pyav": _pyav}
+DECODERS: dict[str, Callable[[Path, Select], Frames]] = {"pyav": _pyav}
 if DECORD_INSTALLED:
     DECODERS["decord"] = _decord
 
 
-def _pillow(path: Path, choose: Choose) -> Decoded:
+def _pillow(path: Path, select: Select) -> Frames:
     errors = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
     with _refusing(path, "pillow", errors), Image.open(path) as image:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    return Decoded(np.stack([pixels for _ in choose(1)]), num_frames=1, duration_s=0.0)
+    times = np.full(1, np.inf)  # its one frame is in every window
+    return np.stack([pixels for _ in select(times, 0.0)])
 
 
 # ---------------------------------------------------------------- frames by number and by time
@@ -226,23 +244,23 @@ def _stacked(found: Mapping[int, Any], wanted: Sequence[int]) -> Frames:
     return np.stack([pixels[key] for key in wanted])
 
 
-def _timeline(stamps: NDArray[np.float64], rate: float) -> tuple[NDArray[np.float64], float]:
+def _timeline(path: Path, stamps: Times, rate: float) -> tuple[Times, float]:
     """When each frame is shown, in seconds after the first, and how long the whole lasts.
 
     Stamps that do not increase (or are missing: NaN) are replaced by the frame rate.
     """
+    if not len(stamps):
+        raise DecodeError(path, "no frame of it decodes")
     gap = 1 / rate if rate > 0 else 0.0
     usable = bool(np.isfinite(stamps).all() and (np.diff(stamps) > 0).all())
     times = stamps - stamps[:1] if usable else np.arange(len(stamps), dtype=np.float64) * np.float64(gap)
     if len(times) > 1:
         gap = times[-1] / (len(times) - 1)
-    return times, float(times[-1] + gap) if len(times) else 0.0
+    return times, float(times[-1] + gap)
 
 
-def _window(path: Path, times: NDArray[np.float64], start: float | None, end: float | None) -> range:
+def _window(path: Path, times: Times, start: float | None, end: float | None) -> range:
     """Numbers of the frames shown from start to end; at least one, if the file is long enough."""
-    if not len(times):
-        raise DecodeError(path, "no frame of it decodes")
     first = 0 if start is None else int(np.searchsorted(times, start - TIME_TOLERANCE))
     last = len(times) if end is None else int(np.searchsorted(times, end - TIME_TOLERANCE))
     if first == len(times):

@@ -3,12 +3,14 @@
 B samples, F frames, V visible patches per frame, L tokens, E embedding size.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mac_ray.config import Data, Model
-from mac_ray.model.text import build_text_tower, encode
+from mac_ray.model.text import build_text_tower, encode, text_capacity
 from mac_ray.model.video import DividedVideoTransformer
 from mac_ray.model.views import Inputs, Views
 
@@ -64,6 +66,24 @@ def build_model(section: Model, data: Data, vocabulary_size: int, pad_token: int
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return DualEncoder(section, data, vocabulary_size, pad_token)
+
+
+def restore_model(section: Model, data: Data, weights: Mapping[str, Tensor]) -> DualEncoder:
+    """The model that had these weights. What its training began from need not be there any more.
+
+    Raises KeyError or RuntimeError when they are not the weights of such a model.
+    """
+    vocabulary, positions = text_capacity(weights, "text_model.")
+    text = section.text.model_copy(update={"pretrained": None})
+    model = build_model(
+        section.model_copy(update={"text": text}),
+        data.model_copy(update={"max_caption_tokens": positions}),
+        vocabulary,
+        pad_token=0,
+        seed=0,
+    )
+    model.load_state_dict(weights)
+    return model
 
 
 def tower_of(parameter: str) -> str:

@@ -3,6 +3,8 @@
 B captions, L tokens, D width.
 """
 
+from collections.abc import Mapping
+
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -66,6 +68,13 @@ def build_text_tower(
         )
     tower.train()  # it comes in evaluation mode, without dropout
     return tower
+
+
+def text_capacity(weights: Mapping[str, Tensor], prefix: str) -> tuple[int, int]:
+    """How many vocabulary entries and positions the tower of these weights embeds. Raises KeyError."""
+    embeddings = (f"{prefix}embeddings.{name}_embeddings.weight" for name in ("word", "position"))
+    vocabulary, positions = (len(weights[name]) for name in embeddings)
+    return vocabulary, positions
 
 
 def encode(tower: DistilBertModel, tokens: Tensor, attended: Tensor) -> Tensor:

@@ -15,18 +15,9 @@ from pathlib import Path
 
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, discreet, public, resolve_uri
+from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import FILE_NAME, JournalError, summarize
 
-# Nothing calls home, and a server that does not answer costs seconds of one attempt, not four minutes.
-# What the user has set stays.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_CONFIGURE_LOGGING": "false",  # its lines go through our format, which hides passwords
-    "OMP_NUM_THREADS": "1",
-}
 NICENESS = 10
 
 
@@ -43,7 +34,8 @@ class DiscreetFormatter(logging.Formatter):
 
 def main() -> int:
     arguments = _parser().parse_args()
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
+    tame_mlflow()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     handler = logging.StreamHandler()
     handler.setFormatter(DiscreetFormatter(arguments.uri or os.environ.get(ENVIRONMENT_NAME, "")))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

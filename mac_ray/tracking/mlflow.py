@@ -1,4 +1,4 @@
-"""One run on one MLflow: found or made by its key, and fed. The only module that imports mlflow.
+"""One run on one MLflow: found or made by its key, fed, asked for its folder. The only module to import mlflow.
 
 Sending anything twice changes nothing, because points carry the journal's time: MLflow's primary key of a
 point is (run, metric, step, time, value). MLflow's errors become UnavailableError, worth another try, or
@@ -25,6 +25,7 @@ from mac_ray.tracking.process import wait_for_lock
 
 KEY_TAG = "mac_ray.key"
 IDENTITY_TAG = "mac_ray.identity"
+FOLDER_TAG = "mac_ray.folder"
 REASON_TAG = "mac_ray.reason"
 # the interface opens an experiment with runs, charts and comparison; untagged, in its view of language models
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
@@ -71,16 +72,17 @@ class Point(NamedTuple):
 class TrackedRun:
     """A run on the MLflow at `uri`. Every method raises UnavailableError, RunLostError or RefusedError."""
 
-    def __init__(self, uri: str, summary: Summary, run_id: str = "") -> None:
-        """Find the run by the id it had there, else by its key, else make it."""
+    def __init__(self, uri: str, summary: Summary, folder: Path, run_id: str = "") -> None:
+        """Find the run by the id it had there, else by its key, else make it; and note where its folder is now."""
         self._uri = uri
-        with self._explained("open"):
+        with _explained(uri, "open the run"):
             self._client = _client(uri)
             self.experiment_id = self._experiment(summary.experiment)
             self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
+            self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
 
     def log(self, parameters: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
-        with self._explained("log to"):
+        with _explained(self._uri, "log to the run"):
             params = [Param(key, value[:PARAMETER_CHARACTERS]) for key, value in parameters.items()]
             for start in range(0, len(params), PARAMETERS_PER_CALL):
                 self._client.log_batch(self.run_id, params=params[start : start + PARAMETERS_PER_CALL])
@@ -93,7 +95,7 @@ class TrackedRun:
 
     def set_status(self, status: Status, reason: str, time: int) -> None:
         """Set the status as of `time` (ms). RUNNING reopens a run that had ended, and drops its reason."""
-        with self._explained("set the status of"):
+        with _explained(self._uri, "set the status of the run"):
             if status == "RUNNING":
                 if REASON_TAG in self._client.get_run(self.run_id).data.tags:
                     self._client.delete_tag(self.run_id, REASON_TAG)
@@ -110,7 +112,7 @@ class TrackedRun:
             upload = thread.submit(self._client.log_artifact, self.run_id, str(file), folder or None)
             error = upload.exception()
         if error is not None:
-            raise UnavailableError(self._sentence(f"upload {file.name} of", error)) from error
+            raise UnavailableError(_sentence(self._uri, f"upload {file.name} of the run", error)) from error
 
     def _experiment(self, name: str) -> str:
         found: Experiment | None = self._client.get_experiment_by_name(name)
@@ -143,29 +145,41 @@ class TrackedRun:
         made = self._client.create_run(self.experiment_id, summary.created, tags, summary.name)
         return str(made.info.run_id)
 
-    @contextmanager
-    def _explained(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except MlflowException as error:
-            sentence = self._sentence(doing, error)
-            if "Invalid Host header" in str(error):
-                sentence += " (start the server with --allowed-hosts naming the host in the URI)"
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise RunLostError(sentence) from error
-            # A database answers INTERNAL_ERROR for what a person must mend, such as an old schema.
-            needs_a_person = is_database(self._uri) and error.error_code == "INTERNAL_ERROR"
-            if needs_a_person or error.error_code in HOPELESS:
-                raise RefusedError(sentence) from error
-            raise UnavailableError(sentence) from error
-        except (OperationalError, OSError) as error:
-            raise UnavailableError(self._sentence(doing, error)) from error
-        except (SQLAlchemyError, ImportError) as error:  # a URI no driver takes, or a driver not installed
-            raise RefusedError(self._sentence(doing, error)) from error
 
-    def _sentence(self, doing: str, error: BaseException) -> str:
-        first_line = discreet(f"{type(error).__name__}: {error}", self._uri).splitlines()[0]
-        return f"{public(self._uri)}: cannot {doing} the run: {first_line[:500]}"
+def folder_of(uri: str, run_id: str) -> Path | None:
+    """Where the run with this id keeps its files, by its tag; None if it was sent without.
+
+    Raises RunLostError when there is no such run, UnavailableError or RefusedError.
+    """
+    with _explained(uri, f"find run {run_id}"):
+        folder = _client(uri).get_run(run_id).data.tags.get(FOLDER_TAG)
+    return Path(folder) if folder else None
+
+
+@contextmanager
+def _explained(uri: str, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        sentence = _sentence(uri, doing, error)
+        if "Invalid Host header" in str(error):
+            sentence += " (start the server with --allowed-hosts naming the host in the URI)"
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise RunLostError(sentence) from error
+        # A database answers INTERNAL_ERROR for what a person must mend, such as an old schema.
+        needs_a_person = is_database(uri) and error.error_code == "INTERNAL_ERROR"
+        if needs_a_person or error.error_code in HOPELESS:
+            raise RefusedError(sentence) from error
+        raise UnavailableError(sentence) from error
+    except (OperationalError, OSError) as error:
+        raise UnavailableError(_sentence(uri, doing, error)) from error
+    except (SQLAlchemyError, ImportError) as error:  # a URI no driver takes, or a driver not installed
+        raise RefusedError(_sentence(uri, doing, error)) from error
+
+
+def _sentence(uri: str, doing: str, error: BaseException) -> str:
+    first_line = discreet(f"{type(error).__name__}: {error}", uri).splitlines()[0]
+    return f"{public(uri)}: cannot {doing}: {first_line[:500]}"
 
 
 def _client(uri: str) -> MlflowClient:

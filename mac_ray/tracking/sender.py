@@ -114,7 +114,7 @@ class Delivery:
 
     def _opened(self) -> TrackedRun:
         if self._run is None:
-            self._run = TrackedRun(self.uri, self.summary, self.progress.run_id)
+            self._run = TrackedRun(self.uri, self.summary, self.run_directory, self.progress.run_id)
             if self._run.run_id != self.progress.run_id:  # new there, or its database was: it gets all
                 self._keep(offset=0, status="", uploads=())
             self._keep(run_id=self._run.run_id, experiment_id=self._run.experiment_id)

@@ -31,9 +31,7 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
     try:
         _discard_unfinished(folder)
         temporary.mkdir(parents=True)
-        save_file(
-            {name: tensor.contiguous() for name, tensor in model.items()}, temporary / "model.safetensors"
-        )
+        save_file({name: tensor.contiguous() for name, tensor in model.items()}, weights_of(temporary))
         torch.save(state, temporary / "state.pt")
         for file in (*temporary.iterdir(), temporary):
             _flush(file)
@@ -61,7 +59,12 @@ def latest(folder: Path) -> Path | None:
 def load(checkpoint: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The model's weights and the rest of the state."""
     state = torch.load(checkpoint / "state.pt", map_location=device, weights_only=True)
-    return load_file(checkpoint / "model.safetensors", device=str(device)), state
+    return load_file(weights_of(checkpoint), device=str(device)), state
+
+
+def weights_of(checkpoint: Path) -> Path:
+    """The file with the model's weights in a checkpoint's folder."""
+    return checkpoint / "model.safetensors"
 
 
 def _finished(folder: Path) -> list[Path]:

@@ -1,4 +1,7 @@
-"""Where the files of a run lie. One folder per run, on storage that all its nodes share."""
+"""Where the files of a run lie, and those of an exported model.
+
+One folder per run, on storage that all its nodes share; an exported folder can be taken anywhere.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,3 +49,20 @@ class RunFolder:
         """Name what a rank could not decode; each rank has a file of its own."""
         with self.failures(rank).open("a") as file:
             file.writelines(f"{sentence}\n" for sentence in sentences)
+
+
+@dataclass(frozen=True)
+class ExportFolder:
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"

@@ -260,8 +260,11 @@ def test_cache_asked_for_by_two_processes_at_once_is_made_by_one(mixed: Manifest
     assert first.stdout.readline() == "1\n"
     second = maker(mixed, tmp_path)
     time.sleep(0.5)
-    told = [process.communicate()[0].split() for process in (first, second)]
-    assert [process.returncode for process in (first, second)] == [0, 0]
+    assert first.stdin is not None
+    first.stdin.close()
+    # by the stream that was read from: `communicate` would pass over what that has taken in already
+    told = [first.stdout.read().split(), second.communicate()[0].split()]
+    assert [process.wait() for process in (first, second)] == [0, 0]
     assert [len(lines) for lines in told] == [len(mixed) - 1, 0]
 
 

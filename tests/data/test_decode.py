@@ -19,7 +19,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from mac_ray.data.decode import DECODERS, DECORD_INSTALLED, DecodeError, Probe, frames, probe
+from mac_ray.data.decode import (
+    DECODERS,
+    DECORD_INSTALLED,
+    DecodeError,
+    Probe,
+    frames,
+    frames_of_windows,
+    probe,
+)
 
 BACKENDS = list(DECODERS)
 BLOCK = 16  # pixels
@@ -137,6 +145,37 @@ def test_frames_within_a_window_are_those_shown_then(
 ) -> None:
     path = make_clip(tmp_path / "clip.mp4", options=X264["B-frames"])
     assert numbers(frames(path, "video", range, decoder, start, end)) == list(expected)
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_several_windows_in_one_pass_give_the_frames_of_each_by_itself(tmp_path: Path, decoder: str) -> None:
+    path = make_clip(tmp_path / "clip.mp4", options=X264["B-frames"])
+    windows = [(None, None), (0.5, 1.5), (1.0, 2.0), (1.0, 2.0), (3.0, None)]
+    durations = []
+
+    def plan(times: NDArray[np.float64], duration: float) -> list[tuple[float | None, float | None]]:
+        durations.append(duration)
+        return windows
+
+    def spread(count: int) -> list[int]:
+        return [0, count // 2, count - 1]
+
+    together = frames_of_windows(path, "video", plan, spread, decoder)
+    alone = [frames(path, "video", spread, decoder, start, end) for start, end in windows]
+    assert np.array_equal(together, np.concatenate(alone))
+    assert durations == [pytest.approx(4.0, abs=1e-3)]
+
+
+def test_image_is_in_every_window(tmp_path: Path) -> None:
+    Image.fromarray(numbered(9)).save(tmp_path / "picture.png")
+    pictures = frames_of_windows(
+        tmp_path / "picture.png",
+        "image",
+        lambda _, duration: [(duration, duration), (5.0, 6.0)],
+        range,
+        "pyav",
+    )
+    assert numbers(pictures) == [9, 9]
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)

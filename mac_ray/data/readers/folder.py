@@ -23,6 +23,7 @@ VIDEOS = (
     *(".3g2", ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
     *(".mts", ".ogv", ".ts", ".webm", ".wmv"),
 )
+ENDINGS = " ".join(IMAGES + VIDEOS)
 
 
 @dataclass
@@ -124,10 +125,17 @@ def _split(path: str, val: float, test: float) -> str:
 
 
 def _kind(path: str, folder: Path) -> str:
-    suffix = PurePath(path).suffix.lower()
-    if suffix not in IMAGES + VIDEOS:
-        known = " ".join(IMAGES + VIDEOS)
+    kind = kind_of(path)
+    if kind is None:
         raise ManifestError(
-            f"{folder}: {path} is neither a video nor an image by its ending; known are {known}"
+            f"{folder}: {path} is neither a video nor an image by its ending; known are {ENDINGS}"
         )
-    return "image" if suffix in IMAGES else "video"
+    return kind
+
+
+def kind_of(path: str) -> str | None:
+    """video or image, by the ending; None for anything else."""
+    suffix = PurePath(path).suffix.lower()
+    if suffix in IMAGES:
+        return "image"
+    return "video" if suffix in VIDEOS else None

@@ -1,0 +1,109 @@
+"""A trained dual encoder as one object: clips and captions in, unit vectors out.
+
+    encoder = load_encoder("runs/shapes-0123456789")
+    similarity = encoder.embed_texts(["a red ball rolls left"]) @ encoder.embed_clips(clips).T
+
+What is loaded is enough by itself: the towers are built from the config's sizes and the shapes of the weights,
+so neither a checkpoint that training began from nor its training data has to be there any more.
+
+b clips, F frames, S the config's data.image_size, c captions, E embedding size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mac_ray.config import Config, ConfigError
+from mac_ray.config import file as config_file
+from mac_ray.data.text import CaptionTokenizer
+from mac_ray.model.dual import DualEncoder, restore_model
+from mac_ray.training import checkpoint
+from mac_ray.training.folder import ExportFolder, RunFolder
+
+TEXTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Encoder:
+    config: Config
+    model: DualEncoder  # in evaluation mode, on `device`
+    tokenizer: CaptionTokenizer
+    device: torch.device
+
+    def embed_clips(self, clips: Tensor) -> Tensor:
+        """clips (b, F, 3, S, S) uint8, F at most model.video.max_frames -> (b, E) unit vectors on the CPU."""
+        with torch.inference_mode():
+            return self.model.encode_video(clips.to(self.device)).cpu()
+
+    def embed_texts(self, captions: Sequence[str]) -> Tensor:
+        """Any number of captions -> (c, E) unit vectors on the CPU; what exceeds data.max_caption_tokens is cut."""
+        parts = [torch.zeros(0, self.config.model.embedding_size)]
+        with torch.inference_mode():
+            for first in range(0, len(captions), TEXTS_AT_ONCE):
+                tokens = self.tokenizer(captions[first : first + TEXTS_AT_ONCE])
+                ids, attended = (
+                    torch.from_numpy(array).to(self.device) for array in (tokens.ids, tokens.attended)
+                )
+                parts.append(self.model.encode_text(ids, attended).cpu())
+            return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """What an encoder is made of, wherever it lies."""
+
+    config: Path
+    tokenizer: Path
+    weights: Path
+
+
+def find_encoder(source: str | Path) -> EncoderFiles:
+    """The files of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.
+
+    Raises ConfigError for anything else.
+    """
+    folder = Path(source).expanduser().absolute()
+    export, run = ExportFolder(folder), RunFolder(folder)
+    if export.weights.is_file() and export.config.is_file():
+        files = EncoderFiles(export.config, export.tokenizer, export.weights)
+    elif newest := checkpoint.latest(run.checkpoints):
+        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(newest))
+    elif checkpoint.weights_of(folder).is_file():
+        run = RunFolder(folder.parent.parent)
+        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(folder))
+    else:
+        raise ConfigError(
+            f"{source} is no encoder: it is neither the folder of a run that has saved a checkpoint, nor such a "
+            "checkpoint (RUN/checkpoints/step_…), nor a folder made by `python -m mac_ray.export`; give one of these"
+        )
+    for file in (files.config, files.tokenizer):
+        if not file.is_file():
+            raise ConfigError(
+                f"{source} has weights, but {file} is missing; a checkpoint can be read where its run left it, "
+                "anywhere else give what `python -m mac_ray.export` makes of it"
+            )
+    return files
+
+
+def load_encoder(source: str | Path, device: str = "cpu") -> Encoder:
+    """The encoder of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.
+
+    Raises ConfigError for anything else, and for weights that are damaged or not those of the config beside them.
+    """
+    files = find_encoder(source)
+    config = config_file.load(files.config)
+    tokenizer = CaptionTokenizer(files.tokenizer, config.data.max_caption_tokens)
+    try:
+        model = restore_model(config.model, config.data, load_file(files.weights))
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise ConfigError(
+            f"the weights in {files.weights} are damaged, or not of the model in {files.config} ({error}); "
+            "export the run again"
+        ) from error
+    place = torch.device(device)
+    return Encoder(config, model.to(place).eval(), tokenizer, place)

@@ -1,0 +1,166 @@
+"""Brings the store of a folder up to date: only what is new or has changed is decoded and embedded.
+
+Files are decoded in threads, a stretch of windows at a time, and embedded in batches across files. Each batch
+is stored at once, so a search that is killed goes on where it was, also within a long video.
+
+W windows, F frames, S pixels, E embedding size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mac_ray.config import Search
+from mac_ray.data.decode import DecodeError
+from mac_ray.encoder import Encoder
+from mac_ray.gallery.media import Media
+from mac_ray.gallery.store import Rows, Store, Vectors
+from mac_ray.gallery.windows import Stretch, read_stretch, sliding
+
+FORMAT_VERSION = 1
+CLIPS_AT_ONCE = 32  # embedded in one batch
+MOST_THREADS = 8  # each holds the frames of a stretch, and the compressed bytes of a file
+MENTIONED_LOSS_S = 0.5  # headers are a little off without anything missing
+
+Progress = Callable[[int, int], None]  # files done, of all
+
+
+def place_of(folder: Path, encoder: Encoder, section: Search) -> Path:
+    """Where the index of a folder lies: another place for other weights, frames, windows or folder."""
+    config = encoder.config
+    taken = [
+        config.data.image_size,
+        config.data.short_side,
+        config.data.pool_frames,
+        config.evaluation.frames,
+    ]
+    key = [
+        FORMAT_VERSION,
+        fingerprint(encoder),
+        *taken,
+        section.window,
+        section.hop,
+        os.fsencode(folder.resolve()).hex(),
+    ]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
+    return Path(section.cache).expanduser() / "search" / name
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """Hash of every weight by name: a run, its checkpoint and its export are the same encoder."""
+    digest = hashlib.sha256(encoder.config.model.model_dump_json().encode())
+    for name, tensor in sorted(encoder.model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def bring_up_to_date(
+    store: Store, folder: Path, files: Sequence[Media], encoder: Encoder, section: Search, progress: Progress
+) -> None:
+    """Forget what is gone or has changed, and embed what the store lacks. The caller holds the index alone."""
+    known = store.known()
+    same = {media.path for media in files if media.path in known and known[media.path].is_of(media)}
+    store.forget(known.keys() - same)
+    begun = {path: known[path].num_windows for path in same if not known[path].complete}
+    missing = [media for media in files if media.path not in same or media.path in begun]
+    if not missing:
+        return
+    read = partial(
+        read_stretch,
+        cut=partial(sliding, section=section),
+        data=encoder.config.data,
+        num_frames=encoder.config.evaluation.frames,
+    )
+    done = 0
+    progress(done, len(missing))
+    for parts in _batches(_decoded(folder, missing, begun, read)):
+        store.add(_embedded(parts, encoder))
+        done += sum(part.complete for part in parts)
+        progress(done, len(missing))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was decoded of a file at once."""
+
+    media: Media
+    stretch: Stretch | None  # None: it does not decode
+    complete: bool  # nothing of the file is left to decode
+    problem: str
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.stretch.windows) if self.stretch else 0
+
+
+def _decoded(
+    folder: Path, missing: Sequence[Media], begun: Mapping[str, int], read: Callable[..., Stretch]
+) -> Iterator[_Part]:
+    """The files in order, from the window on that was not embedded yet; as many stretches ahead as threads."""
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    left = deque((media, begun.get(media.path, 0)) for media in missing)
+    ahead: deque[tuple[Media, int, Future[Stretch]]] = deque()
+    ended: set[str] = set()
+    with ThreadPoolExecutor(threads) as pool:
+        while left or ahead:
+            while left and len(ahead) < threads:
+                media, first = left.popleft()
+                ahead.append((media, first, pool.submit(read, folder / media.path, media.kind, first)))
+            media, first, future = ahead.popleft()
+            if media.path in ended:
+                continue
+            part = _part(media, first, future)
+            if part.complete:
+                ended.add(media.path)
+            elif part.stretch and first == begun.get(media.path, 0):  # now it is known how many there are
+                later = range(first + part.num_windows, part.stretch.total, part.num_windows)
+                left.extendleft((media, number) for number in reversed(later))
+            yield part
+
+
+def _part(media: Media, first: int, future: Future[Stretch]) -> _Part:
+    try:
+        stretch = future.result()
+    except DecodeError as error:
+        after = f"after its first {first} windows: " if first else ""
+        return _Part(media, None, complete=True, problem=after + error.reason)
+    if stretch.lost > MENTIONED_LOSS_S:
+        return _Part(media, stretch, complete=True, problem=f"its last {stretch.lost:.1f} s do not decode")
+    return _Part(media, stretch, complete=first + len(stretch.windows) >= stretch.total, problem="")
+
+
+def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    """Parts that together have CLIPS_AT_ONCE windows or more; one that does not decode counts as a window."""
+    batch: list[_Part] = []
+    for part in parts:
+        batch.append(part)
+        if sum(max(1, part.num_windows) for part in batch) >= CLIPS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _embedded(parts: Sequence[_Part], encoder: Encoder) -> list[Rows]:
+    clips = [part.stretch.clips for part in parts if part.stretch]
+    together = np.concatenate(clips) if clips else np.zeros(0)
+    vectors: Vectors = np.zeros((0, encoder.config.model.embedding_size), np.float32)
+    if len(together):
+        vectors = encoder.embed_clips(torch.from_numpy(together)).numpy()
+    ends = np.cumsum([part.num_windows for part in parts])
+    return [
+        Rows(part.media, part.stretch.windows if part.stretch else (), own, part.complete, part.problem)
+        for part, own in zip(parts, np.split(vectors, ends[:-1]), strict=True)
+    ]
