@@ -58,8 +58,11 @@ def place_of(folder: Path, encoder: Encoder, section: Search) -> Path:
 
 
 def fingerprint(encoder: Encoder) -> str:
-    """Hash of every weight by name: a run, its checkpoint and its export are the same encoder."""
-    digest = hashlib.sha256(encoder.config.model.model_dump_json().encode())
+    """Hash of every weight by name, and of how the video tower uses them.
+
+    Where training once read weights from is no part of it, so a run, its checkpoint and its export are the same.
+    """
+    digest = hashlib.sha256(encoder.config.model.video.model_dump_json(exclude={"pretrained"}).encode())
     for name, tensor in sorted(encoder.model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,19 @@ def test_place_is_another_for_other_weights_frames_windows_or_folder(
         place_of(tmp_path, encoder, section),
     ]
     assert len({place, *others}) == 6
+
+
+def test_place_is_the_same_wherever_the_weights_once_came_from(
+    encoder: Encoder, folder: Path, section: Search
+) -> None:
+    model = encoder.config.model
+
+    def with_model(**changes: object) -> Encoder:
+        changed = encoder.config.model_copy(update={"model": model.model_copy(update=changes)})
+        return replace(encoder, config=changed)
+
+    place = place_of(folder, encoder, section)
+    exported = with_model(text=model.text.model_copy(update={"tokenizer": "elsewhere"}))
+    assert place_of(folder, exported, section) == place
+    other = with_model(video=model.video.model_copy(update={"residual": "timesformer"}))
+    assert place_of(folder, other, section) != place
