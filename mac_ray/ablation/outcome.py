@@ -1,0 +1,66 @@
+"""What became of the runs of a sweep, read from the folders they left: the one form in which tables see them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mac_ray.ablation.plan import Point
+from mac_ray.tracking.journal import Status, last_metrics, read, status_of
+from mac_ray.training.folder import RunFolder
+
+COSTS = ("samples", "flops", "seconds", "visible_tokens")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run. What only a finished run has is empty for others."""
+
+    row: str  # label
+    seed: int
+    identity: str
+    folder: Path
+    status: Status | None  # None: never started
+    reason: str  # why it failed or was stopped
+    scored: str  # the set and protocol of the test metrics, such as shapes_one_caption
+    metrics: dict[str, float]  # of the test split: t2v/R1, …
+    intervals: dict[str, tuple[float, float]]  # 95%, over queries
+    chance: dict[str, float]
+    costs: dict[str, float]  # COSTS, of training
+
+    @property
+    def ranks(self) -> Path:
+        """Parquet with the rank of every test query, in the order of the split."""
+        return RunFolder(self.folder).ranks
+
+    def history(self, metric: str) -> Iterator[tuple[int, float]]:
+        """(step, value) of a tracked metric such as val/t2v/R1 or cost/flops, in order."""
+        for record in read(self.folder / "journal.jsonl"):
+            if record["kind"] == "metrics" and metric in record["values"]:
+                yield record["step"], float(record["values"][metric])
+
+
+def outcome_of(point: Point, identity: str, folder: Path) -> Outcome:
+    """As far as the run in `folder` has come."""
+    status = status_of(folder) if (folder / "journal.jsonl").exists() else None
+    scores = json.loads(RunFolder(folder).scores.read_text()) if status == "FINISHED" else {}
+    last = last_metrics(folder) if status else {}
+    return Outcome(
+        row=point.row.label,
+        seed=point.seed,
+        identity=identity,
+        folder=folder,
+        status=status,
+        reason=_reason(folder) if status in ("FAILED", "KILLED") else "",
+        scored=scores.get("scored", ""),
+        metrics=scores.get("metrics", {}),
+        intervals={name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()},
+        chance=scores.get("chance", {}),
+        costs={name: last[f"cost/{name}"] for name in COSTS if f"cost/{name}" in last},
+    )
+
+
+def _reason(folder: Path) -> str:
+    """What the last status said."""
+    records = [record for record in read(folder / "journal.jsonl") if record["kind"] == "status"]
+    return str(records[-1].get("reason", "")) if records else ""
