@@ -22,8 +22,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, restore_model
-from mac_ray.training import checkpoint
-from mac_ray.training.folder import ExportFolder, RunFolder
+from mac_ray.training.folder import find_encoder
 
 TEXTS_AT_ONCE = 256
 
@@ -53,43 +52,6 @@ class Encoder:
             return torch.cat(parts)
 
 
-@dataclass(frozen=True)
-class EncoderFiles:
-    """What an encoder is made of, wherever it lies."""
-
-    config: Path
-    tokenizer: Path
-    weights: Path
-
-
-def find_encoder(source: str | Path) -> EncoderFiles:
-    """The files of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.
-
-    Raises ConfigError for anything else.
-    """
-    folder = Path(source).expanduser().absolute()
-    export, run = ExportFolder(folder), RunFolder(folder)
-    if export.weights.is_file() and export.config.is_file():
-        files = EncoderFiles(export.config, export.tokenizer, export.weights)
-    elif newest := checkpoint.latest(run.checkpoints):
-        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(newest))
-    elif checkpoint.weights_of(folder).is_file():
-        run = RunFolder(folder.parent.parent)
-        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(folder))
-    else:
-        raise ConfigError(
-            f"{source} is no encoder: it is neither the folder of a run that has saved a checkpoint, nor such a "
-            "checkpoint (RUN/checkpoints/step_…), nor a folder made by `python -m mac_ray.export`; give one of these"
-        )
-    for file in (files.config, files.tokenizer):
-        if not file.is_file():
-            raise ConfigError(
-                f"{source} has weights, but {file} is missing; a checkpoint can be read where its run left it, "
-                "anywhere else give what `python -m mac_ray.export` makes of it"
-            )
-    return files
-
-
 def load_encoder(source: str | Path, device: str = "cpu") -> Encoder:
     """The encoder of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.
 
@@ -99,7 +61,7 @@ def load_encoder(source: str | Path, device: str = "cpu") -> Encoder:
     config = config_file.load(files.config)
     tokenizer = CaptionTokenizer(files.tokenizer, config.data.max_caption_tokens)
     try:
-        model = restore_model(config.model, config.data, load_file(files.weights))
+        model = restore_model(config.model, config.data, tokenizer.pad_token, load_file(files.weights))
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ConfigError(
             f"the weights in {files.weights} are damaged, or not of the model in {files.config} ({error}); "
