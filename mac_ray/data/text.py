@@ -143,7 +143,9 @@ def load_tokenizer(source: str) -> Tokenizer:
     from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
 
     try:
-        backend: Tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer
+        backend: Tokenizer = AutoTokenizer.from_pretrained(
+            source, use_fast=True, local_files_only=Path(source).exists()
+        ).backend_tokenizer
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"no tokeniser at {source!r}: neither a folder with tokenizer.json, nor a reachable hub name ({error})"
