@@ -40,8 +40,8 @@ class VideoTower(Tower):
     temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
     # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
     residual: Literal["frozen", "timesformer"] = "frozen"
-    # frames that imported weights have no temporal embedding for: Frozen's zeros, or theirs stretched
-    inflation: Literal["zeros", "nearest", "linear"] = "zeros"
+    # temporal rows of imported weights for more frames than they have: Frozen's zeros, or theirs spread out
+    inflate: Literal["zeros", "nearest", "linear"] = "zeros"
 
 
 class TextTower(Tower):

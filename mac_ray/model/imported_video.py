@@ -144,7 +144,7 @@ def start_from_image(tower: DividedVideoTransformer, section: VideoTower, image:
 def fitted(weights: Weights, section: VideoTower, grid: tuple[int, int], source: str) -> Weights:
     """A divided tower's weights, Frozen's names or this one's, at the patch size, grid and frames of `section`.
 
-    Patch embeddings are resampled as FlexiViT does (timm), positions bicubically, times by section.inflation.
+    Patch embeddings are resampled as FlexiViT does (timm), positions bicubically, times by section.inflate.
     Raises ConfigError when the positions are those of no square grid.
     """
     fitted = {name: tensor for name, tensor in weights.items() if not name.startswith("patch_embed.")}
@@ -155,7 +155,7 @@ def fitted(weights: Weights, section: VideoTower, grid: tuple[int, int], source:
         fitted["pos_embed"] = resize_grid(weights["pos_embed"], grid)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}; give a tower of square pictures") from error
-    fitted["temporal_embed"] = inflate_time(weights["temporal_embed"], section.max_frames, section.inflation)
+    fitted["temporal_embed"] = inflate_time(weights["temporal_embed"], section.max_frames, section.inflate)
     return fitted
 
 

@@ -185,11 +185,11 @@ def test_buffers_that_older_code_left_in_a_frozen_checkpoint_are_passed_over(tmp
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("inflation", ["zeros", "nearest", "linear"])
-def test_frozen_checkpoint_of_fewer_frames_is_inflated(tmp_path: Path, inflation: Any) -> None:
+@pytest.mark.parametrize("inflate", ["zeros", "nearest", "linear"])
+def test_frozen_checkpoint_of_fewer_frames_is_inflated(tmp_path: Path, inflate: Any) -> None:
     weights = frozen_weights(frames=2)
-    section = section_of(checkpoint(tmp_path, weights), max_frames=5, inflation=inflation)
-    expected = inflate_time(weights["video_model.temporal_embed"], 5, inflation)
+    section = section_of(checkpoint(tmp_path, weights), max_frames=5, inflate=inflate)
+    expected = inflate_time(weights["video_model.temporal_embed"], 5, inflate)
     assert torch.equal(imported(section).video_model.temporal_embed, expected)
 
 
