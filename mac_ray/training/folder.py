@@ -75,6 +75,11 @@ class ExportFolder:
     def weights(self) -> Path:
         return self.path / "model.safetensors"
 
+    @property
+    def note(self) -> Path:
+        """Where it comes from, for people."""
+        return self.path / "README.md"
+
 
 @dataclass(frozen=True)
 class EncoderFiles:
