@@ -4,6 +4,70 @@
     python -m mac_ray.export RUN_OR_CHECKPOINT OUT --mlflow
 
     from mac_ray.encoder import load_encoder
+    encoder = load_encoder("OUT")
+
+The folder has the weights (safetensors), the config, the tokeniser and a note of where they come from. It names
+no folder of the machine that made it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from mac_ray.config import Cluster, Config, ConfigError, Storage, Tracking
+from mac_ray.config.file import to_yaml
+from mac_ray.console import say
+from mac_ray.encoder import Encoder, open_encoder
+from mac_ray.model.weights import fingerprint
+from mac_ray.tracking.address import public
+from mac_ray.tracking.journal import FILE_NAME as JOURNAL
+from mac_ray.training import checkpoint
+from mac_ray.training.folder import EncoderFiles, ExportFolder, RunFolder, find_encoder
+
+EXIT_BAD_INPUT = 2
+RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m mac_ray.export", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("source", type=Path, help="a run's folder (its newest checkpoint), or one checkpoint")
+    parser.add_argument("out", type=Path, help="a folder to be made")
+    parser.add_argument(
+        "--mlflow", action="store_true", help="log it as a model of the run in MLflow as well"
+    )
+    parser.add_argument("--uri", help="that MLflow; without it, those that the run was sent to")
+    given = parser.parse_args(arguments)
+    console = Console()
+    try:
+        files = find_encoder(given.source)
+        if given.mlflow and not (files.config.parent / JOURNAL).is_file():
+            raise ConfigError(
+                f"{given.source} is not of a run with a journal, so MLflow has no run that the model would belong "
+                "to; give the run's folder, or leave --mlflow out"
+            )
+        embedding_size = export(files, given.out).config.model.embedding_size
+        say(console, f"exported to {given.out}; load_encoder({str(given.out)!r}) of mac_ray.encoder loads it")
+        if given.mlflow:
+            log_to_mlflow(given.out.absolute(), embedding_size, files.config.parent, given.uri, console)
+    except ConfigError as error:
+        say(console, f"error: {error}", "red")
+        return EXIT_BAD_INPUT
+    return 0
+
+
+def export(files: EncoderFiles, out: Path) -> Encoder:
+    """Write an encoder into a new folder, complete or not at all, and return it.
+
+    Raises ConfigError when the encoder cannot be loaded, or the folder exists or cannot be written.
+    """
     encoder = open_encoder(files)
     if out.exists():
         raise ConfigError(f"{out} exists already; give the name of a folder that does not")
@@ -55,9 +119,7 @@ def portable(config: Config) -> Config:
     )
 
 
-def log_to_mlflow(
-    folder: Path, embedding_size: int, run: Path, uri: str | None, console: Console
-) -> None:
+def log_to_mlflow(folder: Path, embedding_size: int, run: Path, uri: str | None, console: Console) -> None:
     """Log the exported encoder as a model of its run, to the given MLflow or all that the run was sent to.
 
     Raises ConfigError when MLflow cannot be reached or refuses.

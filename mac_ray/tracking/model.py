@@ -1,7 +1,7 @@
 """Logging an exported encoder as a model of its run in MLflow.
 
-MLflow keeps a copy of this package with the model and runs `model_code.py` of it: nothing is pickled, and a
-process that loads the model needs neither this repository nor its working directory.
+MLflow keeps a copy of this package with the model and loads it through `pyfunc.py` of that copy: nothing is
+pickled, and a process that loads the model needs neither this repository nor its working directory.
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 import mac_ray
-from mac_ray.tracking import progress
+from mac_ray.tracking import progress, pyfunc
 from mac_ray.tracking.address import discreet, public
 from mac_ray.tracking.mlflow import UnavailableError
 from mac_ray.tracking.sender import replay
 
 NAME = "encoder"
-# as model_code.py has them, which only MLflow runs
-ARTIFACT = "encoder"
-COLUMNS = ("video", "text")
 PACKAGES = (  # that the encoder imports
     *("torch", "einops", "numpy", "safetensors", "tokenizers", "transformers", "pandas"),
     *("av", "pillow", "pyarrow", "pydantic", "PyYAML"),
@@ -44,11 +41,11 @@ def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
             name=NAME,
             flavor=mlflow.pyfunc,
             run_id=progress.load(run)[public(uri)].run_id,
-            python_model=str(Path(__file__).with_name("model_code.py")),
-            artifacts={ARTIFACT: str(folder)},
+            loader_module=pyfunc.__name__,
+            data_path=str(folder),
             code_paths=[str(Path(mac_ray.__file__).parent)],
             signature=ModelSignature(
-                inputs=Schema([ColSpec("string", name, required=False) for name in COLUMNS]),
+                inputs=Schema([ColSpec("string", name, required=False) for name in pyfunc.COLUMNS]),
                 outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, embedding_size))]),
             ),
             input_example={"text": ["a red ball rolls to the left"]},
