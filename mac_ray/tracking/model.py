@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
@@ -34,13 +35,16 @@ def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
     What MLflow lacks of the run is sent first. Raises UnavailableError, RefusedError or JournalError.
     """
     replay(run, uri)
-    mlflow.set_tracking_uri(uri)
+    sent = progress.load(run)[public(uri)]
     try:
+        mlflow.set_tracking_uri(uri)
+        # else the model goes to the default experiment, and its files below the working directory
+        mlflow.set_experiment(experiment_id=sent.experiment_id)
         logged = Model.log(
             artifact_path=None,
             name=NAME,
             flavor=mlflow.pyfunc,
-            run_id=progress.load(run)[public(uri)].run_id,
+            run_id=sent.run_id,
             loader_module=pyfunc.__name__,
             data_path=str(folder),
             code_paths=[str(Path(mac_ray.__file__).parent)],
@@ -48,7 +52,7 @@ def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
                 inputs=Schema([ColSpec("string", name, required=False) for name in pyfunc.COLUMNS]),
                 outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, embedding_size))]),
             ),
-            input_example={"text": ["a red ball rolls to the left"]},
+            input_example=pd.DataFrame({"text": ["a red ball rolls to the left"]}),
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
         )
     except (MlflowException, OSError) as error:
