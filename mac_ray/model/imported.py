@@ -23,6 +23,7 @@ PLACE = "model.pretrained"
 log = logging.getLogger(__name__)
 
 FROZEN_HEAD = "vid_proj.0."  # of the video; that of the text has our name
+FROZEN_SETTINGS = {"residual": "frozen", "pixels": "imagenet"}  # which its weights do not show
 # what older code left behind in files: numbers of positions, an image classifier
 NEVER_USED = ("text_model.embeddings.position_ids", "video_model.head.", "video_model.pre_logits.")
 
@@ -62,7 +63,10 @@ def initial_model(section: Model, data: Data, vocabulary_size: int, pad_token: i
 
 def _whole(section: Model, path: str, data: Data, vocabulary_size: int, pad_token: int) -> DualEncoder:
     source = f"{PLACE} = {path!r}"
-    weights = _own_names(read_weights(Path(path), PLACE), source)
+    given_names = read_weights(Path(path), PLACE)
+    if FROZEN_HEAD + "weight" in given_names:
+        _require_frozen(section, source)
+    weights = _own_names(given_names, source)
     video = {
         name.removeprefix("video_model."): tensor
         for name, tensor in weights.items()
@@ -113,6 +117,15 @@ def _whole(section: Model, path: str, data: Data, vocabulary_size: int, pad_toke
     tower = fitted(video, section.video, model.grid, source)
     fill(model, others | {f"video_model.{name}": tensor for name, tensor in tower.items()}, source)
     return model
+
+
+def _require_frozen(section: Model, source: str) -> None:
+    for name, trained in FROZEN_SETTINGS.items():
+        if (own := getattr(section.video, name)) != trained:
+            raise ConfigError(
+                f"model.video.{name} is {own!r}, but {source} is a Frozen in Time checkpoint, trained with {trained!r}; "
+                f"set model.video.{name}={trained}"
+            )
 
 
 def _own_names(weights: Weights, source: str) -> Weights:

@@ -265,6 +265,15 @@ def test_checkpoint_of_other_sizes_is_refused_with_both_sizes(tmp_path: Path) ->
         imported(section)
 
 
+@pytest.mark.parametrize("change", [{"residual": "timesformer"}, {"pixels": "half"}])
+def test_frozen_checkpoint_in_a_tower_that_computes_otherwise_is_refused(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
+    (name, value), *_ = change.items()
+    with pytest.raises(ConfigError, match=rf"model\.video\.{name} is '{value}', but .* is a Frozen in Time"):
+        imported(section_of(checkpoint(tmp_path, frozen_weights()), **change))
+
+
 def test_checkpoint_with_fewer_entries_than_the_tokeniser_is_refused(tmp_path: Path) -> None:
     section = section_of(checkpoint(tmp_path, frozen_weights()))
     with pytest.raises(ConfigError, match=r"31 entries.*only 30.*model\.text\.tokenizer"):
