@@ -1,19 +1,19 @@
 """What a config costs by arithmetic alone: parameters, and operations of a forward pass against what it masks.
 
 Nothing is computed and nothing is downloaded: a text tower from a checkpoint is counted with the sizes in the
-config and DistilBERT's own vocabulary, which a local folder may say otherwise.
+config and its architecture's own vocabulary, which a local folder may say otherwise.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import DistilBertConfig
 
 from mac_ray.config import Config
 from mac_ray.model.dual import DualEncoder, build_model, tower_of
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import num_visible, visible_per_frame
+from mac_ray.model.text import ARCHITECTURES
 
 RATIOS = (0.0, 0.25, 0.5, 0.6, 0.75, 0.9)
 TOWERS = ("video", "text", "heads")
@@ -83,7 +83,8 @@ def untrained_model(config: Config) -> DualEncoder:
     text, data, vocabulary_size = config.model.text, config.data, config.model.text.vocabulary_size
     if text.pretrained is not None:
         folder = Path(text.pretrained)
-        sizes = DistilBertConfig.from_pretrained(folder) if folder.is_dir() else DistilBertConfig()
+        kind = ARCHITECTURES[text.architecture].config
+        sizes = kind.from_pretrained(folder) if folder.is_dir() else kind()
         vocabulary_size = sizes.vocab_size
         data = data.model_copy(update={"max_caption_tokens": sizes.max_position_embeddings})
     section = config.model.model_copy(update={"text": text.model_copy(update={"pretrained": None})})

@@ -20,12 +20,16 @@ from torch import Tensor
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from mac_ray.data.clips import centre_crop, midpoints, read_pool
+from mac_ray.data.manifest import Sample
+from mac_ray.data.readers.folder import IMAGES
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, restore_model
-from mac_ray.training import checkpoint
-from mac_ray.training.folder import ExportFolder, RunFolder
+from mac_ray.training.folder import EncoderFiles, find_encoder
 
 TEXTS_AT_ONCE = 256
+LONGEST_REASON = 200  # characters of torch's account of all that does not fit
+DECODER = "pyav"  # the frame asked for, of every codec, on every machine
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,13 @@ class Encoder:
         with torch.inference_mode():
             return self.model.encode_video(clips.to(self.device)).cpu()
 
+    def embed_videos(self, paths: Sequence[str | Path]) -> Tensor:
+        """Videos and images by path, as evaluation sees them -> (b, E) unit vectors on the CPU. Raises DecodeError."""
+        parts = [torch.zeros(0, self.config.model.embedding_size)]
+        for path in paths:
+            parts.append(self.embed_clips(read_clip(Path(path), self.config)[None]))
+        return torch.cat(parts)
+
     def embed_texts(self, captions: Sequence[str]) -> Tensor:
         """Any number of captions -> (c, E) unit vectors on the CPU; what exceeds data.max_caption_tokens is cut."""
         parts = [torch.zeros(0, self.config.model.embedding_size)]
@@ -53,41 +64,14 @@ class Encoder:
             return torch.cat(parts)
 
 
-@dataclass(frozen=True)
-class EncoderFiles:
-    """What an encoder is made of, wherever it lies."""
-
-    config: Path
-    tokenizer: Path
-    weights: Path
-
-
-def find_encoder(source: str | Path) -> EncoderFiles:
-    """The files of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.
-
-    Raises ConfigError for anything else.
-    """
-    folder = Path(source).expanduser().absolute()
-    export, run = ExportFolder(folder), RunFolder(folder)
-    if export.weights.is_file() and export.config.is_file():
-        files = EncoderFiles(export.config, export.tokenizer, export.weights)
-    elif newest := checkpoint.latest(run.checkpoints):
-        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(newest))
-    elif checkpoint.weights_of(folder).is_file():
-        run = RunFolder(folder.parent.parent)
-        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(folder))
-    else:
-        raise ConfigError(
-            f"{source} is no encoder: it is neither the folder of a run that has saved a checkpoint, nor such a "
-            "checkpoint (RUN/checkpoints/step_…), nor a folder made by `python -m mac_ray.export`; give one of these"
-        )
-    for file in (files.config, files.tokenizer):
-        if not file.is_file():
-            raise ConfigError(
-                f"{source} has weights, but {file} is missing; a checkpoint can be read where its run left it, "
-                "anywhere else give what `python -m mac_ray.export` makes of it"
-            )
-    return files
+def read_clip(path: Path, config: Config) -> Tensor:
+    """The frames that evaluation takes of a whole file, (F, 3, S, S) uint8. Raises DecodeError."""
+    kind = "image" if path.suffix.lower() in IMAGES else "video"
+    sample = Sample(0, str(path), path, kind, split="test", start=None, end=None, captions=())
+    pixels = read_pool(
+        sample, config.data, DECODER, lambda length: midpoints(length, config.evaluation.frames)
+    )
+    return torch.from_numpy(centre_crop(pixels, config.data.image_size)).permute(0, 3, 1, 2)
 
 
 def load_encoder(source: str | Path, device: str = "cpu") -> Encoder:
@@ -95,14 +79,19 @@ def load_encoder(source: str | Path, device: str = "cpu") -> Encoder:
 
     Raises ConfigError for anything else, and for weights that are damaged or not those of the config beside them.
     """
-    files = find_encoder(source)
+    return open_encoder(find_encoder(source), device)
+
+
+def open_encoder(files: EncoderFiles, device: str = "cpu") -> Encoder:
+    """Raises ConfigError for weights that are damaged or not those of the config."""
     config = config_file.load(files.config)
     tokenizer = CaptionTokenizer(files.tokenizer, config.data.max_caption_tokens)
     try:
-        model = restore_model(config.model, config.data, load_file(files.weights))
+        model = restore_model(config.model, config.data, tokenizer.pad_token, load_file(files.weights))
     except (SafetensorError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise ConfigError(
-            f"the weights in {files.weights} are damaged, or not of the model in {files.config} ({error}); "
+            f"the weights in {files.weights} are damaged, or not of the model in {files.config} ({reason}); "
             "export the run again"
         ) from error
     place = torch.device(device)

@@ -12,7 +12,12 @@ from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.encoder import load_encoder
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.training import checkpoint
+from mac_ray.training.distributed import Worker
+from mac_ray.training.evaluation import embed_split
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.inputs import reader
+from mac_ray.training.start import prepare
+from mac_ray.training.weights import first_model
 
 CAPTIONS = ["a red ball rolls left", "a blue box", "two things"]
 
@@ -57,6 +62,19 @@ def test_encoder_of_an_older_checkpoint_is_not_that_of_the_newest(tiny: Config, 
     clips = clips_of(tiny)
     assert torch.equal(load_encoder(newer).embed_clips(clips), load_encoder(run.path).embed_clips(clips))
     assert not torch.equal(load_encoder(older).embed_clips(clips), load_encoder(newer).embed_clips(clips))
+
+
+def test_videos_by_path_have_the_vectors_that_evaluation_scores(tiny: Config, tmp_path: Path) -> None:
+    run = prepare(tiny, tmp_path, tmp_path, lambda *_: None)
+    tokenizer = CaptionTokenizer(run.folder.tokenizer, tiny.data.max_caption_tokens)
+    model = first_model(run.config, run.folder, tokenizer)
+    checkpoint.save(run.folder.checkpoints, 1, model.state_dict(), {"step": 1}, keep=1)
+    test = reader(run.data.test, "test", run.config, lambda *_: None)
+    expected = embed_split(model, test, tokenizer, run.config, Worker())
+    encoder = load_encoder(run.folder.path)
+    found = encoder.embed_videos([sample.path for sample in run.data.test])
+    torch.testing.assert_close(found, expected.video, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(encoder.embed_texts(expected.captions), expected.text, rtol=1e-4, atol=1e-5)
 
 
 def test_no_captions_give_no_rows(tiny: Config, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -128,13 +131,19 @@ class Config(Section):
     def stage_optimizer(self, stage: Stage) -> Optimizer:
         return _merged(self.optimizer, stage.optimizer)
 
-    def trained(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
+    def trained(
+        self, fingerprints: Mapping[str, str], sources: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Any]:
         """What identifies a run, as plain values: neither names for people nor where it runs.
 
         Sets are the fingerprints of their content, wherever they lie; their names stay, metrics are called by them.
+        So is what else is read from files: `sources` has fingerprints by dotted path, "model.video.pretrained" say.
         """
         trained = self.model_dump(mode="json", exclude={"name", "cluster", "storage", "tracking"})
         trained["data"]["sets"] = dict(sorted(fingerprints.items()))
+        for path, fingerprint in sources.items():
+            *sections, name = path.split(".")
+            reduce(getitem, sections, trained)[name] = fingerprint
         # a stage is what it resolves to, so that saying a default again does not make another run
         for stage, dumped in zip(self.stages, trained["stages"], strict=True):
             del dumped["name"]
@@ -145,9 +154,12 @@ class Config(Section):
             del trained[section]
         return trained
 
-    def identity(self, fingerprints: Mapping[str, str]) -> str:
-        """Hash of what is trained; `fingerprints` by name, of the sets that are used."""
-        return hashlib.sha256(json.dumps(self.trained(fingerprints), sort_keys=True).encode()).hexdigest()
+    def identity(
+        self, fingerprints: Mapping[str, str], sources: Mapping[str, str] = MappingProxyType({})
+    ) -> str:
+        """Hash of what is trained; `fingerprints` by name, of the sets that are used, `sources` as in `trained`."""
+        trained = self.trained(fingerprints, sources)
+        return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
 
 
 def _merged(section: SectionT, differences: Mapping[str, Any]) -> SectionT:

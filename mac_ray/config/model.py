@@ -26,6 +26,11 @@ class Tower(Section):
 class VideoTower(Tower):
     """Divided space-time ViT. MAC and Frozen: width 768, depth 12, heads 12, patch 16, frames 4."""
 
+    # a ViT of timm by name and tag, or its weights at a local path. Frozen's are
+    # vit_base_patch16_224.orig_in21k_ft_in1k: the name without a tag is another checkpoint in newer timm
+    pretrained: str | None = None
+    # channel statistics that pixels are normalised with: Frozen's and MAC's, or the 0.5 of most ViTs' own training
+    pixels: Literal["imagenet", "half"] = "imagenet"
     patch_size: Positive = 16
     max_frames: Positive = 4  # rows of the temporal embedding
     # where the rows come from when a clip has more frames than were trained before: they stay as they began (keep),
@@ -35,11 +40,14 @@ class VideoTower(Tower):
     temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
     # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
     residual: Literal["frozen", "timesformer"] = "frozen"
+    # temporal rows of imported weights for more frames than they have: Frozen's zeros, or theirs spread out
+    inflate: Literal["zeros", "nearest", "linear"] = "zeros"
 
 
 class TextTower(Tower):
-    """DistilBERT-type encoder: from a checkpoint by hub name or local path, or from these sizes."""
+    """Encoder of transformers: from a checkpoint by hub name or local path, or from these sizes."""
 
+    architecture: Literal["distilbert", "bert"] = "distilbert"
     pretrained: str | None = None  # e.g. distilbert-base-uncased
     # hub name or local path; None: the checkpoint's, or a WordPiece of the training captions
     tokenizer: str | None = None
@@ -49,6 +57,18 @@ class TextTower(Tower):
 
 
 class Model(Section):
+    # both towers and heads at once: a Frozen in Time checkpoint (.pth.tar), or a run, checkpoint or export of ours
+    pretrained: str | None = None
     video: VideoTower = VideoTower()
     text: TextTower = TextTower()
     embedding_size: Positive = 256
+
+    @model_validator(mode="after")
+    def _one_source_per_tower(self) -> Self:
+        for name in ("video", "text"):
+            if self.pretrained and getattr(self, name).pretrained:
+                raise ValueError(
+                    f"pretrained {self.pretrained!r} brings both towers, but model.{name}.pretrained is "
+                    f"{getattr(self, name).pretrained!r}; set one of the two to null"
+                )
+        return self

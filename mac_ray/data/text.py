@@ -90,7 +90,9 @@ def save_tokenizer(section: TextTower, captions: Iterable[str], path: Path) -> N
     Raises ConfigError when a name or path cannot be loaded.
     """
     source = section.tokenizer or section.pretrained
-    tokenizer = train_wordpiece(captions, section.vocabulary_size) if source is None else _load(source)
+    tokenizer = (
+        train_wordpiece(captions, section.vocabulary_size) if source is None else load_tokenizer(source)
+    )
     temporary = path.with_suffix(f".{os.getpid()}")
     tokenizer.save(str(temporary))
     temporary.replace(path)
@@ -128,7 +130,8 @@ def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
     return tokenizer
 
 
-def _load(source: str) -> Tokenizer:
+def load_tokenizer(source: str) -> Tokenizer:
+    """From a file or folder, or by hub name. Raises ConfigError when there is none."""
     file = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
     if file.is_file():
         content = file.read_text()
@@ -140,7 +143,9 @@ def _load(source: str) -> Tokenizer:
     from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
 
     try:
-        backend: Tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True).backend_tokenizer
+        backend: Tokenizer = AutoTokenizer.from_pretrained(
+            source, use_fast=True, local_files_only=Path(source).exists()
+        ).backend_tokenizer
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"no tokeniser at {source!r}: neither a folder with tokenizer.json, nor a reachable hub name ({error})"

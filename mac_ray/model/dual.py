@@ -14,9 +14,11 @@ from mac_ray.model.text import build_text_tower, encode, text_capacity
 from mac_ray.model.video import DividedVideoTransformer
 from mac_ray.model.views import Inputs, Views
 
-# ImageNet's channel statistics, which Frozen and MAC normalise with
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+# mean and deviation of the channels
+PIXELS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
 
 
 class DualEncoder(nn.Module):
@@ -30,12 +32,11 @@ class DualEncoder(nn.Module):
         self.video_model = DividedVideoTransformer(section.video, data.image_size)
         self.text_model = build_text_tower(section.text, vocabulary_size, data.max_caption_tokens, pad_token)
         self.vid_proj = nn.Linear(section.video.width, section.embedding_size)
-        self.txt_proj = nn.Sequential(
-            nn.ReLU(), nn.Linear(self.text_model.config.dim, section.embedding_size)
-        )
+        self.txt_proj = nn.Sequential(nn.ReLU(), nn.Linear(section.text.width, section.embedding_size))
         self.grid = self.video_model.grid
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD)[:, None, None], persistent=False)
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in PIXELS[section.video.pixels])
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", deviation, persistent=False)
 
     def encode_video(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """clips (B, F, 3, H, W) uint8, visible (B, F, V) or None for all -> (B, E) unit vectors."""
@@ -68,7 +69,7 @@ def build_model(section: Model, data: Data, vocabulary_size: int, pad_token: int
         return DualEncoder(section, data, vocabulary_size, pad_token)
 
 
-def restore_model(section: Model, data: Data, weights: Mapping[str, Tensor]) -> DualEncoder:
+def restore_model(section: Model, data: Data, pad_token: int, weights: Mapping[str, Tensor]) -> DualEncoder:
     """The model that had these weights. What its training began from need not be there any more.
 
     Raises KeyError or RuntimeError when they are not the weights of such a model.
@@ -79,8 +80,8 @@ def restore_model(section: Model, data: Data, weights: Mapping[str, Tensor]) -> 
         section.model_copy(update={"text": text}),
         data.model_copy(update={"max_caption_tokens": positions}),
         vocabulary,
-        pad_token=0,
-        seed=0,
+        pad_token,
+        seed=0,  # every weight is replaced
     )
     model.load_state_dict(weights)
     return model

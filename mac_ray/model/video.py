@@ -205,15 +205,16 @@ def grid_sinusoids(grid: tuple[int, int], width: int) -> Tensor:
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
     """Sines and cosines of (P,) positions at wavelengths from 6 to 600: (P, width)."""
-    frequencies = 100.0 ** -torch.linspace(0, 1, (width + 1) // 2)
+    frequencies = 100.0 ** -torch.linspace(0, 1, (width + 1) // 2, device=positions.device)
     angles = positions[:, None] * frequencies
     return torch.cat((angles.sin(), angles.cos()), dim=1)[:, :width]
 
 
 def copy_spatial(tower: DividedVideoTransformer) -> None:
-    """Time starts with space's queries, keys and values and a zero projection: silent, but able to learn."""
+    """Time starts with space's norm, queries, keys and values and a zero projection: silent, but able to learn."""
     for block in tower.blocks:
         assert isinstance(block, SpaceTimeBlock)
+        block.norm3.load_state_dict(block.norm1.state_dict())
         block.timeattn.qkv.load_state_dict(block.attn.qkv.state_dict())
         nn.init.zeros_(block.timeattn.proj.weight)
 

@@ -27,7 +27,7 @@ class MatchingObjective(PositionObjective):
     def __init__(self, section: Matching, model: DualEncoder) -> None:
         super().__init__()
         self.temperature = section.temperature
-        width = model.text_model.config.dim
+        width = model.text_model.config.hidden_size
         self.blocks = nn.ModuleList(Block(width, model.vid_proj.in_features) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
         self.verdict = nn.Linear(width, 1)

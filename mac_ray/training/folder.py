@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mac_ray.config import ConfigError
+from mac_ray.training import checkpoint
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -23,6 +26,11 @@ class RunFolder:
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"
+
+    @property
+    def initial(self) -> Path:
+        """Weights that the run starts from, where they come from other files; every node finds them here."""
+        return self.path / "initial.safetensors"
 
     @property
     def scores(self) -> Path:
@@ -66,3 +74,45 @@ class ExportFolder:
     @property
     def weights(self) -> Path:
         return self.path / "model.safetensors"
+
+    @property
+    def note(self) -> Path:
+        """Where it comes from, for people."""
+        return self.path / "README.md"
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """What an encoder is made of, wherever it lies."""
+
+    config: Path
+    tokenizer: Path
+    weights: Path
+
+
+def find_encoder(source: str | Path) -> EncoderFiles:
+    """The files of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.
+
+    Raises ConfigError for anything else.
+    """
+    folder = Path(source).expanduser().absolute()
+    export, run = ExportFolder(folder), RunFolder(folder)
+    if export.weights.is_file() and export.config.is_file():
+        files = EncoderFiles(export.config, export.tokenizer, export.weights)
+    elif newest := checkpoint.latest(run.checkpoints):
+        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(newest))
+    elif checkpoint.weights_of(folder).is_file():
+        run = RunFolder(folder.parent.parent)
+        files = EncoderFiles(run.config, run.tokenizer, checkpoint.weights_of(folder))
+    else:
+        raise ConfigError(
+            f"{source} is no encoder: it is neither the folder of a run that has saved a checkpoint, nor such a "
+            "checkpoint (RUN/checkpoints/step_…), nor a folder made by `python -m mac_ray.export`; give one of these"
+        )
+    for file in (files.config, files.tokenizer):
+        if not file.is_file():
+            raise ConfigError(
+                f"{source} has weights, but {file} is missing; a checkpoint can be read where its run left it, "
+                "anywhere else give what `python -m mac_ray.export` makes of it"
+            )
+    return files

@@ -18,7 +18,7 @@ from mac_ray.config import Config
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
-from mac_ray.model.dual import DualEncoder, build_model
+from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import text_flops
 from mac_ray.model.masking import masked_text, visible_patches
 from mac_ray.model.video import grow_towers
@@ -36,6 +36,7 @@ from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
 from mac_ray.training.plan import Leg, legs
+from mac_ray.training.weights import first_model
 
 Outcome = Literal["finished", "interrupted"]
 
@@ -54,9 +55,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     plan = legs(config, data.train_sizes)
     dtype = autocast_dtype(config, worker.device)
 
-    model = build_model(
-        config.model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed
-    )
+    model = first_model(config, folder, tokenizer)
     model.to(worker.device)
     num_patches = model.grid[0] * model.grid[1]
     objectives: StageObjectives | None = None

@@ -21,8 +21,9 @@ from mac_ray.training.folder import RunFolder
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
 from mac_ray.training.truncation import truncation_notes
+from mac_ray.training.weights import save_first_weights, source_fingerprints, with_found_weights
 
-RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "mlflow", "decord", "av", "numpy")
+RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "timm", "mlflow", "decord", "av", "numpy")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class PreparedRun:
     folder: RunFolder
     plan: list[Leg]
     data: RunData
+    sources: dict[str, str]  # fingerprints of weights and tokeniser that are read, by dotted path
     notes: list[str]  # what is no mistake, but should not go unseen
 
     @property
@@ -46,13 +48,14 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
 
     Raises ConfigError or ManifestError.
     """
-    given, config = config, with_absolute_folders(config, read_from, write_below)
+    config = with_found_weights(with_absolute_folders(config, read_from, write_below))
     runs = Path(config.storage.runs)
     _require_writable(runs, "storage.runs")
     _require_writable(Path(config.storage.cache), "storage.cache")
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
-    identity = given.identity(data.fingerprints)  # a path as it was given, not where it led on this machine
+    sources = source_fingerprints(config)
+    identity = config.identity(data.fingerprints, sources)
     folder = RunFolder(runs / f"{config.name}-{identity[:10]}")
     folder.path.mkdir(exist_ok=True)
     splits = [("train", manifest) for manifest in data.train.values()]
@@ -63,8 +66,10 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
         captions = (caption for sample in samples for caption in sample.captions)
         save_tokenizer(config.model.text, captions, folder.tokenizer)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
+    save_first_weights(config, folder, tokenizer)
     folder.config.write_text(to_yaml(config))
-    return PreparedRun(config, identity, folder, plan, data, truncation_notes(config, data, tokenizer))
+    notes = truncation_notes(config, data, tokenizer)
+    return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
 
 def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:
@@ -93,12 +98,15 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
         else section
         for name, section in config.data.sets.items()
     }
-    text = config.model.text.model_copy(
+    model = config.model
+    video = model.video.model_copy(update={"pretrained": where_local(model.video.pretrained)})
+    text = model.text.model_copy(
         update={
-            "pretrained": where_local(config.model.text.pretrained),
-            "tokenizer": where_local(config.model.text.tokenizer),
+            "pretrained": where_local(model.text.pretrained),
+            "tokenizer": where_local(model.text.tokenizer),
         }
     )
+    whole = model.pretrained and absolute(model.pretrained, read_from)  # always a path
     storage = config.storage.model_copy(
         update={
             "runs": absolute(config.storage.runs, write_below),
@@ -108,7 +116,7 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"sets": sets}),
-            "model": config.model.model_copy(update={"text": text}),
+            "model": model.model_copy(update={"pretrained": whole, "video": video, "text": text}),
             "storage": storage,
         }
     )
@@ -116,7 +124,7 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
 
 def parameters(run: PreparedRun) -> dict[str, str]:
     """Every value of what is trained, and what follows from it."""
-    flat = _flattened(run.config.trained(run.data.fingerprints))
+    flat = _flattened(run.config.trained(run.data.fingerprints, run.sources))
     for leg in run.plan:
         hidden = run.config.stage_masking(leg.stage)
         patches = (run.config.data.image_size // run.config.model.video.patch_size) ** 2
@@ -136,8 +144,11 @@ def parameters(run: PreparedRun) -> dict[str, str]:
 
 
 def tags(run: PreparedRun) -> dict[str, str]:
-    """Data fingerprints, versions, machine and git state."""
+    """Data fingerprints, where weights came from, versions, machine and git state."""
     found = {f"data.{name}": fingerprint for name, fingerprint in run.data.fingerprints.items()}
+    model = run.config.model
+    places = {"model": model.pretrained, "video": model.video.pretrained, "text": model.text.pretrained}
+    found |= {f"weights.{name}": place for name, place in places.items() if place}
     for package in RECORDED_PACKAGES:
         try:
             found[f"version.{package}"] = version(package)
