@@ -14,10 +14,10 @@ from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
 from mac_ray.training.evaluation import embed_split
+from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.inputs import reader
 from mac_ray.training.start import prepare
-from mac_ray.training.weights import first_model
 
 CAPTIONS = ["a red ball rolls left", "a blue box", "two things"]
 

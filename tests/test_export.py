@@ -84,7 +84,7 @@ def test_note_of_a_finished_run_has_its_scores_and_that_of_an_older_checkpoint_h
 
 def test_encoder_is_loaded_without_ray_or_mlflow() -> None:
     script = (
-        "import sys, mac_ray.encoder, mac_ray.training.weights\n"
+        "import sys, mac_ray.encoder, mac_ray.training.first_weights\n"
         "print([name for name in ('ray', 'mlflow', 'timm') if name in sys.modules])"
     )
     ended = subprocess.run(

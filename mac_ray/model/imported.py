@@ -123,8 +123,8 @@ def _require_frozen(section: Model, source: str) -> None:
     for name, trained in FROZEN_SETTINGS.items():
         if (own := getattr(section.video, name)) != trained:
             raise ConfigError(
-                f"model.video.{name} is {own!r}, but {source} is a Frozen in Time checkpoint, trained with {trained!r}; "
-                f"set model.video.{name}={trained}"
+                f"model.video.{name} is {own!r}, but {source} is a Frozen in Time checkpoint, trained with "
+                f"{trained!r}; set model.video.{name}={trained}"
             )
 
 

@@ -36,7 +36,8 @@ PLAIN = re.compile(
     r"cls_token|pos_embed|(patch_embed\.proj|norm|blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12]))"
     r"\.(weight|bias)"
 )
-TEMPORAL = re.compile(r"blocks\.\d+\.(timeattn|norm3)\.|temporal_embed$")
+TEMPORAL = re.compile(r"blocks\.\d+\.(timeattn|norm3)\.|temporal_embed$|_extra_state$")
+TRAINED_FRAMES = "_extra_state"  # torch's name for what the tower keeps beside its weights
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def start_from_image(tower: DividedVideoTransformer, section: VideoTower, image:
 def fitted(weights: Weights, section: VideoTower, grid: tuple[int, int], source: str) -> Weights:
     """A divided tower's weights, Frozen's names or this one's, at the patch size, grid and frames of `section`.
 
-    Patch embeddings are resampled as FlexiViT does (timm), positions bicubically, times by section.inflate.
+    Patch embeddings are resampled as FlexiViT does (timm), positions bicubically. The tower is told which of its
+    temporal rows were trained, all of Frozen's, and inflates from these when a clip has more frames.
     Raises ConfigError when the positions are those of no square grid.
     """
     fitted = {name: tensor for name, tensor in weights.items() if not name.startswith("patch_embed.")}
@@ -155,7 +157,10 @@ def fitted(weights: Weights, section: VideoTower, grid: tuple[int, int], source:
         fitted["pos_embed"] = resize_grid(weights["pos_embed"], grid)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}; give a tower of square pictures") from error
-    fitted["temporal_embed"] = inflate_time(weights["temporal_embed"], section.max_frames, section.inflate)
+    times = weights["temporal_embed"]
+    trained = int(weights[TRAINED_FRAMES]) if TRAINED_FRAMES in weights else times.shape[1]
+    fitted["temporal_embed"] = inflate_time(times, section.max_frames, "zeros")
+    fitted[TRAINED_FRAMES] = torch.tensor(min(trained, section.max_frames))
     return fitted
 
 

@@ -30,13 +30,13 @@ from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
 from mac_ray.training.evaluation import embed_split, sampled_anew, score_embeddings
+from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
 from mac_ray.training.plan import Leg, legs
-from mac_ray.training.weights import first_model
 
 Outcome = Literal["finished", "interrupted"]
 

@@ -17,11 +17,11 @@ from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import visible_per_frame
+from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
 from mac_ray.training.truncation import truncation_notes
-from mac_ray.training.weights import save_first_weights, source_fingerprints, with_found_weights
 
 RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "timm", "mlflow", "decord", "av", "numpy")
 

@@ -186,11 +186,30 @@ def test_buffers_that_older_code_left_in_a_frozen_checkpoint_are_passed_over(tmp
 
 
 @pytest.mark.parametrize("inflate", ["zeros", "nearest", "linear"])
-def test_frozen_checkpoint_of_fewer_frames_is_inflated(tmp_path: Path, inflate: Any) -> None:
+def test_frozen_checkpoint_of_fewer_frames_is_inflated_from_all_of_its_own(
+    tmp_path: Path, inflate: Any
+) -> None:
     weights = frozen_weights(frames=2)
-    section = section_of(checkpoint(tmp_path, weights), max_frames=5, inflate=inflate)
-    expected = inflate_time(weights["video_model.temporal_embed"], 5, inflate)
-    assert torch.equal(imported(section).video_model.temporal_embed, expected)
+    tower = imported(section_of(checkpoint(tmp_path, weights), max_frames=5, inflate=inflate)).video_model
+    own = weights["video_model.temporal_embed"]
+    assert torch.equal(tower.times(2), own)
+    assert torch.equal(tower.times(5), inflate_time(own, 5, inflate))
+
+
+def test_frozen_checkpoint_of_fewer_frames_keeps_them_before_zeros(tmp_path: Path) -> None:
+    weights = frozen_weights(frames=2)
+    tower = imported(section_of(checkpoint(tmp_path, weights), max_frames=5)).video_model
+    assert torch.equal(tower.temporal_embed[:, :2], weights["video_model.temporal_embed"])
+    assert torch.count_nonzero(tower.temporal_embed[:, 2:]) == 0
+
+
+def test_own_weights_are_inflated_from_the_frames_they_were_trained_with(tmp_path: Path) -> None:
+    trained = build_model(section_of(None), DATA, VOCABULARY, pad_token=0, seed=5)
+    trained.video_model.grow(1)
+    save_file(trained.state_dict(), tmp_path / "model.safetensors")
+    section = section_of(str(tmp_path / "model.safetensors"), inflate="nearest")
+    times = imported(section).video_model.times(3)
+    assert torch.equal(times, trained.video_model.temporal_embed[:, :1].expand(-1, 3, -1))
 
 
 def test_frozen_checkpoint_at_another_input_size_has_its_positions_resized(tmp_path: Path) -> None:

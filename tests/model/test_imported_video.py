@@ -118,7 +118,7 @@ def test_layer_scales_are_multiplied_into_the_layers(tmp_path: Path) -> None:
 
 def test_time_of_copy_spatial_is_space_and_silent(tmp_path: Path) -> None:
     tower = started(saved(image_vit(), tmp_path / "vit.safetensors"), temporal_init="copy_spatial")
-    assert torch.count_nonzero(tower.temporal_embed) == 0
+    assert torch.count_nonzero(tower.temporal_embed) == tower.trained_frames == 0
     for block in tower.blocks:
         for space, time in ((block.attn.qkv, block.timeattn.qkv), (block.norm1, block.norm3)):
             assert torch.equal(space.weight, time.weight)

@@ -16,10 +16,10 @@ from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import build_model
 from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
+from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import train
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags
-from mac_ray.training.weights import first_model
 
 
 def prepared(overrides: Sequence[str], folder: Path) -> PreparedRun:
