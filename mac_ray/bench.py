@@ -19,9 +19,11 @@ from mac_ray.bench_costs import (
     PAPER_TOKENS,
     RATIOS,
     CostRow,
+    PretextRow,
     Published,
     cost_rows,
     parameter_counts,
+    pretext_rows,
     published_parameters,
 )
 from mac_ray.bench_step import Report, measure
@@ -64,6 +66,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
     path, overrides = _source(given)
     config = config_file.load(path, overrides)
     counts, rows = parameter_counts(config), cost_rows(config, given.text_tokens)
+    pretext = pretext_rows(config, given.text_tokens)
     published = published_parameters(config)
     if given.json:
         found = {
@@ -72,6 +75,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
             "parameters": {"total": sum(counts.values())} | counts,
             "published_parameters": asdict(published) if published else None,
             "rows": [asdict(row) for row in rows],
+            "pretext": [asdict(row) for row in pretext],
         }
         print(json.dumps(found, indent=2))
     else:
@@ -84,6 +88,8 @@ def flops(arguments: Sequence[str], console: Console) -> None:
             style="dim",
             highlight=False,
         )
+        if pretext:
+            console.print(_pretext_table(pretext))
         rows_published = {row.published for row in rows if row.published}
         for value in sorted(rows_published, key=lambda published: published.value):
             console.print(f"  {value.value / 1e9:.1f}: {value.source}", style="dim", highlight=False)
@@ -118,6 +124,25 @@ def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
             str(row.visible),
             *operations,
             _beside(row.published, row.linear, 1e9, ""),
+        )
+    return table
+
+
+def _pretext_table(rows: Sequence[PretextRow]) -> Table:
+    title = "pretext tasks: what each adds, GFLOP per sample forward and backward"
+    table = Table(title=title, box=box.SIMPLE)
+    for heading in ("stage", "task"):
+        table.add_column(heading)
+    for heading in ("parameters", "of a teacher", "executed", "of the towers'"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row.stage,
+            row.objective,
+            f"{row.cost.parameters:,}",
+            f"{row.cost.teacher_parameters:,}" if row.cost.teacher_parameters else "",
+            f"{row.cost.training_flops / 1e9:,.4g}",
+            f"{row.cost.training_flops / row.towers_training_flops:.1%}",
         )
     return table
 

@@ -1,19 +1,18 @@
 """What a config costs by arithmetic alone: parameters, and operations of a forward pass against what it masks.
 
-Nothing is computed and nothing is downloaded: a text tower from a checkpoint is counted with the sizes in the
-config and its architecture's own vocabulary, which a local folder may say otherwise.
+Nothing is computed and nothing is downloaded.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from mac_ray.config import Config
-from mac_ray.model.dual import DualEncoder, build_model, tower_of
-from mac_ray.model.flops import forward_flops
+from mac_ray.model.dual import tower_of
+from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import num_visible, visible_per_frame
-from mac_ray.model.text import ARCHITECTURES
+from mac_ray.model.untrained import untrained_model
+from mac_ray.objectives.costs import PretextCost, stage_costs
 
 RATIOS = (0.0, 0.25, 0.5, 0.6, 0.75, 0.9)
 TOWERS = ("video", "text", "heads")
@@ -50,6 +49,18 @@ class CostRow:
     published: Published | None  # in the paper's convention
 
 
+@dataclass(frozen=True)
+class PretextRow:
+    """An objective of a stage that needs more than the embeddings."""
+
+    stage: str
+    objective: str
+    cost: PretextCost
+    towers_training_flops: (
+        int  # of a sample in this stage, forward and backward: what the cost comes on top of
+    )
+
+
 def cost_rows(config: Config, text_tokens: int) -> list[CostRow]:
     """The ratios of RATIOS at the most frames that any stage has, then each stage as it is masked."""
     patches = (config.data.image_size // config.model.video.patch_size) ** 2
@@ -67,7 +78,7 @@ def cost_rows(config: Config, text_tokens: int) -> list[CostRow]:
 def parameter_counts(config: Config) -> dict[str, int]:
     """Number of trained values by tower."""
     with torch.device("meta"):  # shapes without memory
-        model = untrained_model(config)
+        model = untrained_model(config.model, config.data, config.model.text.vocabulary_size, config.seed)
     counts = dict.fromkeys(TOWERS, 0)
     for name, parameter in model.named_parameters():
         counts[tower_of(name)] += parameter.numel()
@@ -78,17 +89,16 @@ def published_parameters(config: Config) -> Published | None:
     return PUBLISHED_PARAMETERS if _is_paper_model(config) and config.model.text.pretrained else None
 
 
-def untrained_model(config: Config) -> DualEncoder:
-    """The model that the config trains, random weights in place of a checkpoint's."""
-    text, data, vocabulary_size = config.model.text, config.data, config.model.text.vocabulary_size
-    if text.pretrained is not None:
-        folder = Path(text.pretrained)
-        kind = ARCHITECTURES[text.architecture].config
-        sizes = kind.from_pretrained(folder) if folder.is_dir() else kind()
-        vocabulary_size = sizes.vocab_size
-        data = data.model_copy(update={"max_caption_tokens": sizes.max_position_embeddings})
-    section = config.model.model_copy(update={"text": text.model_copy(update={"pretrained": None})})
-    return build_model(section, data, vocabulary_size, pad_token=0, seed=config.seed)
+def pretext_rows(config: Config, text_tokens: int) -> list[PretextRow]:
+    """Of each stage, every objective that costs more than the towers."""
+    patches = (config.data.image_size // config.model.video.patch_size) ** 2
+    rows = []
+    for stage in config.stages:
+        visible = visible_per_frame(config.stage_masking(stage).video, patches)
+        towers = TRAINING_FACTOR * forward_flops(config.model, stage.frames, visible, text_tokens).total
+        costs = stage_costs(config, stage, text_tokens, config.model.text.vocabulary_size)
+        rows += [PretextRow(stage.name, name, cost, towers) for name, cost in costs.items()]
+    return rows
 
 
 def _row(config: Config, what: str, frames: int, visible: int, text_tokens: int) -> CostRow:

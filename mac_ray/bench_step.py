@@ -17,14 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mac_ray.bench_costs import untrained_model
 from mac_ray.config import Config, ConfigError, Stage
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import masked_text, visible_patches
+from mac_ray.model.untrained import untrained_model
 from mac_ray.model.views import Inputs
-from mac_ray.objectives.blocks import StepShape
-from mac_ray.objectives.weighted import build_objectives, pretext_flops
+from mac_ray.objectives.costs import pretext_flops
+from mac_ray.objectives.position import StepShape
+from mac_ray.objectives.weighted import build_objectives
 from mac_ray.training.distributed import Worker, autocast_dtype, set_up_process
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.optim import build_optimizer
@@ -70,7 +71,8 @@ class Arm:
         self.dtype = autocast_dtype(config, device)
         self.use_settings()
         before = _allocated(device)
-        self.encoder = untrained_model(config).to(device)
+        words_known = config.model.text.vocabulary_size
+        self.encoder = untrained_model(config.model, config.data, words_known, config.seed).to(device)
         vocabulary = self.encoder.text_model.config.vocab_size
         section = config.stage_objectives(stage)
         mask_token = vocabulary - 1
@@ -95,11 +97,13 @@ class Arm:
             attended=attended,
             caption=caption,
             caption_attended=attended,
+            rows=torch.arange(batch),
             samples=torch.arange(batch),
             draws=torch.rand(batch, 2, generator=generator),
         )
         self.now = Pass(0, 0.0, stage.accumulate, config.seed, self.worker, self.dtype)
         self.positions = global_positions(self.objectives.positions, inputs, self.now)
+        self.shape = StepShape.of(inputs, self.encoder.grid[0] * self.encoder.grid[1], mask_token, vocabulary)
         self.inputs = inputs.to(device)
         for _ in range(WARM_UP_STEPS):
             self.step()
@@ -142,13 +146,7 @@ class Arm:
         visible, text_tokens = self.inputs.visible.shape[2], self.inputs.tokens.shape[1]
         forward = forward_flops(self.config.model, self.stage.frames, visible, text_tokens).total
         passes = TRAINING_FACTOR + (self.stage.accumulate > 1)
-        shape = StepShape.of(
-            self.inputs,
-            self.encoder.grid[0] * self.encoder.grid[1],
-            self.config.stage_masking(self.stage).text.ratio,
-            self.encoder.text_model.config.vocab_size,
-        )
-        pretext = sum(pretext_flops(self.objectives.section, self.config.model, shape).values())
+        pretext = sum(pretext_flops(self.objectives.section, self.config.model, self.shape).values())
         rate = self.batch * (passes * forward + pretext) / median
         peak_rate = matmul_rate(self.worker.device, self.dtype or torch.float32)
         return StepReport(

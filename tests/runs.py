@@ -43,7 +43,7 @@ USE_OWN = [
     "cluster.cache_budget_gb=0",
 ]
 TINY_STEPS = 8 + 3  # int(2.5 * 26 / 8) masked, int(26 / 8) unmasked
-CLOCKED = ("train/samples_per_second", "train/data_wait", "cost/seconds")
+CLOCKED = ("train/samples_per_second", "train/step_seconds", "train/data_wait", "cost/seconds")
 Point = tuple[str, int]  # metric, step
 
 

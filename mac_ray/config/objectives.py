@@ -5,64 +5,78 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from mac_ray.config.section import Positive, Schedule, Section
 
-Weight = Annotated[float, Field(gt=0)] | Schedule
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Contrastive(Section):
+class Objective(Section):
+    weight: Annotated[float, Field(gt=0)] | Schedule = 1.0
+
+    @model_validator(mode="after")
+    def _counts_at_some_time(self) -> Self:
+        if isinstance(self.weight, Schedule) and not (self.weight.start or self.weight.end):
+            raise ValueError(
+                "weight goes from 0 to 0, so this objective would never count; set it to null instead"
+            )
+        return self
+
+
+class Contrastive(Objective):
     """VTC: InfoNCE over the global batch (MAC eq. 2-4 with the sign put right)."""
 
-    weight: Weight = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.05
     learn_temperature: bool = False  # CLIP's learnable scale, clamped at 100
     directions: Literal["sum", "mean"] = "sum"  # Frozen and MAC sum the two directions, CLIP4Clip averages
 
 
-class Sigmoid(Section):
+class Sigmoid(Objective):
     """Each pair of the global batch judged by itself, own or not (SigLIP, Zhai et al. 2023)."""
 
-    weight: Weight = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.1  # at the start; learned
     bias: float = -10.0  # at the start; learned. Most pairs do not belong together
 
 
-class Reconstruction(Section):
+class Reconstruction(Objective):
     """MVM: what the hidden patches hold, from the visible ones, through a light decoder."""
 
-    weight: Weight = 1.0
     # pixels: of the patch, normalised per patch; latent: what an average of the tower's past makes of the full clip
     target: Literal["pixels", "latent"] = "pixels"
     width: Positive | None = None  # of the decoder; None: half the video tower's
     depth: Positive = 4
     teacher_momentum: Share | Schedule = 0.998  # of the average; V-JEPA: linear from 0.998 to 1
 
+    @model_validator(mode="after")
+    def _momentum_is_a_share(self) -> Reconstruction:
+        momentum = self.teacher_momentum
+        if isinstance(momentum, Schedule) and (highest := max(momentum.start, momentum.end)) > 1:
+            raise ValueError(f"teacher_momentum goes up to {highest:g}; give a start and an end of at most 1")
+        return self
 
-class MaskedLanguage(Section):
+
+class MaskedLanguage(Objective):
     """MLM: the hidden words of the caption."""
 
-    weight: Weight = 1.0
     context: Literal["text", "video"] = "text"  # video: hidden words may look at the visible patches first
 
 
-class Language(Section):
+class Language(Objective):
     """LM: the caption word by word, from the visible patches and the words before."""
 
-    weight: Weight = 1.0
     depth: Positive = 4  # of the causal decoder
 
 
-class Matching(Section):
-    """VTM: whether clip and caption belong together, against hard negatives of the same forward pass (ALBEF)."""
+class Matching(Objective):
+    """VTM: whether clip and caption belong together, against hard negatives (ALBEF)."""
 
-    weight: Weight = 1.0
     depth: Positive = 2  # of the encoder in which caption and clip meet
     temperature: Annotated[float, Field(gt=0)] = 0.05  # of the draw of hard negatives by similarity
+    # hard negatives are drawn among this many neighbours of the batch, as far as these are in the same pass of a rank
+    group_size: Annotated[int, Field(ge=2)] = 32
 
 
 class Objectives(Section):

@@ -20,6 +20,7 @@ class Inputs:
     attended: Tensor  # (b, L) bool, of `tokens`
     caption: Tensor  # (b, L'), nothing hidden
     caption_attended: Tensor  # (b, L') bool
+    rows: Tensor  # (b,): places in the global batch
     samples: Tensor  # (b,): a number per sample
     draws: Tensor  # (b, 2), uniform in [0, 1): the chance that objectives get
 

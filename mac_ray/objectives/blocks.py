@@ -3,14 +3,11 @@
 B samples, Q queries, K tokens looked at, D width, H heads, E = D / H.
 """
 
-from dataclasses import dataclass
-
 from einops import rearrange
 from torch import Tensor, nn
 
 from mac_ray.model.flops import Flops
 from mac_ray.model.video import attend
-from mac_ray.model.views import Inputs
 
 HEAD_WIDTH = 64  # ViT-B's
 
@@ -66,31 +63,6 @@ class Block(nn.Module):
         return output
 
 
-@dataclass(frozen=True)
-class StepShape:
-    """What the cost of an objective depends on, beside its section and the towers'."""
-
-    frames: int
-    patches: int  # per frame, before masking
-    visible: int  # of them
-    text_tokens: int
-    hidden_tokens: int  # of the text tokens, as expected
-    vocabulary_size: int
-
-    @classmethod
-    def of(cls, inputs: Inputs, patches: int, hidden_words: float, vocabulary_size: int) -> "StepShape":
-        """`hidden_words`: the share of words that is hidden, as expected."""
-        text_tokens = inputs.tokens.shape[1]
-        return cls(
-            frames=inputs.visible.shape[1],
-            patches=patches,
-            visible=inputs.visible.shape[2],
-            text_tokens=text_tokens,
-            hidden_tokens=round(hidden_words * text_tokens),
-            vocabulary_size=vocabulary_size,
-        )
-
-
 def block_flops(width: int, tokens: int, other_width: int = 0, other_tokens: int = 0) -> Flops:
     """Forward operations of one Block on one sample."""
     linear = 12 * width**2 * tokens
@@ -101,8 +73,9 @@ def block_flops(width: int, tokens: int, other_width: int = 0, other_tokens: int
     return Flops(2 * linear, 2 * products)
 
 
-def linear_flops(inputs: int, outputs: int, tokens: int) -> Flops:
-    return Flops(2 * inputs * outputs * tokens, 0)
+def linear_flops(inputs: int, outputs: int, tokens: float) -> Flops:
+    """Forward operations of one Linear; `tokens` may be a mean over samples."""
+    return Flops(round(2 * inputs * outputs * tokens), 0)
 
 
 def initialise(head: nn.Module) -> None:

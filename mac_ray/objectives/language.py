@@ -15,8 +15,8 @@ from mac_ray.model.flops import TRAINING_FACTOR
 from mac_ray.model.text import word_embeddings
 from mac_ray.model.video import sinusoids
 from mac_ray.model.views import Inputs, Views
-from mac_ray.objectives.blocks import Block, StepShape, block_flops, initialise, linear_flops
-from mac_ray.objectives.position import PositionObjective
+from mac_ray.objectives.blocks import Block, block_flops, initialise, linear_flops
+from mac_ray.objectives.position import PositionObjective, StepShape
 
 
 class LanguageObjective(PositionObjective):
@@ -25,6 +25,8 @@ class LanguageObjective(PositionObjective):
     def __init__(self, section: Language, model: DualEncoder) -> None:
         super().__init__()
         vocabulary_size, width = word_embeddings(model.text_model).shape
+        # words are small beside places: DistilBERT's tower, too, normalises them before its first block
+        self.word_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, model.vid_proj.in_features) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
@@ -37,9 +39,9 @@ class LanguageObjective(PositionObjective):
     def forward(self, model: DualEncoder, views: Views, inputs: Inputs) -> Tensor:
         """The sum over tokens of the cross-entropy of each, given those before it."""
         words = word_embeddings(model.text_model)
-        known = F.embedding(inputs.caption[:, :-1], words)  # (b, L - 1, D)
+        known = self.word_norm(F.embedding(inputs.caption[:, :-1], words))  # (b, L - 1, D)
         length, width = known.shape[1:]
-        states = known + sinusoids(torch.arange(length), width).to(known.device)
+        states = known + sinusoids(torch.arange(length, device=known.device), width)
         before = torch.ones(length, length, dtype=torch.bool, device=known.device).tril()
         for block in self.blocks:
             states = block(states, before, views.patches)
@@ -52,4 +54,4 @@ def training_flops(section: Language, model: Model, shape: StepShape) -> int:
     """Per sample, forward and backward; products with later words are made, and then masked."""
     width, length = model.text.width, shape.text_tokens - 1
     cost = section.depth * block_flops(width, length, model.video.width, 1 + shape.frames * shape.visible)
-    return TRAINING_FACTOR * (cost + linear_flops(width, shape.vocabulary_size, length)).total
+    return TRAINING_FACTOR * (cost + linear_flops(width, shape.vocabulary_size, shape.written_tokens)).total

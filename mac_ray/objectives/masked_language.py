@@ -12,8 +12,8 @@ from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import TRAINING_FACTOR
 from mac_ray.model.text import word_embeddings
 from mac_ray.model.views import Inputs, Views
-from mac_ray.objectives.blocks import Block, StepShape, block_flops, initialise, linear_flops
-from mac_ray.objectives.position import PositionObjective
+from mac_ray.objectives.blocks import Block, block_flops, initialise, linear_flops
+from mac_ray.objectives.position import PositionObjective, StepShape
 
 
 class MaskedLanguageObjective(PositionObjective):

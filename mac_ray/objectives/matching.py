@@ -3,8 +3,9 @@
 b samples of one forward pass, L tokens, D width of the text tower.
 
 Each clip is shown with its own caption and with a hard wrong one, each caption with its own clip and a hard
-wrong one. Hard ones are drawn by how similar the two towers find them, among the samples of the same pass on the
-same rank, as in ALBEF: so this loss, unlike the others, does depend on how a batch is dealt out.
+wrong one. Hard ones are drawn by how similar the two towers find them, among neighbours in the global batch: their
+tokens are then on the same rank, where ALBEF looks for them too, and which rank that is makes no difference, as
+long as ranks and passes take whole groups of neighbours.
 """
 
 import torch
@@ -15,8 +16,8 @@ from mac_ray.config import Matching, Model
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import TRAINING_FACTOR
 from mac_ray.model.views import Inputs, Views
-from mac_ray.objectives.blocks import Block, StepShape, block_flops, initialise, linear_flops
-from mac_ray.objectives.position import PositionObjective
+from mac_ray.objectives.blocks import Block, block_flops, initialise, linear_flops
+from mac_ray.objectives.position import PositionObjective, StepShape
 
 PAIRS_PER_SAMPLE = 3  # its own, its clip with a wrong caption, its caption with a wrong clip
 
@@ -26,7 +27,7 @@ class MatchingObjective(PositionObjective):
 
     def __init__(self, section: Matching, model: DualEncoder) -> None:
         super().__init__()
-        self.temperature = section.temperature
+        self.temperature, self.group_size = section.temperature, section.group_size
         width = model.text_model.config.hidden_size
         self.blocks = nn.ModuleList(Block(width, model.vid_proj.in_features) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
@@ -35,30 +36,30 @@ class MatchingObjective(PositionObjective):
 
     def positions(self, inputs: Inputs) -> int:
         """Pairs: own ones, and wrong ones for samples that have another beside them."""
-        has_others = others(inputs.samples).any(dim=1)
-        return len(has_others) + (PAIRS_PER_SAMPLE - 1) * int(has_others.sum())
+        has_wrong = wrong_ones(inputs, self.group_size).any(dim=1)
+        return len(has_wrong) + (PAIRS_PER_SAMPLE - 1) * int(has_wrong.sum())
 
     def forward(self, model: DualEncoder, views: Views, inputs: Inputs) -> Tensor:
         """The sum over pairs of the binary cross-entropy of each."""
-        wrong = others(inputs.samples)
+        wrong = wrong_ones(inputs, self.group_size)
         similarity = views.video.detach() @ views.text.detach().T / self.temperature  # (b, b)
         own = torch.arange(len(similarity), device=similarity.device)
-        asked = own[wrong.any(dim=1)]
-        wrong_text = drawn(similarity, wrong, inputs.draws[:, 0])[asked]
-        wrong_video = drawn(similarity.T, wrong, inputs.draws[:, 1])[asked]
-        video = torch.cat((own, asked, wrong_video))
-        text = torch.cat((own, wrong_text, asked))
+        video = torch.cat((own, own, drawn(similarity.T, wrong, inputs.draws[:, 1])))
+        text = torch.cat((own, drawn(similarity, wrong, inputs.draws[:, 0]), own))
         words, attended = views.words[text], inputs.attended[text][:, None, None]
         for block in self.blocks:
             words = block(words, attended, views.patches[video])
-        verdicts = self.verdict(self.norm(words[:, 0]))[:, 0].float()
+        verdicts = self.verdict(self.norm(words[:, 0]))[:, 0].float()  # (3 b,)
         belong = (torch.arange(len(text), device=text.device) < len(own)).float()
-        return F.binary_cross_entropy_with_logits(verdicts, belong, reduction="sum")
+        losses = F.binary_cross_entropy_with_logits(verdicts, belong, reduction="none")
+        has_wrong = wrong.any(dim=1)
+        return (losses * torch.cat((torch.ones_like(has_wrong), has_wrong, has_wrong))).sum()
 
 
-def others(samples: Tensor) -> Tensor:
-    """(b, b): whether two rows are of different samples."""
-    return samples[:, None] != samples[None, :]
+def wrong_ones(inputs: Inputs, group_size: int) -> Tensor:
+    """(b, b): whether two rows are neighbours and of different samples."""
+    group = inputs.rows // group_size
+    return (group[:, None] == group) & (inputs.samples[:, None] != inputs.samples)
 
 
 def drawn(similarity: Tensor, allowed: Tensor, draws: Tensor) -> Tensor:

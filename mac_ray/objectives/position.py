@@ -1,6 +1,7 @@
-"""What an objective over positions of single samples is."""
+"""What an objective over positions of single samples is, and what its cost depends on."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -21,3 +22,30 @@ class PositionObjective(nn.Module, ABC):
 
     def after_step(self, model: DualEncoder, progress: float) -> None:
         """What follows the weights once they have moved, `progress` into the stage."""
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What the cost of a sample depends on, beside sections and towers; means where samples differ."""
+
+    frames: int
+    patches: int  # per frame, before masking
+    visible: int  # of them
+    text_tokens: int  # padding included
+    written_tokens: float  # of the caption without its first one or padding: what LM predicts
+    hidden_tokens: float  # of the caption: what MLM predicts
+    vocabulary_size: int
+
+    @classmethod
+    def of(cls, inputs: Inputs, patches: int, mask_token: int, vocabulary_size: int) -> "StepShape":
+        """Of a step's inputs while they are on the CPU, where looking does not make a GPU wait."""
+        samples, text_tokens = inputs.tokens.shape
+        return cls(
+            frames=inputs.visible.shape[1],
+            patches=patches,
+            visible=inputs.visible.shape[2],
+            text_tokens=text_tokens,
+            written_tokens=int(inputs.caption_attended[:, 1:].sum()) / samples,
+            hidden_tokens=int((inputs.tokens == mask_token).sum()) / samples,
+            vocabulary_size=vocabulary_size,
+        )

@@ -18,8 +18,8 @@ from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import TRAINING_FACTOR, video_flops
 from mac_ray.model.video import grid_sinusoids, patchified, sinusoids
 from mac_ray.model.views import Inputs, Views
-from mac_ray.objectives.blocks import Block, StepShape, block_flops, initialise, linear_flops
-from mac_ray.objectives.position import PositionObjective
+from mac_ray.objectives.blocks import Block, block_flops, initialise, linear_flops
+from mac_ray.objectives.position import PositionObjective, StepShape
 
 SMALLEST_VARIANCE = 1e-6  # of a patch's pixels: one of a single colour has none
 
@@ -65,7 +65,7 @@ class ReconstructionObjective(PositionObjective):
         """The tower's tokens (b, 1 + F V, D) and where they lie -> (b, F, M, what is predicted)."""
         known = self.embed(patches)
         frames, num_visible = visible.shape[1:]
-        times = sinusoids(torch.arange(frames), known.shape[-1]).to(known.device)[:, None]  # (F, 1, W)
+        times = sinusoids(torch.arange(frames, device=known.device), known.shape[-1])[:, None]  # (F, 1, W)
         known_at = (self.places[visible] + times).flatten(1, 2)
         asked = (self.mask_token + self.places[hidden] + times).flatten(1, 2)
         tokens = torch.cat((known[:, :1], known[:, 1:] + known_at, asked), dim=1)

@@ -13,11 +13,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from mac_ray.config import Model, Objectives, value_at
+from mac_ray.config import Objectives, value_at
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.views import Inputs, Views
-from mac_ray.objectives import language, masked_language, matching, reconstruction
-from mac_ray.objectives.blocks import StepShape
 from mac_ray.objectives.contrastive import ContrastiveObjective
 from mac_ray.objectives.language import LanguageObjective
 from mac_ray.objectives.masked_language import MaskedLanguageObjective
@@ -75,21 +73,26 @@ class PositionObjectives(nn.Module):
             self._named["matching"] = MatchingObjective(section.matching, model)
         self.objectives = nn.ModuleDict(self._named)
 
-    def positions(self, inputs: Inputs) -> Tensor:
-        """How many positions each objective has in these inputs, in the order of `objectives`."""
-        counts = [objective.positions(inputs) for objective in self._named.values()]
-        return torch.tensor(counts, dtype=torch.float64)
+    def positions(self, inputs: Inputs) -> dict[str, int]:
+        """How many positions each objective has in these inputs."""
+        return {name: objective.positions(inputs) for name, objective in self._named.items()}
 
     def forward(
-        self, model: DualEncoder, views: Views, inputs: Inputs, positions: Tensor, progress: float
+        self,
+        model: DualEncoder,
+        views: Views,
+        inputs: Inputs,
+        positions: Mapping[str, float],
+        progress: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum of this rank's share of the losses, and the unweighted shares.
 
         positions: of the global batch, divided by the number of ranks, as gradients are averaged over these.
         """
         losses = {
-            name: objective(model, views, inputs) / max(float(count), 1.0)
-            for (name, objective), count in zip(self._named.items(), positions, strict=True)
+            # by chance, no word may be hidden in the whole batch: a sum over nothing
+            name: objective(model, views, inputs) / (positions[name] or 1.0)
+            for name, objective in self._named.items()
         }
         return _weighted_sum(self.section, losses, progress) if losses else views.video.new_zeros(()), losses
 
@@ -114,20 +117,6 @@ def build_objectives(section: Objectives, model: DualEncoder, mask_token: int, s
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return StageObjectives(section, model, mask_token)
-
-
-def pretext_flops(section: Objectives, model: Model, shape: StepShape) -> dict[str, int]:
-    """What objectives over positions cost per sample beside the towers, forward and backward."""
-    costs: dict[str, int] = {}
-    if section.reconstruction is not None:
-        costs["reconstruction"] = reconstruction.training_flops(section.reconstruction, model, shape)
-    if section.masked_language is not None:
-        costs["masked_language"] = masked_language.training_flops(section.masked_language, model, shape)
-    if section.language is not None:
-        costs["language"] = language.training_flops(section.language, model, shape)
-    if section.matching is not None:
-        costs["matching"] = matching.training_flops(section.matching, model, shape)
-    return costs
 
 
 def _weighted_sum(section: Objectives, losses: Mapping[str, Tensor], progress: float) -> Tensor:

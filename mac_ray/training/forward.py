@@ -8,6 +8,8 @@ its losses over positions with it. Costs one more forward pass of the towers.
 b samples on this rank, B in the global batch, E embedding size.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +21,8 @@ from mac_ray.objectives.weighted import PositionObjectives
 from mac_ray.training.distributed import Worker, seeded, summed, unsynchronised
 
 Parts = dict[str, Tensor]
+# by objective; plain numbers, as DistributedDataParallel would send a tensor to the GPU, and reading it there waits
+Positions = Mapping[str, float]
 
 
 class Learner(nn.Module):
@@ -30,7 +34,7 @@ class Learner(nn.Module):
         self.objectives = objectives
 
     def forward(
-        self, inputs: Inputs, positions: Tensor | None, progress: float
+        self, inputs: Inputs, positions: Positions | None, progress: float
     ) -> tuple[Tensor, Tensor, Tensor, Parts]:
         """Video and text (b, E), the weighted loss over positions and its parts; without `positions`, no loss."""
         views = self.model(inputs)
@@ -51,15 +55,19 @@ class Pass:
     dtype: torch.dtype | None  # of autocast; None: off
 
 
-def global_positions(objectives: PositionObjectives, inputs: Inputs, now: Pass) -> Tensor:
+def global_positions(objectives: PositionObjectives, inputs: Inputs, now: Pass) -> Positions:
     """Positions of each objective in the global batch, per rank. Inputs on the CPU; every rank calls it."""
-    counts = [objectives.positions(piece) for piece in inputs.pieces(now.pieces)]
-    local = torch.stack(counts).sum(dim=0)
-    return summed(local, now.worker) / now.worker.num_ranks if len(local) else local
+    local: Counter[str] = Counter()
+    for piece in inputs.pieces(now.pieces):
+        local.update(objectives.positions(piece))
+    if not local:
+        return {}
+    counts = summed(torch.tensor([*local.values()], dtype=torch.float64), now.worker) / now.worker.num_ranks
+    return dict(zip(local, counts.tolist(), strict=True))
 
 
 def loss_and_gradients(
-    learner: nn.Module, pairs: nn.Module, inputs: Inputs, positions: Tensor, total: int, now: Pass
+    learner: nn.Module, pairs: nn.Module, inputs: Inputs, positions: Positions, total: int, now: Pass
 ) -> tuple[Tensor, Parts]:
     """Add the gradients of a step to the weights; the loss, and its unweighted parts. total: B."""
     if now.pieces == 1:
@@ -91,7 +99,7 @@ def loss_and_gradients(
 
 
 def _forward(
-    learner: nn.Module, inputs: Inputs, positions: Tensor | None, number: int, now: Pass
+    learner: nn.Module, inputs: Inputs, positions: Positions | None, number: int, now: Pass
 ) -> tuple[Tensor, Tensor, Tensor, Parts]:
     with (
         seeded(now.seed, now.step, now.worker.rank, number, device=now.worker.device),

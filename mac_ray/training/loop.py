@@ -18,13 +18,12 @@ from mac_ray.config import Config
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
-from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import text_flops
 from mac_ray.model.masking import masked_text, visible_patches
 from mac_ray.model.video import grow_towers
 from mac_ray.model.views import Inputs
-from mac_ray.objectives.blocks import StepShape
-from mac_ray.objectives.weighted import StageObjectives, build_objectives, pretext_flops
+from mac_ray.objectives.costs import pretext_flops
+from mac_ray.objectives.position import StepShape
 from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
@@ -33,10 +32,11 @@ from mac_ray.training.evaluation import embed_split, sampled_anew, score_embeddi
 from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
+from mac_ray.training.handover import Trained, next_stage
 from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.meter import Meter
-from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
-from mac_ray.training.plan import Leg, legs
+from mac_ray.training.optim import learning_rate, set_learning_rate
+from mac_ray.training.plan import legs
 
 Outcome = Literal["finished", "interrupted"]
 
@@ -58,8 +58,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     model = first_model(config, folder, tokenizer)
     model.to(worker.device)
     num_patches = model.grid[0] * model.grid[1]
-    objectives: StageObjectives | None = None
-    optimizer: AdamW | None = None
+    before: Trained | None = None
     meter, costs = Meter(), Costs()
     step = 0  # of the run; the number of steps made
     saved: dict[str, Any] = {}
@@ -71,8 +70,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
 
     for leg in plan:
         stage, hidden, rates = leg.stage, config.stage_masking(leg.stage), config.stage_optimizer(leg.stage)
-        objectives = _next_objectives(config, leg, objectives, model, tokenizer.mask_token, worker)
-        optimizer = _next_optimizer(config, leg, optimizer, model, objectives)
+        objectives, optimizer = before = next_stage(config, stage, before, model, tokenizer.mask_token)
         if leg.first < step <= leg.last:
             objectives.load_state_dict(saved["objectives"])
             optimizer.load_state_dict(saved["optimizer"])
@@ -104,6 +102,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             visible = visible_patches(hidden.video, stage.batch_size, stage.frames, model.grid, generator)
             noise = torch.rand(stage.batch_size, config.data.max_caption_tokens, generator=generator)
             draws = torch.rand(stage.batch_size, 2, generator=generator)
+            rows = torch.arange(stage.batch_size)
             tokens = masked_text(
                 hidden.text, batch.tokens, batch.words, noise[batches.rows], tokenizer.mask_token
             )
@@ -114,12 +113,14 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 attended=batch.attended,
                 caption=batch.tokens,
                 caption_attended=batch.attended,
+                rows=rows[batches.rows],
                 samples=batch.samples,
                 draws=draws[batches.rows],
             )
 
             # views, losses, gradients
             positions = global_positions(objectives.positions, inputs, now)
+            shape = StepShape.of(inputs, num_patches, tokenizer.mask_token, tokenizer.vocabulary_size)
             inputs = inputs.to(worker.device)
             loss, parts = loss_and_gradients(learner, pairs, inputs, positions, stage.batch_size, now)
 
@@ -135,11 +136,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             meter.add(step, stage.batch_size, loss, parts)
 
             # what only some ranks know: how long captions were, what could not be decoded, a request to stop
-            shape = StepShape.of(inputs, num_patches, hidden.text.ratio, tokenizer.vocabulary_size)
-            text_cost = text_flops(config.model.text, shape.text_tokens).total * len(inputs.tokens)
-            pretext_cost = sum(pretext_flops(objectives.section, config.model, shape).values()) * len(
-                inputs.tokens
-            )
+            text_cost = len(inputs.tokens) * text_flops(config.model.text, shape.text_tokens).total
+            pretext = pretext_flops(objectives.section, config.model, shape)
+            pretext_cost = len(inputs.tokens) * sum(pretext.values())
             local = [text_cost, pretext_cost, len(batch.failures), folder.stop_request.exists()]
             text_cost, pretext_cost, failures, stop = map(
                 int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist()
@@ -192,42 +191,6 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         train_reader = readers[config.stages[0].data[0]]
         results.write(folder, journal, step, config, embeddings, also, test, train_reader)
     return "finished"
-
-
-def _next_objectives(
-    config: Config,
-    leg: Leg,
-    before: StageObjectives | None,
-    model: DualEncoder,
-    mask_token: int,
-    worker: Worker,
-) -> StageObjectives:
-    """Those of the stage before where the stage changes nothing, else new ones with what state they share."""
-    section = config.stage_objectives(leg.stage)
-    if before is not None and before.section == section:
-        return before
-    objectives = build_objectives(section, model, mask_token, config.seed).to(worker.device)
-    if before is not None:
-        own = objectives.state_dict()
-        shared = {
-            name: value
-            for name, value in before.state_dict().items()
-            if name in own and own[name].shape == value.shape
-        }
-        objectives.load_state_dict(own | shared)
-    return objectives
-
-
-def _next_optimizer(
-    config: Config, leg: Leg, before: AdamW | None, model: DualEncoder, objectives: StageObjectives
-) -> AdamW:
-    """A stage's own groups and settings; moments go on from the stage before unless it asks for fresh ones."""
-    optimizer = build_optimizer(config.stage_optimizer(leg.stage), model, objectives)
-    if before is not None and not leg.stage.fresh_optimizer:
-        for parameter in _parameters(optimizer):
-            if parameter in before.state:
-                optimizer.state[parameter] = before.state[parameter]
-    return optimizer
 
 
 def _parameters(optimizer: AdamW) -> list[nn.Parameter]:

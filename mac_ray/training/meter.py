@@ -43,6 +43,7 @@ class Meter:
     def add(self, step: int, samples: int, loss: Tensor, parts: Mapping[str, Tensor]) -> None:
         named = {"loss": loss} | {f"loss/{name}": part for name, part in parts.items()}
         self._on_device.append((step, {name: value.detach() for name, value in named.items()}))
+        self._steps += 1
         self._samples += samples
         self._last = time.perf_counter()
 
@@ -76,6 +77,7 @@ class Meter:
         waited = summed(torch.tensor(self._waited / elapsed), worker) / worker.num_ranks
         read |= {
             "samples_per_second": self._samples / elapsed,
+            "step_seconds": elapsed / self._steps,
             "data_wait": float(waited),
             "seconds": elapsed,
         }
@@ -89,5 +91,5 @@ class Meter:
         self._since = self._last = time.perf_counter()
 
     def _start(self) -> None:
-        self._samples, self._waited, self._seconds = 0, 0.0, 0.0
+        self._steps, self._samples, self._waited, self._seconds = 0, 0, 0.0, 0.0
         self._since = self._last = time.perf_counter()

@@ -39,8 +39,9 @@ class Leg:
 def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
     """train_sizes: samples in the train split of each set.
 
-    Raises ConfigError when a batch exceeds its set or is too small to be shared among the workers, and for a set
-    of so little weight that it would never be drawn from.
+    Raises ConfigError when a batch exceeds its set, is too small to be shared among the workers, or leaves a sample
+    without another beside it where an objective needs one, and for a set of so little weight that it would never
+    be drawn from.
     """
     most_workers = config.cluster.most_workers
     planned: list[Leg] = []
@@ -56,6 +57,14 @@ def legs(config: Config, train_sizes: Mapping[str, int]) -> list[Leg]:
                 f"stages.{number}.batch_size is {stage.batch_size}, too few for {most_workers} workers "
                 f"(cluster.workers) of {stage.accumulate} passes each (stages.{number}.accumulate); raise the "
                 "first or lower the others"
+            )
+        matching = config.stage_objectives(stage).matching is not None
+        if matching and stage.batch_size < 2 * most_workers * stage.accumulate:
+            raise ConfigError(
+                f"stages.{number}.objectives.matching looks for wrong captions beside a sample, but a batch_size of "
+                f"{stage.batch_size} on {most_workers} workers (cluster.workers) in {stage.accumulate} passes each "
+                f"(stages.{number}.accumulate) leaves some alone; raise the first to "
+                f"{2 * most_workers * stage.accumulate} or lower the others"
             )
         drawn = {name: train_sizes[name] for name in stage.data}
         if stage.mix is not None:

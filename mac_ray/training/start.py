@@ -13,10 +13,12 @@ from typing import Any
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config.file import to_yaml
+from mac_ray.config.unused import unused_masks
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import visible_per_frame
+from mac_ray.objectives.costs import stage_costs
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
@@ -68,7 +70,7 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     save_first_weights(config, folder, tokenizer)
     folder.config.write_text(to_yaml(config))
-    notes = truncation_notes(config, data, tokenizer)
+    notes = unused_masks(config) + truncation_notes(config, data, tokenizer)
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
 
@@ -125,6 +127,7 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
 def parameters(run: PreparedRun) -> dict[str, str]:
     """Every value of what is trained, and what follows from it."""
     flat = _flattened(run.config.trained(run.data.fingerprints, run.sources))
+    tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
     for leg in run.plan:
         hidden = run.config.stage_masking(leg.stage)
         patches = (run.config.data.image_size // run.config.model.video.patch_size) ** 2
@@ -140,6 +143,13 @@ def parameters(run: PreparedRun) -> dict[str, str]:
             f"derived.{leg.stage.name}.samples_per_epoch.{name}": str(count)
             for name, count in leg.drawn_per_epoch.items()
         }
+        longest = run.config.data.max_caption_tokens
+        for name, extra in stage_costs(run.config, leg.stage, longest, tokenizer.vocabulary_size).items():
+            flat |= {
+                f"derived.{leg.stage.name}.{name}.parameters": str(extra.parameters),
+                f"derived.{leg.stage.name}.{name}.teacher_parameters": str(extra.teacher_parameters),
+                f"derived.{leg.stage.name}.{name}.training_gflops": f"{extra.training_flops / 1e9:.4g}",
+            }
     return flat
 
 

@@ -37,6 +37,7 @@ def inputs(batch: int = 3, frames: int = 2) -> Inputs:
         attended=torch.ones(batch, 9, dtype=torch.bool),
         caption=tokens,
         caption_attended=torch.ones(batch, 9, dtype=torch.bool),
+        rows=torch.arange(batch),
         samples=torch.arange(batch),
         draws=torch.rand(batch, 2, generator=generator),
     )
