@@ -3,6 +3,7 @@
 B samples, Q queries, K tokens looked at, D width, H heads, E = D / H.
 """
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -78,9 +79,9 @@ def linear_flops(inputs: int, outputs: int, tokens: float) -> Flops:
     return Flops(round(2 * inputs * outputs * tokens), 0)
 
 
-def initialise(head: nn.Module) -> None:
+def initialise(head: nn.Module, generator: torch.Generator) -> None:
     """As the towers start: weights keep the variance of what they are given, biases are zero."""
     for part in head.modules():
         if isinstance(part, nn.Linear):
-            nn.init.trunc_normal_(part.weight, std=part.in_features**-0.5)
+            nn.init.trunc_normal_(part.weight, std=part.in_features**-0.5, generator=generator)
             nn.init.zeros_(part.bias)

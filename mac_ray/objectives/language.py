@@ -22,7 +22,7 @@ from mac_ray.objectives.position import PositionObjective, StepShape
 class LanguageObjective(PositionObjective):
     """A causal decoder that looks across at the video tower's tokens."""
 
-    def __init__(self, section: Language, model: DualEncoder) -> None:
+    def __init__(self, section: Language, model: DualEncoder, generator: torch.Generator) -> None:
         super().__init__()
         vocabulary_size, width = word_embeddings(model.text_model).shape
         # words are small beside places: DistilBERT's tower, too, normalises them before its first block
@@ -30,7 +30,7 @@ class LanguageObjective(PositionObjective):
         self.blocks = nn.ModuleList(Block(width, model.vid_proj.in_features) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-        initialise(self)
+        initialise(self, generator)
 
     def positions(self, inputs: Inputs) -> int:
         """Every token of a caption but its first is predicted, the closing [SEP] too."""

@@ -19,7 +19,9 @@ from mac_ray.objectives.position import PositionObjective, StepShape
 class MaskedLanguageObjective(PositionObjective):
     """BERT's head: a layer, and scores by the word embeddings of the tower itself."""
 
-    def __init__(self, section: MaskedLanguage, model: DualEncoder, mask_token: int) -> None:
+    def __init__(
+        self, section: MaskedLanguage, model: DualEncoder, mask_token: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.mask_token = mask_token
         vocabulary_size, width = word_embeddings(model.text_model).shape
@@ -27,7 +29,7 @@ class MaskedLanguageObjective(PositionObjective):
         self.look = Block(width, video_width) if section.context == "video" else None
         self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
-        initialise(self)
+        initialise(self, generator)
 
     def positions(self, inputs: Inputs) -> int:
         """The tokens of hidden words: by chance, so their number varies."""

@@ -25,14 +25,14 @@ PAIRS_PER_SAMPLE = 3  # its own, its clip with a wrong caption, its caption with
 class MatchingObjective(PositionObjective):
     """A small encoder in which caption meets clip, and a verdict from its class token."""
 
-    def __init__(self, section: Matching, model: DualEncoder) -> None:
+    def __init__(self, section: Matching, model: DualEncoder, generator: torch.Generator) -> None:
         super().__init__()
         self.temperature, self.group_size = section.temperature, section.group_size
         width = model.text_model.config.hidden_size
         self.blocks = nn.ModuleList(Block(width, model.vid_proj.in_features) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
         self.verdict = nn.Linear(width, 1)
-        initialise(self)
+        initialise(self, generator)
 
     def positions(self, inputs: Inputs) -> int:
         """Pairs: own ones, and wrong ones for samples that have another beside them."""

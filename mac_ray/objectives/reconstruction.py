@@ -27,7 +27,7 @@ SMALLEST_VARIANCE = 1e-6  # of a patch's pixels: one of a single colour has none
 class ReconstructionObjective(PositionObjective):
     places: Tensor
 
-    def __init__(self, section: Reconstruction, model: DualEncoder) -> None:
+    def __init__(self, section: Reconstruction, model: DualEncoder, generator: torch.Generator) -> None:
         super().__init__()
         self.section = section
         tower = model.video_model
@@ -39,7 +39,7 @@ class ReconstructionObjective(PositionObjective):
         self.blocks = nn.ModuleList(Block(width) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, predicted)
-        initialise(self)
+        initialise(self, generator)
         self.teacher = copy.deepcopy(tower).requires_grad_(False) if section.target == "latent" else None
 
     def positions(self, inputs: Inputs) -> int:

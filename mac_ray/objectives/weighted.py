@@ -57,20 +57,27 @@ class PairObjectives(nn.Module):
 class PositionObjectives(nn.Module):
     """Over positions of each sample by itself: patches, words, or pairs with its neighbours on this rank."""
 
-    def __init__(self, section: Objectives, model: DualEncoder, mask_token: int) -> None:
+    def __init__(self, section: Objectives, model: DualEncoder, mask_token: int, seed: int) -> None:
         super().__init__()
         self.section = section
         self._named: dict[str, PositionObjective] = {}
+
+        def generator() -> torch.Generator:
+            """One for each, so that a head starts the same whatever else is trained beside it."""
+            return torch.Generator().manual_seed(seed)
+
         if section.reconstruction is not None:
-            self._named["reconstruction"] = ReconstructionObjective(section.reconstruction, model)
+            self._named["reconstruction"] = ReconstructionObjective(
+                section.reconstruction, model, generator()
+            )
         if section.masked_language is not None:
             self._named["masked_language"] = MaskedLanguageObjective(
-                section.masked_language, model, mask_token
+                section.masked_language, model, mask_token, generator()
             )
         if section.language is not None:
-            self._named["language"] = LanguageObjective(section.language, model)
+            self._named["language"] = LanguageObjective(section.language, model, generator())
         if section.matching is not None:
-            self._named["matching"] = MatchingObjective(section.matching, model)
+            self._named["matching"] = MatchingObjective(section.matching, model, generator())
         self.objectives = nn.ModuleDict(self._named)
 
     def positions(self, inputs: Inputs) -> dict[str, int]:
@@ -105,18 +112,19 @@ class PositionObjectives(nn.Module):
 class StageObjectives(nn.Module):
     """All objectives of a stage."""
 
-    def __init__(self, section: Objectives, model: DualEncoder, mask_token: int) -> None:
+    def __init__(self, section: Objectives, model: DualEncoder, mask_token: int, seed: int) -> None:
         super().__init__()
         self.section = section
         self.pairs = PairObjectives(section)
-        self.positions = PositionObjectives(section, model, mask_token)
+        self.positions = PositionObjectives(section, model, mask_token, seed)
 
 
 def build_objectives(section: Objectives, model: DualEncoder, mask_token: int, seed: int) -> StageObjectives:
     """Weights are a function of the seed; the process's own random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return StageObjectives(section, model, mask_token)
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # which torch's layers draw from before they get their weights here
+        return StageObjectives(section, model, mask_token, seed)
 
 
 def _weighted_sum(section: Objectives, losses: Mapping[str, Tensor], progress: float) -> Tensor:
