@@ -5,54 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import distributed, multiprocessing
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.errors import NonFiniteLossError, TooManyFailuresError, UndecodableSamplesError
-from mac_ray.tracking.journal import Journal
-from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import train
-from mac_ray.training.start import PreparedRun, prepare
 from tests.runs import TINY_STEPS, metrics_of
-
-# Adam divides a gradient by its own size, so rounding alone turns steps on near-zero gradients around; with a
-# large eps a step is proportional to the gradient, and equal weights mean equal gradients
-SMOOTH = ["optimizer.eps=1", "optimizer.learning_rate=0.05", "tracking.log_every=1"]
-Weights = dict[str, torch.Tensor]
-
-
-def prepared(config: Config, runs: Path) -> PreparedRun:
-    storage = config.storage.model_copy(update={"runs": str(runs)})
-    return prepare(config.model_copy(update={"storage": storage}), Path.cwd(), Path.cwd(), lambda *_: None)
-
-
-def open_journal(run: PreparedRun) -> Journal:
-    return Journal.open_or_create(run.folder.path, name=run.name, experiment="test", identity=run.identity)
-
-
-def trained(config: Config, runs: Path) -> PreparedRun:
-    run = prepared(config, runs)
-    with open_journal(run) as journal:
-        assert train(run.config, run.folder, Worker(), journal) == "finished"
-    return run
-
-
-def final_weights(run: PreparedRun) -> Weights:
-    newest = checkpoint.latest(run.folder.checkpoints)
-    assert newest is not None
-    assert newest.name == f"step_{run.plan[-1].last:08d}"
-    return load_file(newest / "model.safetensors")
-
-
-def assert_same(one: PreparedRun, other: PreparedRun) -> None:
-    first, second = final_weights(one), final_weights(other)
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
-    assert metrics_of(one.folder.path) == metrics_of(other.folder.path)
+from tests.training.whole_runs import (
+    SMOOTH,
+    assert_close,
+    assert_same,
+    final_weights,
+    open_journal,
+    prepared,
+    trained,
+    trained_on,
+)
 
 
 def test_train_twice_is_bit_identical(tiny: Config, tmp_path: Path) -> None:
@@ -92,18 +61,6 @@ def test_train_after_a_stop_request_saves_and_continues_exactly(tiny: Config, tm
     assert_same(stopped, trained(tiny, tmp_path / "whole"))
 
 
-def assert_close(one: PreparedRun, other: PreparedRun) -> None:
-    """Losses, norms of gradients and weights, step by step, to the rounding of fp32."""
-    first, second = metrics_of(one.folder.path), metrics_of(other.folder.path)
-    assert first.keys() == second.keys()
-    for step in range(1, TINY_STEPS + 1):
-        for name in ("train/loss", "train/loss/gradient_norm"):
-            assert first[name, step] == pytest.approx(second[name, step], rel=1e-4), (name, step)
-    weights = final_weights(other)
-    for name, tensor in final_weights(one).items():
-        torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
-
-
 def test_train_in_pieces_equals_train_at_once(tiny_overrides: list[str], tmp_path: Path) -> None:
     """Accumulation keeps the loss of the whole batch."""
     smooth = [*tiny_overrides, *SMOOTH]
@@ -130,20 +87,6 @@ def test_train_with_dropout_in_pieces_equals_train_with_dropout_resumed(
     assert_same(stopped, trained(config, tmp_path / "whole"))
 
 
-def _rank(rank: int, config: Config, runs: Path, num_ranks: int) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{runs}/rendezvous", rank=rank, world_size=num_ranks
-    )
-    run = prepared(config, runs)
-    if rank == 0:
-        with open_journal(run) as journal:
-            train(run.config, run.folder, Worker(0, num_ranks), journal)
-    else:
-        train(run.config, run.folder, Worker(rank, num_ranks), None)
-    distributed.destroy_process_group()
-
-
 @pytest.mark.parametrize("num_ranks", [2, 3])
 @pytest.mark.parametrize(
     "overrides", [[], ["stages.0.accumulate=2", "objectives.contrastive.learn_temperature=true"]]
@@ -153,10 +96,7 @@ def test_train_on_several_ranks_equals_one(
 ) -> None:
     """8 samples on 3 ranks are shares of 3, 3 and 2: losses, gradients and weights, to rounding."""
     config = config_file.load(None, [*tiny_overrides, *SMOOTH, *overrides])
-    alone = trained(config, tmp_path / "alone")
-    (tmp_path / "together").mkdir()
-    multiprocessing.spawn(_rank, (config, tmp_path / "together", num_ranks), nprocs=num_ranks)
-    assert_close(alone, prepared(config, tmp_path / "together"))
+    assert_close(trained(config, tmp_path / "alone"), trained_on(num_ranks, config, tmp_path / "together"))
 
 
 def test_train_with_a_loss_that_overflows_names_step_and_parts(
