@@ -81,6 +81,8 @@ def flops(arguments: Sequence[str], console: Console) -> None:
     else:
         console.print(_parameter_table(config, counts, published))
         console.print(_cost_table(rows, given.text_tokens))
+        if pretext:
+            console.print(_pretext_table(pretext))
         console.print(
             "2 operations per multiply-accumulate. paper: its convention, linear layers only, all patches embedded "
             "and then masked. executed: as this code does it, only visible patches embedded, products of attention "
@@ -88,8 +90,6 @@ def flops(arguments: Sequence[str], console: Console) -> None:
             style="dim",
             highlight=False,
         )
-        if pretext:
-            console.print(_pretext_table(pretext))
         rows_published = {row.published for row in rows if row.published}
         for value in sorted(rows_published, key=lambda published: published.value):
             console.print(f"  {value.value / 1e9:.1f}: {value.source}", style="dim", highlight=False)
@@ -129,11 +129,11 @@ def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
 
 
 def _pretext_table(rows: Sequence[PretextRow]) -> Table:
-    title = "pretext tasks: what each adds, GFLOP per sample forward and backward"
-    table = Table(title=title, box=box.SIMPLE)
-    for heading in ("stage", "task"):
-        table.add_column(heading)
-    for heading in ("parameters", "of a teacher", "executed", "of the towers'"):
+    title = "what pretext tasks add: GFLOP per sample, forward and backward"
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("stage")
+    table.add_column("task", no_wrap=True)
+    for heading in ("parameters", "teacher's", "executed", "to the towers'"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
@@ -142,7 +142,7 @@ def _pretext_table(rows: Sequence[PretextRow]) -> Table:
             f"{row.cost.parameters:,}",
             f"{row.cost.teacher_parameters:,}" if row.cost.teacher_parameters else "",
             f"{row.cost.training_flops / 1e9:,.4g}",
-            f"{row.cost.training_flops / row.towers_training_flops:.1%}",
+            f"+{row.cost.training_flops / row.towers_training_flops:.1%}",
         )
     return table
 

@@ -102,7 +102,47 @@ def test_flops_as_tables_show_what_json_says(capsys: pytest.CaptureFixture[str])
         assert figure in shown
 
 
+TASKS = [
+    "objectives.reconstruction={target: latent}",
+    "objectives.masked_language={context: video}",
+    "objectives.language={}",
+    "objectives.matching={}",
+]
+
+
+def test_flops_of_pretext_tasks_have_a_row_each_in_the_stages_that_have_them(
+    capsys: pytest.CaptureFixture[str],
+):
+    found = output(capsys, "flops", *SMALL, *TASKS, "--text-tokens", "12")
+    rows = {(row["stage"], row["objective"]): row for row in found["pretext"]}
+    names = ["reconstruction", "masked_language", "language", "matching"]
+    assert list(rows) == [("masked", name) for name in names]
+    executed = {row["what"]: row["executed"] for row in found["rows"]}
+    for row in rows.values():
+        assert row["towers_training_flops"] == 3 * executed["masked"]
+    # the teacher is a whole video tower, and encodes the whole clip
+    assert rows["masked", "reconstruction"]["cost"]["teacher_parameters"] == found["parameters"]["video"]
+    assert output(capsys, "flops", *SMALL)["pretext"] == []
+
+
+def test_flops_of_pretext_tasks_stand_in_a_table_of_their_own(capsys: pytest.CaptureFixture[str]):
+    assert main(["flops", *SMALL, *TASKS]) == 0
+    shown = capsys.readouterr().out
+    for name in ("reconstruction", "masked_language", "language", "matching"):
+        assert name in shown
+    assert main(["flops", *SMALL]) == 0
+    assert "pretext" not in capsys.readouterr().out
+
+
 # ---------------------------------------------------------------- step
+
+
+def test_step_with_pretext_tasks_counts_their_operations(capsys: pytest.CaptureFixture[str]):
+    against = ["--against", *TASKS, "--steps", "1", "--batch", "4"]
+    plain, tasks = output(capsys, "step", *SMALL, *against)["arms"]
+    assert (
+        tasks["flops_per_second"] * tasks["milliseconds"] > plain["flops_per_second"] * plain["milliseconds"]
+    )
 
 
 def test_step_of_two_arms_adds_up(capsys: pytest.CaptureFixture[str]):

@@ -156,6 +156,7 @@ def test_pretrain_logs_to_mlflow_what_it_promises(tiny_overrides: list[str], tmp
         "train/loss",
         "train/learning_rate",
         "train/samples_per_second",
+        "train/step_seconds",
         "train/data_wait",
         "cost/visible_tokens",
         "cost/flops",
@@ -192,6 +193,17 @@ def test_pretrain_finished_before_shows_the_result_and_trains_nothing(
     table = re.compile(r"│ R@1 .*")
     assert table.findall(again.stdout) == table.findall(first.stdout) != []
     assert len(journal_records(tmp_path / "runs")) == records
+
+
+def test_pretrain_says_once_and_before_training_which_mask_nothing_sees(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    given = ["objectives.contrastive=null", "objectives.language={}", "stages.1.objectives={}"]
+    done = run_job([*tiny_overrides, *given, "tracking.enabled=false"], tmp_path, "--without-ray")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("stages.0 hides words") == 1
+    assert done.stdout.index("stages.0 hides words") < done.stdout.index("R@10")
+    assert "stages.1 hides" not in done.stdout
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://no-such-host.invalid"])

@@ -275,6 +275,22 @@ MISTAKES = {
         "stages.0.objectives.contrastive, like every objective, is null; give at least one"
     ),
     "objectives.contrastive=3": "objectives.contrastive is 3; give a section with any of weight, temperature",
+    "objectives.sigmoid={temprature: 1}": "unknown key objectives.sigmoid.temprature; did you mean 'temperature'?",
+    "objectives.language={weight: 0}": "objectives.language.weight is 0; give a number, above 0, or a section",
+    "objectives.language={weight: {shape: linear, start: 0, end: 0}}": (
+        "objectives.language.weight goes from 0 to 0, so this objective would never count; set it to null"
+    ),
+    "objectives.reconstruction={teacher_momentum: {shape: linear, start: 0.9, end: 1.5}}": (
+        "objectives.reconstruction.teacher_momentum goes up to 1.5; give a start and an end of at most 1"
+    ),
+    "stages.1.objectives.reconstruction={}": (
+        "stages.1.objectives.reconstruction predicts what is hidden, but this stage hides nothing "
+        "(masking.video: strategy none, ratio 0.6); mask, or set stages.1.objectives.reconstruction=null"
+    ),
+    "stages.1.objectives.masked_language={}": (
+        "stages.1.objectives.masked_language predicts what is hidden, but this stage hides nothing "
+        "(masking.text: strategy none, ratio 0.15); mask, or set stages.1.objectives.masked_language=null"
+    ),
 }
 
 
@@ -313,6 +329,19 @@ def test_rule_between_two_values_blames_the_source_that_broke_it(tmp_path: Path)
     path = written(tmp_path, "stages: [{name: a, data: [shapes], epochs: 1, frames: 4}]")
     said = message(path, "seed=1", "model.video.max_frames=2", "seed=2")
     assert said.startswith("override 'model.video.max_frames=2': stages.0.frames is 4")
+
+
+@pytest.mark.parametrize(
+    ("objective", "modality"), [("reconstruction", "video"), ("masked_language", "text")]
+)
+@pytest.mark.parametrize("off", ["strategy=none", "ratio=0"])
+def test_objective_whose_mask_is_turned_off_blames_that_override(
+    objective: str, modality: str, off: str
+) -> None:
+    override = f"masking.{modality}.{off}"
+    said = message(None, f"objectives.{objective}={{}}", override)
+    assert said.startswith(f"override {override!r}: stages.0.objectives.{objective} predicts what is hidden")
+    assert "\n" not in said
 
 
 def test_mistake_that_a_later_override_mends_is_none(tmp_path: Path) -> None:

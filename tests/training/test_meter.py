@@ -76,6 +76,7 @@ def test_waiting_for_data_is_told_from_working() -> None:
     read = meter.read(ALONE)
     assert 0.6 < read["data_wait"] < 0.85
     assert read["samples_per_second"] == pytest.approx(32 / read["seconds"])
+    assert read["step_seconds"] == pytest.approx(read["seconds"] / 4)
     assert read["seconds"] >= 0.32
 
 

@@ -123,3 +123,19 @@ def test_batch_too_small_for_its_workers_is_refused(workers: object, accumulate:
     with pytest.raises(ConfigError, match=r"stages\.0\.batch_size is 10.*cluster\.workers"):
         legs(config_of(stage(accumulate=accumulate), workers=workers), SIZES)
     assert legs(config_of(stage(accumulate=accumulate), workers=10 // accumulate), SIZES)
+
+
+@pytest.mark.parametrize(
+    ("values", "workers"), [({"batch_size": 5}, 3), ({"batch_size": 11, "accumulate": 3}, 2)]
+)
+def test_batch_that_leaves_samples_without_another_to_match_is_refused(
+    values: dict[str, int], workers: int
+) -> None:
+    alone = values | {"objectives": {"matching": {}}}
+    needed = 2 * workers * values.get("accumulate", 1)
+    with pytest.raises(
+        ConfigError, match=rf"stages\.0\.objectives\.matching .*raise the first to {needed} or"
+    ):
+        legs(config_of(stage(**alone), workers=workers), SIZES)
+    assert legs(config_of(stage(**values), workers=workers), SIZES)
+    assert legs(config_of(stage(**(alone | {"batch_size": needed})), workers=workers), SIZES)

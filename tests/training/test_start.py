@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -204,6 +204,64 @@ def test_parameters_hold_what_is_trained_and_what_follows(tiny: Config) -> None:
     assert found["derived.masked.visible_patches_per_frame"] == "7 of 16"
     assert found["derived.unmasked.visible_patches_per_frame"] == "16 of 16"
     assert not any(name.startswith(("cluster", "storage", "tracking")) for name in found)
+
+
+def test_parameters_hold_what_each_pretext_task_costs(tiny_overrides: Sequence[str]) -> None:
+    given = ["objectives.reconstruction={target: latent}", "objectives.matching={}"]
+    found = parameters(prepared(config_file.load(None, [*tiny_overrides, *given])))
+    costs = {name: value for name, value in found.items() if name.startswith("derived.masked.re")}
+    assert costs.keys() == {
+        f"derived.masked.reconstruction.{name}"
+        for name in ("parameters", "teacher_parameters", "training_gflops")
+    }
+    assert all(float(value) > 0 for value in costs.values())
+    assert found["derived.masked.matching.teacher_parameters"] == "0"
+    assert not any(name.startswith("derived.unmasked.matching") for name in found)
+
+
+ABLATION = Path(__file__).parents[2] / "configs" / "ablation.yaml"
+TABLE_5 = {  # of MAC: which pretext tasks beside the contrast
+    "VTC": [],
+    "VTC + MVM": ["objectives.reconstruction={}"],
+    "VTC + MLM": ["objectives.masked_language={}"],
+    "VTC + LM": ["objectives.language={}"],
+    "VTC + MVM + LM": ["objectives.reconstruction={}", "objectives.language={}"],
+}
+TABLE_7 = {  # which modality is masked
+    "neither": ["masking.video.strategy=none", "masking.text.strategy=none"],
+    "video": ["masking.text.strategy=none"],
+    "text": ["masking.video.strategy=none"],
+    "both": [],
+}
+
+
+def rows_of(table: Mapping[str, list[str]], small: Sequence[str]) -> dict[str, PreparedRun]:
+    small = [given for given in small if not given.startswith("name=")]
+    return {row: prepared(config_file.load(ABLATION, [*small, *given])) for row, given in table.items()}
+
+
+def test_rows_of_table_5_are_overrides_of_the_ablation_recipe(tiny_overrides: Sequence[str]) -> None:
+    runs = rows_of(TABLE_5, tiny_overrides)
+    assert len({run.identity for run in runs.values()}) == 5
+    tasks = {"MVM": "reconstruction", "MLM": "masked_language", "LM": "language"}
+    for row, run in runs.items():
+        masked, tail = (run.config.stage_objectives(leg.stage) for leg in run.plan)
+        for name, section in masked:
+            expected = name == "contrastive" or name in {tasks.get(task) for task in row.split(" + ")}
+            assert (section is not None) == expected, (row, name)
+            assert (getattr(tail, name) is not None) == (name == "contrastive")
+        weights = [section.weight for _, section in masked if section is not None]
+        assert weights == [1.0] * len(weights)
+    assert {run.plan[-1].last for run in runs.values()} == {runs["VTC"].plan[-1].last}
+
+
+def test_rows_of_table_7_are_overrides_of_the_ablation_recipe(tiny_overrides: Sequence[str]) -> None:
+    runs = rows_of(TABLE_7, tiny_overrides)
+    assert len({run.identity for run in runs.values()}) == 4
+    for row, run in runs.items():
+        hidden = run.config.stage_masking(run.plan[0].stage)
+        assert (hidden.video.strategy != "none") == (row in ("video", "both"))
+        assert (hidden.text.strategy != "none") == (row in ("text", "both"))
 
 
 def test_tags_hold_fingerprints_and_versions(tiny: Config) -> None:
