@@ -52,14 +52,20 @@ class ReconstructionObjective(PositionObjective):
         hidden = hidden_patches(inputs.visible, len(self.places))
         predicted = self.predicted(views.patches, inputs.visible, hidden).float()
         if self.teacher is None:
-            pixels = patchified(model.normalised(inputs.clips), model.video_model.patch_size)
-            target = normalised_pixels(_gathered(pixels, hidden))
+            target = self.pixels(model, inputs.clips, hidden)
             return F.mse_loss(predicted, target, reduction="none").mean(dim=-1).sum()
         with torch.no_grad():
             features = self.teacher(model.normalised(inputs.clips))[:, 1:].float()
             features = rearrange(features, "b (f n) d -> b f n d", f=hidden.shape[1])
             target = F.layer_norm(_gathered(features, hidden), features.shape[-1:])
         return F.l1_loss(predicted, target, reduction="none").mean(dim=-1).sum()
+
+    def pixels(self, model: DualEncoder, clips: Tensor, hidden: Tensor) -> Tensor:
+        """Of the hidden patches, with mean 0 and variance 1 in each: (b, F, M, 3 P²)."""
+        side = model.video_model.patch_size
+        raw = _gathered(patchified(clips, side), hidden)  # as bytes, a quarter of what numbers would take
+        patches = rearrange(raw, "b f m (c p q) -> b f m c p q", p=side, q=side)
+        return F.layer_norm(model.normalised(patches).flatten(-3), (3 * side**2,), eps=SMALLEST_VARIANCE)
 
     def predicted(self, patches: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """The tower's tokens (b, 1 + F V, D) and where they lie -> (b, F, M, what is predicted)."""
@@ -93,12 +99,6 @@ def hidden_patches(visible: Tensor, patches: int) -> Tensor:
     seen = torch.zeros(*visible.shape[:2], patches, dtype=torch.bool, device=visible.device)
     seen.scatter_(2, visible, True)
     return seen.to(torch.uint8).argsort(dim=2, stable=True)[..., : patches - visible.shape[2]]
-
-
-def normalised_pixels(patches: Tensor) -> Tensor:
-    """(…, 3 P²) with mean 0 and variance 1 in each patch."""
-    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
-    return (patches - mean) * (variance + SMALLEST_VARIANCE).rsqrt()
 
 
 def training_flops(section: Reconstruction, model: Model, shape: StepShape) -> int:

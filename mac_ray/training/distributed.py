@@ -51,7 +51,9 @@ def parallel(module: nn.Module, worker: Worker) -> nn.Module:
     if worker.num_ranks == 1 or not any(parameter.requires_grad for parameter in module.parameters()):
         return module
     return DistributedDataParallel(
-        module, device_ids=[worker.device] if worker.device.type == "cuda" else None
+        module,
+        device_ids=[worker.device] if worker.device.type == "cuda" else None,
+        broadcast_buffers=False,  # they are constants
     )
 
 
