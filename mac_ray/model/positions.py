@@ -1,15 +1,17 @@
-"""Position embeddings of other sizes: clips of other lengths.
+"""Position embeddings of other sizes: grids of other patches or pictures, clips of other lengths.
 
-F frames, D width.
+F frames, N patches of a grid, D width.
 """
 
 from typing import Literal
 
+import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
 Inflation = Literal["zeros", "nearest", "linear"]
+Grid = tuple[int, int]
 
 
 def inflate_time(embedding: Tensor, frames: int, inflation: Inflation) -> Tensor:
@@ -28,3 +30,22 @@ def inflate_time(embedding: Tensor, frames: int, inflation: Inflation) -> Tensor
     corners = None if inflation == "nearest" else True  # the first and last frame keep theirs
     stretched = F.interpolate(steps, size=frames, mode=inflation, align_corners=corners)
     return rearrange(stretched, "one d f -> one f d").contiguous()
+
+
+def resize_grid(embedding: Tensor, grid: Grid, given: Grid | None = None) -> Tensor:
+    """The spatial embedding (1, 1 + N', D), class token first, for another grid: (1, 1 + N, D), of its own.
+
+    Bicubic with antialiasing, as timm does it; the class token's row stays. `given` is the grid (rows, columns)
+    of N' patches, a square one if left out. Raises ValueError when N' is not that of a grid.
+    """
+    patches = embedding.shape[1] - 1
+    side = round(patches**0.5)
+    rows, columns = given or (side, side)
+    if rows * columns != patches:
+        raise ValueError(f"{patches} positions are not those of a grid of {rows} x {columns} patches")
+    if (rows, columns) == grid:
+        return embedding.clone()
+    places = rearrange(embedding[:, 1:].float(), "one (y x) d -> one d y x", y=rows)
+    resized = F.interpolate(places, size=grid, mode="bicubic", antialias=True, align_corners=False)
+    resized = rearrange(resized, "one d y x -> one (y x) d").to(embedding.dtype)
+    return torch.cat((embedding[:, :1], resized), dim=1)

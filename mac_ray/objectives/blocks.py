@@ -70,9 +70,10 @@ class Block(nn.Module):
 class StepShape:
     """What the cost of an objective depends on, beside its section and the towers'."""
 
-    frames: int
+    clip_frames: int  # before masking
+    frames: int  # of them seen
     patches: int  # per frame, before masking
-    visible: int  # of them
+    visible: int  # of them, in a frame that is seen
     text_tokens: int
     hidden_tokens: int  # of the text tokens, as expected
     vocabulary_size: int
@@ -82,6 +83,7 @@ class StepShape:
         """`hidden_words`: the share of words that is hidden, as expected."""
         text_tokens = inputs.tokens.shape[1]
         return cls(
+            clip_frames=inputs.clips.shape[1],
             frames=inputs.visible.shape[1],
             patches=patches,
             visible=inputs.visible.shape[2],

@@ -6,18 +6,21 @@ A run's folder is named by its identity, so the same command finds the same run 
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mac_ray.config import Config, ConfigError
+from mac_ray.config import Config, ConfigError, value_at
 from mac_ray.config.file import to_yaml
+from mac_ray.data.lexicon import count_words, save_words
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
-from mac_ray.model.masking import visible_per_frame
+from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
 from mac_ray.training.truncation import truncation_notes
@@ -59,12 +62,18 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:
         require_decodable(reader(manifest, split, config, progress), split)
     if not folder.tokenizer.exists():
-        samples = (sample for manifest in data.train.values() for sample in manifest)
-        captions = (caption for sample in samples for caption in sample.captions)
-        save_tokenizer(config.model.text, captions, folder.tokenizer)
+        save_tokenizer(config.model.text, _captions(data), folder.tokenizer)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
+    if counts_words(config) and not folder.words.exists():
+        save_words(count_words(_captions(data), tokenizer), folder.words)
     folder.config.write_text(to_yaml(config))
     return PreparedRun(config, identity, folder, plan, data, truncation_notes(config, data, tokenizer))
+
+
+def _captions(data: RunData) -> Iterator[str]:
+    for manifest in data.train.values():
+        for sample in manifest:
+            yield from sample.captions
 
 
 def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:
@@ -118,21 +127,33 @@ def parameters(run: PreparedRun) -> dict[str, str]:
     """Every value of what is trained, and what follows from it."""
     flat = _flattened(run.config.trained(run.data.fingerprints))
     for leg in run.plan:
-        hidden = run.config.stage_masking(leg.stage)
-        patches = (run.config.data.image_size // run.config.model.video.patch_size) ** 2
-        visible = visible_per_frame(hidden.video, patches)
-        cost = forward_flops(run.config.model, leg.stage.frames, visible, run.config.data.max_caption_tokens)
+        model, frames, masking = run.config.model, leg.stage.frames, run.config.stage_masking(leg.stage).video
+        side = run.config.data.image_size // model.video.patch_size
+        guidance = guidance_flops(masking, model.video, frames, side**2).total
+        frames_seen, visible, cost = [], [], []  # at the start and at the end of the stage
+        for progress in (0.0, 1.0):
+            seen = seen_of(masking, value_at(masking.ratio, progress), frames, (side, side))
+            tokens = run.config.data.max_caption_tokens
+            forward = forward_flops(model, seen.frames, seen.visible, tokens).total + guidance
+            frames_seen.append(str(seen.frames))
+            visible.append(str(seen.visible))
+            cost.append(f"{forward / 1e9:.4g}")
         flat |= {
             f"derived.{leg.stage.name}.steps": str(leg.num_steps),
             f"derived.{leg.stage.name}.samples": str(leg.num_samples),
-            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{visible} of {patches}",
-            f"derived.{leg.stage.name}.forward_gflops": f"{cost.total / 1e9:.4g}",
+            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{_way(visible)} of {side**2}",
+            f"derived.{leg.stage.name}.visible_frames": f"{_way(frames_seen)} of {frames}",
+            f"derived.{leg.stage.name}.forward_gflops": _way(cost),
         }
         flat |= {
             f"derived.{leg.stage.name}.samples_per_epoch.{name}": str(count)
             for name, count in leg.drawn_per_epoch.items()
         }
     return flat
+
+
+def _way(ends: list[str]) -> str:
+    return " to ".join(dict.fromkeys(ends))
 
 
 def tags(run: PreparedRun) -> dict[str, str]:
