@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from mac_ray.config import Config
+from mac_ray.config import Config, Schedule, value_at
+from mac_ray.config.masking import num_visible
 from mac_ray.model.dual import tower_of
-from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
-from mac_ray.model.masking import num_visible, visible_per_frame
+from mac_ray.model.flops import TRAINING_FACTOR, Flops, forward_flops
+from mac_ray.model.masking import Seen, guidance_flops, seen_of
 from mac_ray.model.untrained import untrained_model
 from mac_ray.objectives.costs import PretextCost, stage_costs
 
@@ -62,16 +63,23 @@ class PretextRow:
 
 
 def cost_rows(config: Config, text_tokens: int) -> list[CostRow]:
-    """The ratios of RATIOS at the most frames that any stage has, then each stage as it is masked."""
-    patches = (config.data.image_size // config.model.video.patch_size) ** 2
+    """The ratios of RATIOS at the most frames that any stage has, then each stage as it is masked.
+
+    A stage whose ratio has a schedule has a row for its start and one for its end.
+    """
+    side = config.data.image_size // config.model.video.patch_size
     frames = max(stage.frames for stage in config.stages)
-    rows = [
-        _row(config, f"{ratio:.0%} masked", frames, num_visible(patches, ratio), text_tokens)
-        for ratio in RATIOS
-    ]
+    rows = []
+    for ratio in RATIOS:
+        seen = Seen(frames, (side, side), num_visible(side**2, ratio))
+        rows.append(_row(config, f"{ratio:.0%} masked", seen, text_tokens, Flops(0, 0)))
     for stage in config.stages:
-        visible = visible_per_frame(config.stage_masking(stage).video, patches)
-        rows.append(_row(config, stage.name, stage.frames, visible, text_tokens))
+        masking = config.stage_masking(stage).video
+        guidance = guidance_flops(masking, config.model.video, stage.frames, side**2)
+        ends = (", start", ", end") if isinstance(masking.ratio, Schedule) else ("",)
+        for progress, end in enumerate(ends):
+            seen = seen_of(masking, value_at(masking.ratio, progress), stage.frames, (side, side))
+            rows.append(_row(config, stage.name + end, seen, text_tokens, guidance))
     return rows
 
 
@@ -91,20 +99,22 @@ def published_parameters(config: Config) -> Published | None:
 
 def pretext_rows(config: Config, text_tokens: int) -> list[PretextRow]:
     """Of each stage, every objective that costs more than the towers."""
-    patches = (config.data.image_size // config.model.video.patch_size) ** 2
+    side = config.data.image_size // config.model.video.patch_size
     rows = []
     for stage in config.stages:
-        visible = visible_per_frame(config.stage_masking(stage).video, patches)
-        towers = TRAINING_FACTOR * forward_flops(config.model, stage.frames, visible, text_tokens).total
+        masking = config.stage_masking(stage).video
+        seen = seen_of(masking, value_at(masking.ratio, 0.0), stage.frames, (side, side))
+        towers = TRAINING_FACTOR * forward_flops(config.model, seen.frames, seen.visible, text_tokens).total
         costs = stage_costs(config, stage, text_tokens, config.model.text.vocabulary_size)
         rows += [PretextRow(stage.name, name, cost, towers) for name, cost in costs.items()]
     return rows
 
 
-def _row(config: Config, what: str, frames: int, visible: int, text_tokens: int) -> CostRow:
-    patches = (config.data.image_size // config.model.video.patch_size) ** 2
-    everything = forward_flops(config.model, frames, visible, text_tokens, embedded=patches)
-    executed = forward_flops(config.model, frames, visible, text_tokens)
+def _row(config: Config, what: str, seen: Seen, text_tokens: int, guidance: Flops) -> CostRow:
+    """`guidance`: what choosing the mask takes, in every convention."""
+    frames, visible, patches = seen.frames, seen.visible, seen.grid[0] * seen.grid[1]
+    everything = forward_flops(config.model, frames, visible, text_tokens, embedded=patches) + guidance
+    executed = forward_flops(config.model, frames, visible, text_tokens) + guidance
     as_published = _is_paper_model(config) and (frames, text_tokens) == (PAPER_FRAMES, PAPER_TOKENS)
     return CostRow(
         what=what,

@@ -12,15 +12,16 @@ import resource
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from mac_ray.config import Config, ConfigError, Stage
+from mac_ray.config import Config, ConfigError, Stage, value_at
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
-from mac_ray.model.masking import masked_text, visible_patches
+from mac_ray.model.masking import Captions, ClipView, guidance_flops, masked_text, view_of_clips
+from mac_ray.model.masking.guidance import GUIDES
 from mac_ray.model.untrained import untrained_model
 from mac_ray.model.views import Inputs
 from mac_ray.objectives.costs import pretext_flops
@@ -39,8 +40,8 @@ MATMUL_REPEATS = 5
 class StepReport:
     name: str
     batch: int  # samples per step
-    frames: int
-    visible: int  # patches per frame
+    frames: int  # seen
+    visible: int  # patches of each
     text_tokens: int
     dtype: str
     milliseconds: float  # median per step
@@ -83,18 +84,22 @@ class Arm:
         generator = torch.Generator().manual_seed(config.seed)
         size = config.data.image_size
         clips = torch.randint(0, 256, (batch, stage.frames, 3, size, size), generator=generator)
-        visible = visible_patches(
-            config.stage_masking(stage).video, batch, stage.frames, self.encoder.grid, generator
-        )
+        self.clips = clips.to(device, torch.uint8)  # (b, F, 3, S, S)
+        self.masking, self.generator = config.stage_masking(stage), generator
+        view = self.view()
         caption = torch.randint(1, mask_token, (batch, text_tokens), generator=generator)
         words = torch.arange(text_tokens).expand(batch, -1)  # each token a word
-        noise = torch.rand(batch, text_tokens, generator=generator)
         attended = torch.ones_like(caption, dtype=torch.bool)
+        # without words to know anything of, each is as likely to be hidden
+        self.hidden_words = value_at(self.masking.text.ratio, 0.0)
+        captions = Captions(caption, words, attended, torch.full(caption.shape, self.hidden_words))
+        noise = torch.rand(batch, text_tokens, generator=generator)
+        text = masked_text(self.masking.text, self.hidden_words, captions, noise, mask_token, pad_token=0)
         inputs = Inputs(
-            clips=clips.to(torch.uint8),
-            visible=visible,
-            tokens=masked_text(config.stage_masking(stage).text, caption, words, noise, mask_token),
-            attended=attended,
+            clips=view.clips,
+            visible=view.visible,
+            tokens=text.tokens,
+            attended=text.attended,
             caption=caption,
             caption_attended=attended,
             rows=torch.arange(batch),
@@ -115,7 +120,25 @@ class Arm:
         """Threads and precision are the process's, so each arm sets its own before it runs."""
         set_up_process(self.config, self.worker, os.cpu_count() or 1)
 
+    def view(self) -> ClipView:
+        """What is seen of the clips at the start of the stage, where its ratio has a schedule."""
+        section, dtype = self.masking.video, self.dtype
+        with torch.autocast(self.worker.device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            return view_of_clips(
+                section,
+                value_at(section.ratio, 0.0),
+                self.clips,
+                self.encoder,
+                self.generator,
+                pieces=self.stage.accumulate,
+            )
+
     def step(self) -> None:
+        if (
+            self.masking.video.strategy in GUIDES
+        ):  # others choose while the device is still at the step before
+            clips, visible = self.view()
+            self.inputs = replace(self.inputs, clips=clips, visible=visible.to(self.worker.device))
         loss_and_gradients(
             self.learner, self.objectives.pairs, self.inputs, self.positions, self.batch, self.now
         )
@@ -143,16 +166,19 @@ class Arm:
     def report(self, first_median: float) -> StepReport:
         self.use_settings()
         median = statistics.median(self.seconds)
-        visible, text_tokens = self.inputs.visible.shape[2], self.inputs.tokens.shape[1]
-        forward = forward_flops(self.config.model, self.stage.frames, visible, text_tokens).total
+        (_, frames, visible), text_tokens = self.inputs.visible.shape, self.inputs.tokens.shape[1]
+        forward = forward_flops(self.config.model, frames, visible, text_tokens).total
         passes = TRAINING_FACTOR + (self.stage.accumulate > 1)
         pretext = sum(pretext_flops(self.objectives.section, self.config.model, self.shape).values())
-        rate = self.batch * (passes * forward + pretext) / median
+        patches = self.encoder.grid[0] * self.encoder.grid[1]
+        video = self.config.model.video
+        guidance = guidance_flops(self.masking.video, video, self.stage.frames, patches).total
+        rate = self.batch * (passes * forward + pretext + guidance) / median
         peak_rate = matmul_rate(self.worker.device, self.dtype or torch.float32)
         return StepReport(
             name=self.name,
             batch=self.batch,
-            frames=self.stage.frames,
+            frames=frames,
             visible=visible,
             text_tokens=text_tokens,
             dtype="fp32" if self.dtype is None else "bf16",

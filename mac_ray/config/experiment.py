@@ -14,10 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from mac_ray.config.cluster import Cluster, Storage, Tracking
 from mac_ray.config.data import Data
-from mac_ray.config.masking import Masking, TextMasking, VideoMasking
+from mac_ray.config.masking import NEEDS_TWO_FRAMES, Masking, TextMasking, VideoMasking, num_visible
 from mac_ray.config.model import Model
 from mac_ray.config.objectives import Objectives
-from mac_ray.config.section import Section, SectionT
+from mac_ray.config.section import Section, SectionT, value_at
 from mac_ray.config.sentences import sentences
 from mac_ray.config.training import Evaluation, Optimizer, Stage
 
@@ -75,6 +75,7 @@ class Config(Section):
                 self._require_set(f"stages.{number}.data", name)
             self._require_frames(f"stages.{number}.frames", stage.frames)
             self._require_sections(number, stage)
+            self._require_something_visible(number, stage)
             self._require_something_hidden(number, stage)
         self._require_set("evaluation.data", self.evaluation.data)
         self._require_frames("evaluation.frames", self.evaluation.frames)
@@ -115,12 +116,36 @@ class Config(Section):
             ("masked_language", objectives.masked_language, "text", masking.text),
         ]
         for name, objective, modality, hidden in predicted:
-            if objective is not None and (hidden.strategy == "none" or hidden.ratio == 0):
+            if objective is not None and hidden.hides_nothing:
+                ratio = f"{hidden.ratio:g}" if isinstance(hidden.ratio, float) else "0 throughout"
                 raise ValueError(
                     f"stages.{number}.objectives.{name} predicts what is hidden, but this stage hides nothing "
-                    f"(masking.{modality}: strategy {hidden.strategy}, ratio {hidden.ratio:g}); mask, or set "
+                    f"(masking.{modality}: strategy {hidden.strategy}, ratio {ratio}); mask, or set "
                     f"stages.{number}.objectives.{name}=null"
                 )
+        if objectives.masked_language is not None and not masking.text.leaves_mask_tokens:
+            raise ValueError(
+                f"stages.{number}.objectives.masked_language predicts words at their [MASK], but masking.text.strategy "
+                f"{masking.text.strategy!r} takes them out; hide them by 'whole_word', 'token' or 'span', or set "
+                f"stages.{number}.objectives.masked_language=null"
+            )
+
+    def _require_something_visible(self, number: int, stage: Stage) -> None:
+        masking, place = self.stage_masking(stage).video, f"stages.{number}.masking.video"
+        patches = (self.data.image_size // self.model.video.patch_size) ** 2
+        of_frames = masking.strategy == "frame"
+        num, what = (stage.frames, "frames") if of_frames else (patches, "patches of a frame")
+        ratio = max(value_at(masking.ratio, progress) for progress in (0.0, 1.0))
+        if masking.strategy != "none" and num_visible(num, ratio) < 1:
+            raise ValueError(
+                f"{place}.ratio comes to {ratio!r}, which leaves none of the {num} {what}; lower it"
+            )
+        reason = NEEDS_TWO_FRAMES.get(masking.strategy)
+        if reason is not None and stage.frames < 2:
+            raise ValueError(
+                f"{place}.strategy {masking.strategy!r} {reason}, but stages.{number}.frames is {stage.frames}; "
+                "give the stage another strategy or more frames"
+            )
 
     def stage_masking(self, stage: Stage) -> Masking:
         return _merged(self.masking, stage.masking)

@@ -21,18 +21,26 @@ def sentences(error: ValidationError, section: type[BaseModel], place: str = "")
     """One sentence per problem; `place`, such as "stages.0.masking", is where the section stands."""
     schema, prefix = section.model_json_schema(), f"{place}." if place else ""
     problems = error.errors()
-    # entries that are wrong are not counted, so a list of them is called too short as well
-    problems = [
-        problem for problem in problems if problem["type"] != "too_short" or not _has_inner(problem, problems)
-    ]
+    # entries that are wrong are not counted, so a list of them is called too short as well; and a section that
+    # stands where a number could stand is called no number as well
+    problems = [problem for problem in problems if not _has_inner(problem, problems, schema)]
     # a rule over several sections may itself have several sentences to say, a line each
     lines = [line for problem in problems for line in _sentence(problem, schema, prefix).splitlines()]
     return list(dict.fromkeys(lines))
 
 
-def _has_inner(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
-    place = problem["loc"]
-    return any(len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in problems)
+def _has_inner(problem: ErrorDetails, problems: list[ErrorDetails], schema: Schema) -> bool:
+    place = _place(problem, schema)
+    places = (_place(other, schema) for other in problems)
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+
+
+def _place(problem: ErrorDetails, schema: Schema) -> list[str]:
+    """Where a problem is, without the names of union members."""
+    *outer, last = problem["loc"] or ("",)
+    if problem["type"] == "extra_forbidden":  # the schema does not know the key
+        return [*_walk(schema, tuple(outer))[0], str(last)]
+    return _walk(schema, problem["loc"])[0]
 
 
 def _sentence(problem: ErrorDetails, schema: Schema, prefix: str) -> str:
@@ -89,7 +97,7 @@ def _walk(schema: Schema, place: tuple[int | str, ...]) -> tuple[list[str], Sche
             continue
         children = [child for option in _options(node, schema) if (child := _child(option, part)) is not None]
         if not children:  # the name of a union's member
-            break
+            continue
         names.append(str(part))
         node = children[0]
     return names, node

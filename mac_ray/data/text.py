@@ -83,6 +83,15 @@ class CaptionTokenizer:
             truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=bool),
         )
 
+    def spelled(self, ids: Sequence[int], words: Sequence[int]) -> list[str]:
+        """The words of one caption in order, from the tokens (L) and the number of the word of each."""
+        pieces: dict[int, str] = {}
+        for token, word in zip(ids, words, strict=True):
+            if word >= 0:
+                piece: str = self._tokenizer.id_to_token(token) or ""  # its types allow for unknown ids
+                pieces[word] = pieces.get(word, "") + piece.removeprefix("##")
+        return list(pieces.values())
+
 
 def save_tokenizer(section: TextTower, captions: Iterable[str], path: Path) -> None:
     """Write the tokeniser that `section` asks for to `path` (tokenizer.json).

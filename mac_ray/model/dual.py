@@ -1,6 +1,6 @@
 """The two towers with their heads: clips and captions to unit vectors in one space.
 
-B samples, F frames, V visible patches per frame, L tokens, E embedding size.
+B samples, F frames, F' of them seen, V visible patches per frame, L tokens, E embedding size.
 """
 
 from collections.abc import Mapping
@@ -39,12 +39,16 @@ class DualEncoder(nn.Module):
         self.register_buffer("pixel_std", deviation, persistent=False)
 
     def encode_video(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
-        """clips (B, F, 3, H, W) uint8, visible (B, F, V) or None for all -> (B, E) unit vectors."""
+        """clips (B, F, 3, H, W) uint8, visible (B, F', V) or None for all -> (B, E) unit vectors."""
         return self._video_head(self.video_model(self.normalised(clips), visible))
 
     def encode_text(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """tokens, attended (B, L) -> (B, E) unit vectors."""
         return self._text_head(encode(self.text_model, tokens, attended))
+
+    def class_attention(self, clips: Tensor) -> Tensor:
+        """clips (B, F, 3, H, W) uint8 -> where the class token looks, (B, F, N)."""
+        return self.video_model.class_attention(self.normalised(clips))
 
     def forward(self, inputs: Inputs) -> Views:
         patches = self.video_model(self.normalised(inputs.clips), inputs.visible)

@@ -44,6 +44,16 @@ def video_flops(section: VideoTower, frames: int, visible: int, embedded: int) -
     return Flops(2 * (embedding + section.depth * block), 2 * section.depth * products)
 
 
+def class_attention_flops(section: VideoTower, frames: int, patches: int) -> Flops:
+    """Up to the class token's attention in the last block's spatial attention; all `patches` per frame."""
+    width, tokens = section.width, 1 + frames * patches
+    before = video_flops(section.model_copy(update={"depth": section.depth - 1}), frames, patches, patches)
+    # time as in any block; then one query, all keys, and the products of the two
+    linear = 4 * width**2 * tokens + width**2 + width**2 * tokens
+    products = 2 * width * (frames * patches * (frames + 1) + tokens) + width * tokens
+    return before + Flops(2 * linear, 2 * products)
+
+
 def text_flops(section: TextTower, tokens: int) -> Flops:
     width = section.width
     return Flops(2 * section.depth * 12 * width**2 * tokens, 2 * section.depth * 2 * width * tokens**2)

@@ -1,6 +1,6 @@
 """Divided space-time ViT that computes only visible tokens (Frozen in Time's block, MAC section 3.1).
 
-B samples, F frames, N patches per frame, V visible of them, D width, H heads, E = D / H.
+B samples, F frames, F' of them seen, N patches per frame, V visible of them, D width, H heads, E = D / H.
 
 One class token stands for the whole clip and, in both attentions, attends to every visible token of every
 frame. A patch attends to the class token and to its group: in time, the k-th visible patch of each frame;
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mac_ray.config import VideoTower
-from mac_ray.model.positions import inflate_time
+from mac_ray.model.positions import inflate_time, resize_grid
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
@@ -62,6 +62,17 @@ class DividedAttention(nn.Module):
         joined: Tensor = self.proj(rearrange(torch.cat((clip, patches), dim=2), "b h t e -> b t (h e)"))
         return joined
 
+    def class_attention(self, tokens: Tensor) -> Tensor:
+        """How the class token shares its attention among the F V patches, mean over heads: (B, F V)."""
+        width = tokens.shape[-1]
+        own, every = slice(width), slice(width, 2 * width)  # rows of queries and of keys
+        query = F.linear(tokens[:, :1], self.qkv.weight[own], self.qkv.bias[own])
+        key = F.linear(tokens, self.qkv.weight[every], self.qkv.bias[every])
+        query, key = (rearrange(x, "b t (h e) -> b h t e", h=self.num_heads) for x in (query, key))
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)  # (B, H, 1, 1 + F V)
+        shares: Tensor = scores.float().softmax(dim=-1)[:, :, 0, 1:].mean(dim=1)
+        return shares
+
 
 class SpaceTimeBlock(nn.Module):
     def __init__(self, section: VideoTower) -> None:
@@ -84,11 +95,16 @@ class SpaceTimeBlock(nn.Module):
         Frozen adds the spatial branch to the block's input, not to the time branch, so time reaches the
         output only through space; TimeSformer adds it to the time branch.
         """
-        timed = tokens + self.timeattn(self.norm3(tokens), frames)
+        timed = self.timed(tokens, frames)
         spaced = self.attn(self.norm1(timed), frames)
         tokens = (tokens if self.residual_from_input else timed) + spaced
         output: Tensor = tokens + self.mlp(self.norm2(tokens))
         return output
+
+    def timed(self, tokens: Tensor, frames: int) -> Tensor:
+        """With the temporal branch added: what the spatial one sees."""
+        added: Tensor = tokens + self.timeattn(self.norm3(tokens), frames)
+        return added
 
 
 class DividedVideoTransformer(nn.Module):
@@ -112,30 +128,45 @@ class DividedVideoTransformer(nn.Module):
         TEMPORAL_INITS[section.temporal_init](self)
 
     def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
-        """clips (B, F, 3, H, W), normalised; visible (B, F, V) patch indices, or None for all.
+        """clips (B, F, 3, H, W), normalised; visible (B, F', V), or None for all.
 
-        Returns the normalised tokens (B, 1 + F V, D), the class token first.
+        Patch p of frame f is visible's number f N + p; each of its rows is of one frame. Clips of another size
+        than the tower was built for are taken as they are, and the positions stretched over them.
+
+        Returns the normalised tokens (B, 1 + F' V, D), the class token first.
         """
-        frames = clips.shape[1]
-        pixels = patchified(clips, self.patch_size)
-        positions = self.pos_embed[:, 1:] + self.times(frames)[0, :, None]  # (F, N, D)
-        if visible is None:
-            patches = self.patch_embed(pixels) + positions
-        else:
-            pixels = pixels.gather(2, visible[..., None].expand(-1, -1, -1, pixels.shape[-1]))
-            frame = torch.arange(frames, device=visible.device)[:, None]
-            patches = self.patch_embed(pixels) + positions[frame, visible]  # (B, F, V, D)
-        tokens = torch.cat(
-            (
-                (self.cls_token + self.pos_embed[:, :1]).expand(clips.shape[0], -1, -1),
-                rearrange(patches, "b f v d -> b (f v) d"),
-            ),
-            dim=1,
-        )
+        tokens = self.embed(clips, visible)
+        frames = clips.shape[1] if visible is None else visible.shape[1]
         for block in self.blocks:
             tokens = block(tokens, frames)
         output: Tensor = self.norm(tokens)
         return output
+
+    def class_attention(self, clips: Tensor) -> Tensor:
+        """Where the class token looks in the last block's spatial attention, whole clips given: (B, F, N)."""
+        tokens, frames = self.embed(clips, None), clips.shape[1]
+        *blocks, last = self.blocks
+        for block in blocks:
+            tokens = block(tokens, frames)
+        assert isinstance(last, SpaceTimeBlock)
+        shares = last.attn.class_attention(last.norm1(last.timed(tokens, frames)))
+        return rearrange(shares, "b (f n) -> b f n", f=frames)
+
+    def embed(self, clips: Tensor, visible: Tensor | None) -> Tensor:
+        """The tokens (B, 1 + F' V, D) that enter the first block, the class token first."""
+        frames = clips.shape[1]
+        pixels = patchified(clips, self.patch_size).flatten(1, 2)  # (B, F N, 3 P²)
+        grid = (clips.shape[3] // self.patch_size, clips.shape[4] // self.patch_size)
+        places = self.pos_embed if grid == self.grid else resize_grid(self.pos_embed, grid, self.grid)
+        positions = (places[:, 1:] + self.times(frames)[0, :, None]).flatten(0, 1)  # (F N, D)
+        if visible is None:
+            patches = self.patch_embed(pixels) + positions
+        else:
+            seen = visible.flatten(1)
+            pixels = pixels.gather(1, seen[..., None].expand(-1, -1, pixels.shape[-1]))
+            patches = self.patch_embed(pixels) + positions[seen]  # (B, F' V, D)
+        clip = (self.cls_token + self.pos_embed[:, :1]).expand(clips.shape[0], -1, -1)
+        return torch.cat((clip, patches), dim=1)
 
     def times(self, frames: int) -> Tensor:
         """What tells the frames of a clip apart (1, F, D): the embedding's own rows, or what `inflate` makes of

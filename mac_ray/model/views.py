@@ -1,6 +1,7 @@
 """What goes into the towers in a step, and what comes out: the terms in which objectives are written.
 
-b samples of a rank, F frames, V visible patches per frame, L tokens, D width of a tower, E embedding size.
+b samples of a rank, F frames, F' of them seen, N patches per frame, V visible, L tokens, D width of a tower,
+E embedding size.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ class Inputs:
     """A rank's part of a step, as the towers see it and as it was before anything was hidden."""
 
     clips: Tensor  # (b, F, 3, S, S) uint8
-    visible: Tensor  # (b, F, V)
+    visible: Tensor  # (b, F', V): patch p of frame f is number f N + p, and a row is of one frame
     tokens: Tensor  # (b, L), words hidden
     attended: Tensor  # (b, L) bool, of `tokens`
     caption: Tensor  # (b, L'), nothing hidden
@@ -44,5 +45,5 @@ class Views:
 
     video: Tensor  # (b, E), unit length
     text: Tensor  # (b, E), unit length
-    patches: Tensor  # (b, 1 + F V, D), the video tower's tokens, the class token first
+    patches: Tensor  # (b, 1 + F' V, D), the video tower's tokens, the class token first
     words: Tensor  # (b, L, D), the text tower's

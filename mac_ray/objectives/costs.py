@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mac_ray.config import Config, Model, Objectives, Stage
-from mac_ray.model.masking import visible_per_frame
+from mac_ray.config import Config, Model, Objectives, Stage, value_at
+from mac_ray.model.masking import seen_of
 from mac_ray.model.text import word_embeddings
 from mac_ray.model.untrained import untrained_model
 from mac_ray.objectives import language, masked_language, matching, reconstruction
@@ -27,19 +27,23 @@ class PretextCost:
 def stage_costs(
     config: Config, stage: Stage, text_tokens: int, vocabulary_size: int
 ) -> dict[str, PretextCost]:
-    """By objective, as expected of captions of `text_tokens` without padding; `vocabulary_size` is the tokeniser's."""
+    """By objective, at the start of the stage, as expected of captions of `text_tokens` without padding.
+
+    `vocabulary_size` is the tokeniser's.
+    """
     section, masking = config.stage_objectives(stage), config.stage_masking(stage)
     with torch.device("meta"):  # shapes without memory
         model = untrained_model(config.model, config.data, vocabulary_size, config.seed)
         heads = build_objectives(section, model, mask_token=0, seed=config.seed).positions.objectives
-    patches = model.grid[0] * model.grid[1]
+    seen = seen_of(masking.video, value_at(masking.video.ratio, 0.0), stage.frames, model.grid)
     shape = StepShape(
-        frames=stage.frames,
-        patches=patches,
-        visible=visible_per_frame(masking.video, patches),
+        clip_frames=stage.frames,
+        frames=seen.frames,
+        patches=model.grid[0] * model.grid[1],
+        visible=seen.visible,
         text_tokens=text_tokens,
         written_tokens=text_tokens - 1,
-        hidden_tokens=masking.text.ratio * text_tokens,
+        hidden_tokens=value_at(masking.text.ratio, 0.0) * text_tokens,
         vocabulary_size=word_embeddings(model.text_model).shape[0],
     )
     return {

@@ -28,9 +28,10 @@ class PositionObjective(nn.Module, ABC):
 class StepShape:
     """What the cost of a sample depends on, beside sections and towers; means where samples differ."""
 
-    frames: int
+    clip_frames: int  # before masking
+    frames: int  # of them seen
     patches: int  # per frame, before masking
-    visible: int  # of them
+    visible: int  # of them, in a frame that is seen
     text_tokens: int  # padding included
     written_tokens: float  # of the caption without its first one or padding: what LM predicts
     hidden_tokens: float  # of the caption: what MLM predicts
@@ -41,6 +42,7 @@ class StepShape:
         """Of a step's inputs while they are on the CPU, where looking does not make a GPU wait."""
         samples, text_tokens = inputs.tokens.shape
         return cls(
+            clip_frames=inputs.clips.shape[1],
             frames=inputs.visible.shape[1],
             patches=patches,
             visible=inputs.visible.shape[2],

@@ -1,6 +1,6 @@
 """MVM: the hidden patches, predicted from the visible ones (MAC section 4.3; He et al. 2022 for the decoder).
 
-b samples, F frames, N patches per frame, V visible and M hidden of them, D width of the tower, W of the decoder.
+b samples, F frames, N patches per frame, F' V of the F N visible and M hidden, D width of the tower, W of the decoder.
 
 The target is the patch's own pixels, normalised per patch, or what an average of the tower's past weights (the
 teacher) makes of it when nothing is hidden. The paper names no decoder: this is MAE's, over all frames at once.
@@ -43,43 +43,48 @@ class ReconstructionObjective(PositionObjective):
         self.teacher = copy.deepcopy(tower).requires_grad_(False) if section.target == "latent" else None
 
     def positions(self, inputs: Inputs) -> int:
-        """b F M, the hidden patches."""
-        batch, frames, visible = inputs.visible.shape
-        return batch * frames * (len(self.places) - visible)
+        """b M, the hidden patches."""
+        batch, frames = inputs.clips.shape[:2]
+        return batch * frames * len(self.places) - inputs.visible.numel()
 
     def forward(self, model: DualEncoder, views: Views, inputs: Inputs) -> Tensor:
         """The sum over hidden patches of each one's mean error."""
-        hidden = hidden_patches(inputs.visible, len(self.places))
+        hidden = hidden_patches(inputs.visible, inputs.clips.shape[1] * len(self.places))
         predicted = self.predicted(views.patches, inputs.visible, hidden).float()
         if self.teacher is None:
             target = self.pixels(model, inputs.clips, hidden)
             return F.mse_loss(predicted, target, reduction="none").mean(dim=-1).sum()
         with torch.no_grad():
             features = self.teacher(model.normalised(inputs.clips))[:, 1:].float()
-            features = rearrange(features, "b (f n) d -> b f n d", f=hidden.shape[1])
             target = F.layer_norm(_gathered(features, hidden), features.shape[-1:])
         return F.l1_loss(predicted, target, reduction="none").mean(dim=-1).sum()
 
     def pixels(self, model: DualEncoder, clips: Tensor, hidden: Tensor) -> Tensor:
-        """Of the hidden patches, with mean 0 and variance 1 in each: (b, F, M, 3 P²)."""
+        """Of the hidden patches, with mean 0 and variance 1 in each: (b, M, 3 P²)."""
         side = model.video_model.patch_size
-        raw = _gathered(patchified(clips, side), hidden)  # as bytes, a quarter of what numbers would take
-        patches = rearrange(raw, "b f m (c p q) -> b f m c p q", p=side, q=side)
+        every = patchified(clips, side).flatten(1, 2)  # (b, F N, 3 P²)
+        raw = _gathered(every, hidden)  # as bytes, a quarter of what numbers would take
+        patches = rearrange(raw, "b m (c p q) -> b m c p q", p=side, q=side)
         return F.layer_norm(model.normalised(patches).flatten(-3), (3 * side**2,), eps=SMALLEST_VARIANCE)
 
     def predicted(self, patches: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """The tower's tokens (b, 1 + F V, D) and where they lie -> (b, F, M, what is predicted)."""
+        """The tower's tokens (b, 1 + F' V, D), their numbers and those asked for -> (b, M, what is predicted)."""
         known = self.embed(patches)
-        frames, num_visible = visible.shape[1:]
-        times = sinusoids(torch.arange(frames, device=known.device), known.shape[-1])[:, None]  # (F, 1, W)
-        known_at = (self.places[visible] + times).flatten(1, 2)
-        asked = (self.mask_token + self.places[hidden] + times).flatten(1, 2)
-        tokens = torch.cat((known[:, :1], known[:, 1:] + known_at, asked), dim=1)
+        numbers = torch.cat((visible.flatten(1), hidden), dim=1)  # (b, F N), each once
+        unknown = self.mask_token.expand(*hidden.shape, -1)
+        tokens = torch.cat(
+            (known[:, :1], torch.cat((known[:, 1:], unknown), dim=1) + self._places(numbers)), dim=1
+        )
         for block in self.blocks:
             tokens = block(tokens)
-        answers: Tensor = self.head(self.norm(tokens[:, 1 + frames * num_visible :]))
-        by_frame: Tensor = rearrange(answers, "b (f m) p -> b f m p", f=frames)
-        return by_frame
+        answers: Tensor = self.head(self.norm(tokens[:, known.shape[1] :]))
+        return answers
+
+    def _places(self, numbers: Tensor) -> Tensor:
+        """Numbers (b, F N) of all patches -> what says their place and time (b, F N, W)."""
+        patches, width = self.places.shape
+        times = sinusoids(torch.arange(numbers.shape[1] // patches, device=numbers.device), width)
+        return self.places[numbers % patches] + times[numbers // patches]
 
     @torch.no_grad()
     def after_step(self, model: DualEncoder, progress: float) -> None:
@@ -95,28 +100,30 @@ def decoder_width(section: Reconstruction, tower_width: int) -> int:
 
 
 def hidden_patches(visible: Tensor, patches: int) -> Tensor:
-    """The indices that `visible` (b, F, V) leaves out, in raster order: (b, F, M)."""
-    seen = torch.zeros(*visible.shape[:2], patches, dtype=torch.bool, device=visible.device)
-    seen.scatter_(2, visible, True)
-    return seen.to(torch.uint8).argsort(dim=2, stable=True)[..., : patches - visible.shape[2]]
+    """Of the `patches` of a clip the numbers that `visible` (b, F', V) leaves out, in order: (b, M)."""
+    numbers = visible.flatten(1)
+    seen = torch.zeros(len(numbers), patches, dtype=torch.bool, device=visible.device)
+    seen.scatter_(1, numbers, True)
+    return seen.to(torch.uint8).argsort(dim=1, stable=True)[:, : patches - numbers.shape[1]]
 
 
 def training_flops(section: Reconstruction, model: Model, shape: StepShape) -> int:
     """Per sample, forward and backward; the teacher only goes forward."""
     tower_width, patch_pixels = model.video.width, 3 * model.video.patch_size**2
     width = decoder_width(section, tower_width)
-    seen, hidden = 1 + shape.frames * shape.visible, shape.frames * (shape.patches - shape.visible)
+    every, visible = shape.clip_frames * shape.patches, shape.frames * shape.visible
+    seen, hidden = 1 + visible, every - visible
     predicted = patch_pixels if section.target == "pixels" else tower_width
     cost = linear_flops(tower_width, width, seen) + linear_flops(width, predicted, hidden)
-    cost += section.depth * block_flops(width, 1 + shape.frames * shape.patches)
+    cost += section.depth * block_flops(width, 1 + every)
     if section.target == "pixels":
         return TRAINING_FACTOR * cost.total
     return (
         TRAINING_FACTOR * cost.total
-        + video_flops(model.video, shape.frames, shape.patches, shape.patches).total
+        + video_flops(model.video, shape.clip_frames, shape.patches, shape.patches).total
     )
 
 
 def _gathered(rows: Tensor, indices: Tensor) -> Tensor:
-    """(b, F, N, …) at (b, F, M) -> (b, F, M, …)."""
-    return rows.gather(2, indices[..., None].expand(-1, -1, -1, rows.shape[-1]))
+    """(b, F N, …) at (b, M) -> (b, M, …)."""
+    return rows.gather(1, indices[..., None].expand(-1, -1, rows.shape[-1]))

@@ -17,21 +17,27 @@ class Costs:
     failures: int = 0  # draws that could not be decoded and were replaced
 
     def charge_step(
-        self, model: Model, stage: Stage, visible: int, text_flops: int, pretext_flops: int, failures: int
+        self,
+        model: Model,
+        stage: Stage,
+        seen: tuple[int, int],
+        text_flops: int,
+        extra_flops: int,
+        failures: int,
     ) -> None:
-        """One step: `visible` patches per frame; of the global batch, a forward pass of the text tower, all that
-        objectives cost beside the towers, and failures.
+        """One step: frames `seen` and patches in each; of the global batch, a forward pass of the text tower, all
+        that objectives and the choice of masks cost beside that, and failures.
 
         A step cut into pieces encodes everything once more, and that is a cost too.
         """
+        frames, visible = seen
         forward = (
-            stage.batch_size
-            * (video_flops(model.video, stage.frames, visible, visible) + head_flops(model)).total
+            stage.batch_size * (video_flops(model.video, frames, visible, visible) + head_flops(model)).total
         )
         passes = TRAINING_FACTOR + (stage.accumulate > 1)
         self.samples += stage.batch_size
-        self.visible_tokens += stage.batch_size * stage.frames * visible
-        self.flops += passes * (forward + text_flops) + pretext_flops
+        self.visible_tokens += stage.batch_size * frames * visible
+        self.flops += passes * (forward + text_flops) + extra_flops
         self.failures += failures
 
     def logged(self) -> dict[str, float]:

@@ -24,6 +24,11 @@ class RunFolder:
         return self.path / "tokenizer.json"
 
     @property
+    def words(self) -> Path:
+        """How often each word stands in the training captions; there if a stage masks by it."""
+        return self.path / "words.json"
+
+    @property
     def config(self) -> Path:
         return self.path / "config.yaml"
 

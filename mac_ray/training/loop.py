@@ -3,7 +3,7 @@
 `train` is a function of the config, the run's folder and the worker it runs as. Whatever is random in step k
 is a function of (seed, k), so a run that was killed and started again is the run that was not.
 
-b samples on this rank, B in the global batch, F frames, V visible patches per frame, L tokens, E embedding.
+b samples on this rank, B in the global batch.
 """
 
 import os
@@ -19,9 +19,7 @@ from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.flops import text_flops
-from mac_ray.model.masking import masked_text, visible_patches
 from mac_ray.model.video import grow_towers
-from mac_ray.model.views import Inputs
 from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
 from mac_ray.tracking.journal import Journal
@@ -33,6 +31,7 @@ from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.handover import Trained, next_stage
+from mac_ray.training.hiding import Hiding, open_lexicon
 from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import learning_rate, set_learning_rate
@@ -50,6 +49,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     set_up_process(config, worker, os.cpu_count() or 1)
     data = open_data(config, _quietly)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
+    lexicon = open_lexicon(config, folder, tokenizer)
     readers = {name: reader(manifest, "train", config, _quietly) for name, manifest in data.train.items()}
     val, test = reader(data.val, "val", config, _quietly), reader(data.test, "test", config, _quietly)
     plan = legs(config, data.train_sizes)
@@ -69,7 +69,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         meter.resume(saved["pending"])
 
     for leg in plan:
-        stage, hidden, rates = leg.stage, config.stage_masking(leg.stage), config.stage_optimizer(leg.stage)
+        stage, rates = leg.stage, config.stage_optimizer(leg.stage)
         objectives, optimizer = before = next_stage(config, stage, before, model, tokenizer.mask_token)
         if leg.first < step <= leg.last:
             objectives.load_state_dict(saved["objectives"])
@@ -77,6 +77,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         if step >= leg.last:  # made before the run was resumed
             continue
         grow_towers(stage.frames, model, objectives)
+        hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
         learner = parallel(Learner(model, objectives.positions), worker)
         pairs = parallel(objectives.pairs, worker)
         batches = TrainingBatches(
@@ -96,29 +97,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             worker.device.type == "cuda",
         )
         for batch in meter.timed(ahead):
-            # what is hidden: drawn for the global batch, so that it does not depend on the number of ranks
+            # what is hidden, views, losses, gradients
             now = Pass(step, leg.progress(step), stage.accumulate, config.seed, worker, dtype)
-            generator = torch.Generator().manual_seed(config.seed * 2**31 + step)
-            visible = visible_patches(hidden.video, stage.batch_size, stage.frames, model.grid, generator)
-            noise = torch.rand(stage.batch_size, config.data.max_caption_tokens, generator=generator)
-            draws = torch.rand(stage.batch_size, 2, generator=generator)
-            rows = torch.arange(stage.batch_size)
-            tokens = masked_text(
-                hidden.text, batch.tokens, batch.words, noise[batches.rows], tokenizer.mask_token
-            )
-            inputs = Inputs(
-                clips=batch.clips,
-                visible=visible[batches.rows],
-                tokens=tokens,
-                attended=batch.attended,
-                caption=batch.tokens,
-                caption_attended=batch.attended,
-                rows=rows[batches.rows],
-                samples=batch.samples,
-                draws=draws[batches.rows],
-            )
-
-            # views, losses, gradients
+            inputs = hide(batch, batches.rows, step)
             positions = global_positions(objectives.positions, inputs, now)
             shape = StepShape.of(inputs, num_patches, tokenizer.mask_token, tokenizer.vocabulary_size)
             inputs = inputs.to(worker.device)
@@ -138,12 +119,13 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             # what only some ranks know: how long captions were, what could not be decoded, a request to stop
             text_cost = len(inputs.tokens) * text_flops(config.model.text, shape.text_tokens).total
             pretext = pretext_flops(objectives.section, config.model, shape)
-            pretext_cost = len(inputs.tokens) * sum(pretext.values())
-            local = [text_cost, pretext_cost, len(batch.failures), folder.stop_request.exists()]
-            text_cost, pretext_cost, failures, stop = map(
+            extra_cost = len(inputs.tokens) * (sum(pretext.values()) + hide.guidance_flops)
+            local = [text_cost, extra_cost, len(batch.failures), folder.stop_request.exists()]
+            text_cost, extra_cost, failures, stop = map(
                 int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist()
             )
-            costs.charge_step(config.model, stage, shape.visible, text_cost, pretext_cost, failures)
+            seen = (shape.frames, shape.visible)
+            costs.charge_step(config.model, stage, seen, text_cost, extra_cost, failures)
             if batch.failures:
                 folder.note_failures(worker.rank, batch.failures)
             if costs.failures > config.data.max_bad_share * max(costs.samples, leg.num_samples):
@@ -189,7 +171,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     ]
     if journal:
         train_reader = readers[config.stages[0].data[0]]
-        results.write(folder, journal, step, config, embeddings, also, test, train_reader)
+        results.write(folder, journal, step, config, embeddings, also, test, train_reader, model)
     return "finished"
 
 

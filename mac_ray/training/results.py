@@ -11,9 +11,10 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from mac_ray.config import ClipSampling, Config
+from mac_ray.config import ClipSampling, Config, value_at
 from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints
-from mac_ray.model.masking import visible_patches
+from mac_ray.model.dual import DualEncoder
+from mac_ray.model.masking import ClipView, view_of_clips
 from mac_ray.retrieval.protocols import Scores
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.evaluation import Embeddings, score_embeddings
@@ -57,6 +58,7 @@ def write(
     also: Sequence[Embeddings],
     test: ClipReader,
     train: ClipReader,
+    model: DualEncoder,
 ) -> None:
     """Scores, ranks and pictures into the run's folder, and all of it into the journal.
 
@@ -76,7 +78,7 @@ def write(
     folder.scores.write_text(json.dumps(summary, indent=1))
     pq.write_table(scores.table(), folder.ranks)
     masked = folder.pictures / "masked_clips.png"
-    picture_masked_clips(train, config).save(masked)
+    picture_masked_clips(train, model, config).save(masked)
     retrieved = folder.pictures / "retrieved.png"
     picture_retrieved(embeddings, test, config).save(retrieved)
     journal.metrics(step, values)
@@ -104,30 +106,39 @@ def _summary(
 # ---------------------------------------------------------------- pictures
 
 
-def picture_masked_clips(reader: ClipReader, config: Config) -> Image.Image:
-    """Training clips of the first stage: whole on the left, as the tower sees them on the right."""
+def picture_masked_clips(reader: ClipReader, model: DualEncoder, config: Config) -> Image.Image:
+    """Training clips of the first stage: whole on the left, as the tower sees them first on the right.
+
+    Strategies that go by the model's attention show what it has become by now.
+    """
     stage = config.stages[0]
     masking = config.stage_masking(stage).video
-    size, patch = config.data.image_size, config.model.video.patch_size
-    grid = (size // patch, size // patch)
+    ratio = value_at(masking.ratio, 0.0)
     shown = range(min(PICTURED_CLIPS, len(reader.manifest)))
-    visible = visible_patches(
-        masking, len(shown), stage.frames, grid, torch.Generator().manual_seed(config.seed)
-    )
-    tiles: list[Image.Image] = []
-    for number in shown:
-        clip = middle_frames(reader, number, stage.frames, size)
-        kept = torch.zeros(stage.frames, grid[0] * grid[1], dtype=torch.bool)
-        kept.scatter_(1, visible[number], True)
-        mask = (
-            rearrange(kept.numpy(), "f (y x) -> f y x", y=grid[0]).repeat(patch, axis=1).repeat(patch, axis=2)
-        )
-        for frame in (*clip, *np.where(mask[..., None], clip, np.uint8(GREY))):
-            tiles.append(Image.fromarray(frame).resize((TILE, TILE)))
-    lines = [
-        f"{masking.strategy} {masking.ratio:g}: {reader.manifest[number].captions[0]}" for number in shown
+    clips = np.stack(
+        [middle_frames(reader, number, stage.frames, config.data.image_size) for number in shown]
+    )  # (b, F, S, S, 3)
+    pixels = torch.from_numpy(rearrange(clips, "b f y x c -> b f c y x").copy()).to(model.pixel_mean.device)
+    view = view_of_clips(masking, ratio, pixels, model, torch.Generator().manual_seed(config.seed))
+    tiles = [
+        Image.fromarray(frame).resize((TILE, TILE))
+        for whole, seen in zip(clips, _greyed(view, config.model.video.patch_size), strict=True)
+        for frame in (*whole, *seen)
     ]
+    strategy = masking.strategy if masking.strategy == "none" else f"{masking.strategy} {ratio:g}"
+    lines = [f"{strategy}: {reader.manifest[number].captions[0]}" for number in shown]
     return _sheet(tiles, 2 * stage.frames, lines)
+
+
+def _greyed(view: ClipView, patch: int) -> Pixels:
+    """(b, F, S', S', 3), grey where nothing is seen."""
+    clips = rearrange(view.clips.cpu().numpy(), "b f c y x -> b f y x c")
+    batch, frames, height, width, _ = clips.shape
+    rows, columns = height // patch, width // patch
+    kept = torch.zeros(batch, frames * rows * columns, dtype=torch.bool)
+    kept.scatter_(1, view.visible.flatten(1).cpu(), True)
+    mask = kept.view(batch, frames, rows, columns).numpy().repeat(patch, axis=2).repeat(patch, axis=3)
+    return np.where(mask[..., None], clips, np.uint8(GREY))
 
 
 def picture_retrieved(embeddings: Embeddings, reader: ClipReader, config: Config) -> Image.Image:

@@ -6,21 +6,24 @@ A run's folder is named by its identity, so the same command finds the same run 
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mac_ray.config import Config, ConfigError
+from mac_ray.config import Config, ConfigError, value_at
 from mac_ray.config.file import to_yaml
 from mac_ray.config.unused import unused_masks
+from mac_ray.data.lexicon import count_words, save_words
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
-from mac_ray.model.masking import visible_per_frame
+from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
 from mac_ray.training.truncation import truncation_notes
@@ -64,14 +67,20 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:
         require_decodable(reader(manifest, split, config, progress), split)
     if not folder.tokenizer.exists():
-        samples = (sample for manifest in data.train.values() for sample in manifest)
-        captions = (caption for sample in samples for caption in sample.captions)
-        save_tokenizer(config.model.text, captions, folder.tokenizer)
+        save_tokenizer(config.model.text, _captions(data), folder.tokenizer)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     save_first_weights(config, folder, tokenizer)
+    if counts_words(config) and not folder.words.exists():
+        save_words(count_words(_captions(data), tokenizer), folder.words)
     folder.config.write_text(to_yaml(config))
     notes = unused_masks(config) + truncation_notes(config, data, tokenizer)
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
+
+
+def _captions(data: RunData) -> Iterator[str]:
+    for manifest in data.train.values():
+        for sample in manifest:
+            yield from sample.captions
 
 
 def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:
@@ -129,15 +138,23 @@ def parameters(run: PreparedRun) -> dict[str, str]:
     flat = _flattened(run.config.trained(run.data.fingerprints, run.sources))
     tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
     for leg in run.plan:
-        hidden = run.config.stage_masking(leg.stage)
-        patches = (run.config.data.image_size // run.config.model.video.patch_size) ** 2
-        visible = visible_per_frame(hidden.video, patches)
-        cost = forward_flops(run.config.model, leg.stage.frames, visible, run.config.data.max_caption_tokens)
+        model, frames, masking = run.config.model, leg.stage.frames, run.config.stage_masking(leg.stage).video
+        side = run.config.data.image_size // model.video.patch_size
+        guidance = guidance_flops(masking, model.video, frames, side**2).total
+        frames_seen, visible, cost = [], [], []  # at the start and at the end of the stage
+        for progress in (0.0, 1.0):
+            seen = seen_of(masking, value_at(masking.ratio, progress), frames, (side, side))
+            tokens = run.config.data.max_caption_tokens
+            forward = forward_flops(model, seen.frames, seen.visible, tokens).total + guidance
+            frames_seen.append(str(seen.frames))
+            visible.append(str(seen.visible))
+            cost.append(f"{forward / 1e9:.4g}")
         flat |= {
             f"derived.{leg.stage.name}.steps": str(leg.num_steps),
             f"derived.{leg.stage.name}.samples": str(leg.num_samples),
-            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{visible} of {patches}",
-            f"derived.{leg.stage.name}.forward_gflops": f"{cost.total / 1e9:.4g}",
+            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{_way(visible)} of {side**2}",
+            f"derived.{leg.stage.name}.visible_frames": f"{_way(frames_seen)} of {frames}",
+            f"derived.{leg.stage.name}.forward_gflops": _way(cost),
         }
         flat |= {
             f"derived.{leg.stage.name}.samples_per_epoch.{name}": str(count)
@@ -151,6 +168,10 @@ def parameters(run: PreparedRun) -> dict[str, str]:
                 f"derived.{leg.stage.name}.{name}.training_gflops": f"{extra.training_flops / 1e9:.4g}",
             }
     return flat
+
+
+def _way(ends: list[str]) -> str:
+    return " to ".join(dict.fromkeys(ends))
 
 
 def tags(run: PreparedRun) -> dict[str, str]:

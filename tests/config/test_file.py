@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mac_ray.config import Config, ConfigError
+from mac_ray.config import Config, ConfigError, Schedule, value_at
 from mac_ray.config.file import load, to_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -176,6 +176,7 @@ def test_mac_config_is_the_curriculum_of_the_paper() -> None:
 
 # ---------------------------------------------------------------- mistakes
 
+RATIO = "give a number, at least 0 and below 1, or a section with any of shape, start, end, at"
 MISTAKES = {
     "masking.video.rato=0.5": "unknown key masking.video.rato; did you mean 'ratio'?",
     "masking.ratio=0.5": (
@@ -191,17 +192,38 @@ MISTAKES = {
     ),
     "stages.0.epoch=1": "unknown key stages.0.epoch; did you mean 'epochs'?",
     "data.sets.shapes.trian=9": "unknown key data.sets.shapes.trian; did you mean 'train'?",
-    "masking.video.ratio=1": "masking.video.ratio is 1; give a number, at least 0 and below 1",
-    "masking.video.ratio=half": "masking.video.ratio is 'half'; give a number, at least 0 and below 1",
-    "stages.0.masking.video.ratio=2": (
-        "stages.0.masking.video.ratio is 2; give a number, at least 0 and below 1"
+    "masking.video.ratio=1": f"masking.video.ratio is 1; {RATIO}",
+    "masking.video.ratio=half": f"masking.video.ratio is 'half'; {RATIO}",
+    "stages.0.masking.video.ratio=2": f"stages.0.masking.video.ratio is 2; {RATIO}",
+    "masking.text.ratio=null": f"masking.text.ratio is null; {RATIO}, or leave it out",
+    "masking.video.ratio={shape: linear, start: 0.5}": (
+        "masking.video.ratio.end is missing; give a number, at least 0"
+    ),
+    "masking.video.ratio={shape: ramp, start: 0, end: 0.5}": (
+        "masking.video.ratio.shape is 'ramp'; give one of 'linear', 'cosine', 'step'"
+    ),
+    "masking.video.ratio={shape: linear, start: 0, end: 0.5, stop: 1}": (
+        "unknown key masking.video.ratio.stop; the keys here are shape, start, end, at"
+    ),
+    "masking.text.ratio={shape: linear, start: 1.5, end: 0.5}": (
+        "masking.text.ratio.start is 1.5; give a number, at least 0 and below 1"
+    ),
+    "stages.0.masking.video.ratio={shape: step, start: 0.9, end: 1}": (
+        "stages.0.masking.video.ratio.end is 1; give a number, at least 0 and below 1"
+    ),
+    "masking.video.ratio=0.99999999999": (
+        "stages.0.masking.video.ratio comes to 0.99999999999, which leaves none of the 16 patches of a frame; "
+        "lower it"
+    ),
+    "masking.video.block_area=[0.7, 0.2]": (
+        "masking.video.block_area is [0.7, 0.2]; give the least first: [0.2, 0.7]"
     ),
     "stages.1.optimizer.decay=0": "stages.1.optimizer.decay is 0; give a number, above 0 and at most 1",
     "stages.0.masking.video=2": (
-        "stages.0.masking.video is 2; give a section with any of strategy, ratio, order"
+        "stages.0.masking.video is 2; give a section with any of strategy, ratio, order, num_blocks"
     ),
     "stages.0.masking=2": "stages.0.masking is 2; give a section",
-    "masking.video.strategy=tub": "masking.video.strategy is 'tub'; give one of 'none', 'random', 'tube'",
+    "masking.video.strategy=tub": "masking.video.strategy is 'tub'; give one of 'none', 'random', 'tube', ",
     "masking=null": "masking is null; give a section with any of video, text, or leave it out",
     "seed=0.5": "seed is 0.5; give a whole number, at least 0 and below 2147483648",
     "seed=no": "seed is 'no'; give a whole number, at least 0 and below 2147483648",
@@ -310,7 +332,7 @@ def test_every_mistake_is_said_with_the_source_that_brought_it(tmp_path: Path) -
     path = written(tmp_path, "sed: 1\nmodel: {video: {depth: 0}}")
     assert message(path, "masking.video.ratio=0.5", "masking.text.ratio=-1").splitlines() == [
         f"{path}: model.video.depth is 0; give a whole number, at least 1",
-        "override 'masking.text.ratio=-1': masking.text.ratio is -1; give a number, at least 0 and below 1",
+        f"override 'masking.text.ratio=-1': masking.text.ratio is -1; {RATIO}",
         f"{path}: unknown key sed; did you mean 'seed'?",
     ]
 
@@ -320,9 +342,48 @@ def test_every_mistake_in_a_stage_difference_is_said_with_its_source(tmp_path: P
         tmp_path, "stages: [{name: a, data: [shapes], epochs: 1, masking: {video: {ratio: 2, ordr: sorted}}}]"
     )
     assert message(path).splitlines() == [
-        f"{path}: stages.0.masking.video.ratio is 2; give a number, at least 0 and below 1",
+        f"{path}: stages.0.masking.video.ratio is 2; {RATIO}",
         f"{path}: unknown key stages.0.masking.video.ordr; did you mean 'order'?",
     ]
+
+
+@pytest.mark.parametrize("strategy", ["frame", "motion"])
+def test_strategy_that_needs_more_frames_than_a_stage_has_is_refused(strategy: str) -> None:
+    overrides = [f"masking.video.strategy={strategy}", "stages.0.frames=1"]
+    said = message(None, *overrides)
+    assert said.startswith(f"override 'stages.0.frames=1': stages.0.masking.video.strategy {strategy!r} ")
+    assert said.endswith("but stages.0.frames is 1; give the stage another strategy or more frames")
+    load(None, [*overrides, "stages.0.masking.video.strategy=random"])
+
+
+@pytest.mark.parametrize("strategy", ["drop", "truncate", "frequency", "word_class"])
+def test_words_to_be_predicted_that_are_taken_out_are_refused(strategy: str) -> None:
+    said = message(None, "objectives.masked_language={}", f"masking.text.strategy={strategy}")
+    assert "stages.0.objectives.masked_language predicts words at their [MASK]" in said
+    assert f"masking.text.strategy {strategy!r} takes them out" in said
+
+
+@pytest.mark.parametrize("hidden", ["strategy=resize", "ratio={shape: linear, start: 0, end: 0}"])
+def test_patches_to_be_predicted_where_none_is_hidden_are_refused(hidden: str) -> None:
+    said = message(None, "objectives.reconstruction={}", f"masking.video.{hidden}")
+    assert "stages.0.objectives.reconstruction predicts what is hidden, but this stage hides nothing" in said
+
+
+def test_modality_that_is_null_is_not_masked() -> None:
+    masking = load(None, ["masking.video=null", "stages.0.masking.text=null"])
+    hidden = masking.stage_masking(masking.stages[0])
+    assert (hidden.video.strategy, hidden.text.strategy) == ("none", "none")
+
+
+def test_ratio_scheduled_at_the_top_gives_way_to_a_number_in_a_stage_and_the_reverse() -> None:
+    schedule = "{shape: linear, start: 0.9, end: 0.3}"
+    config = load(None, [f"masking.video.ratio={schedule}", "stages.0.masking.video.ratio=0.5"])
+    assert config.stage_masking(config.stages[0]).video.ratio == 0.5
+    config = load(None, [f"stages.0.masking.text.ratio={schedule}"])
+    assert value_at(config.stage_masking(config.stages[0]).text.ratio, 0.5) == pytest.approx(0.6)
+    assert load(
+        None, [f"masking.video.ratio={schedule}", "masking.video.ratio.end=0.1"]
+    ).masking.video.ratio == (Schedule(shape="linear", start=0.9, end=0.1))
 
 
 def test_rule_between_two_values_blames_the_source_that_broke_it(tmp_path: Path) -> None:

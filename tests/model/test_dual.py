@@ -32,7 +32,8 @@ def inputs(batch: int = 3, frames: int = 2) -> Inputs:
     tokens = torch.randint(5, VOCABULARY, (batch, 9), generator=generator)
     return Inputs(
         clips=torch.randint(0, 256, (batch, frames, 3, 16, 16), generator=generator, dtype=torch.uint8),
-        visible=torch.rand(batch, frames, 4, generator=generator).argsort(-1)[..., :2],
+        visible=torch.rand(batch, frames, 4, generator=generator).argsort(-1)[..., :2]
+        + 4 * torch.arange(frames)[:, None],
         tokens=tokens,
         attended=torch.ones(batch, 9, dtype=torch.bool),
         caption=tokens,
@@ -60,7 +61,7 @@ def test_views_hold_the_tokens_that_the_embeddings_are_made_of():
     assert views.words.shape == (3, 9, 24)
     assert torch.equal(views.video, model.encode_video(given.clips, given.visible))
     assert torch.equal(views.text, model.encode_text(given.tokens, given.attended))
-    every = torch.arange(4).expand(3, 2, -1)
+    every = torch.arange(2 * 4).view(2, 4).expand(3, -1, -1)
     whole = model(replace(given, visible=every))
     torch.testing.assert_close(whole.video, model.encode_video(given.clips))
 

@@ -6,7 +6,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mac_ray.config import Data, Model, TextTower, VideoTower
 from mac_ray.model.dual import DualEncoder
-from mac_ray.model.flops import Flops, forward_flops, head_flops, text_flops, video_flops
+from mac_ray.model.flops import (
+    Flops,
+    class_attention_flops,
+    forward_flops,
+    head_flops,
+    text_flops,
+    video_flops,
+)
 
 MAC = Model(
     video=VideoTower(patch_size=16, width=768, depth=12, num_heads=12),
@@ -68,7 +75,7 @@ def test_flops_as_executed_embed_only_what_is_visible():
 def test_flops_by_formula_are_what_torch_counts(frames: int, visible: int, tokens: int):
     model = DualEncoder(SMALL, Data(image_size=32, max_caption_tokens=12), 50, pad_token=0)
     clips = torch.zeros(1, frames, 3, 32, 32, dtype=torch.uint8)
-    mask = torch.arange(visible).expand(1, frames, -1)
+    mask = torch.arange(visible) + 16 * torch.arange(frames)[None, :, None]
     caption = torch.ones(1, tokens, dtype=torch.long)
 
     def counted(*, video: bool, text: bool) -> int:
@@ -86,6 +93,15 @@ def test_flops_by_formula_are_what_torch_counts(frames: int, visible: int, token
     assert forward_flops(SMALL, frames, visible, tokens) == video + text + heads
     assert counted(video=True, text=False) == video.total + 2 * 10 * 16
     assert counted(video=False, text=True) == text.total + 2 * 10 * 24
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_class_attention_takes_the_flops_that_torch_counts(frames: int):
+    model = DualEncoder(SMALL, Data(image_size=32, max_caption_tokens=12), 50, pad_token=0)
+    clips = torch.zeros(1, frames, 3, 32, 32, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.class_attention(clips)
+    assert counter.get_total_flops() == class_attention_flops(SMALL.video, frames, 16).total
 
 
 def test_flops_add_up_by_kind():

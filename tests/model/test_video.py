@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mac_ray.config import VideoTower
+from mac_ray.model.positions import resize_grid
 from mac_ray.model.video import DividedVideoTransformer, attend, grow_towers
 
 IMAGE_SIZE, PATCH, WIDTH, HEADS = 12, 4, 8, 2
@@ -31,14 +32,15 @@ def clips_of(frames: int, batch: int = 2, seed: int = 0) -> Tensor:
 
 
 def random_mask(frames: int, kept: int, batch: int = 2, seed: int = 0) -> Tensor:
-    """Other patches in every frame, in random order."""
+    """Other patches in every frame, in random order: patch p of frame f is number f N + p."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.stack(
-        [
-            torch.stack([torch.randperm(PATCHES, generator=generator)[:kept] for _ in range(frames)])
-            for _ in range(batch)
-        ]
-    )
+    rows = [torch.randperm(PATCHES, generator=generator)[:kept] for _ in range(batch * frames)]
+    return numbered(torch.stack(rows).view(batch, frames, kept))
+
+
+def numbered(patches: Tensor) -> Tensor:
+    """Patches (B, F, V) of each frame in turn -> their numbers in the clip."""
+    return patches + PATCHES * torch.arange(patches.shape[1])[:, None]
 
 
 # ---------------------------------------------------------------- the slow tower
@@ -80,8 +82,9 @@ class SlowTower:
     def embedded(self, clip: Tensor, visible: list[list[int]]) -> list[Tensor]:
         rows = [self.weights["cls_token"][0, 0] + self.weights["pos_embed"][0, 0]]
         columns = IMAGE_SIZE // PATCH
-        for frame, patches in enumerate(visible):
-            for patch in patches:
+        for numbers in visible:
+            for number in numbers:
+                frame, patch = divmod(number, PATCHES)
                 top, left = patch // columns * PATCH, patch % columns * PATCH
                 pixels = [
                     clip[frame, channel, top + y, left + x]
@@ -143,14 +146,15 @@ def test_tower_without_mask_matches_explicit_loops(frames: int):
     tower = tower_of()
     clips = clips_of(frames)
     slow = SlowTower(tower, "frozen")
-    expected = torch.stack([slow(clip, [list(range(PATCHES))] * frames) for clip in clips])
+    everything = torch.arange(frames * PATCHES).view(frames, PATCHES).tolist()
+    expected = torch.stack([slow(clip, everything) for clip in clips])
     torch.testing.assert_close(tower(clips).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_tower_with_every_patch_visible_in_raster_order_is_the_tower_without_mask():
     tower = tower_of()
     clips = clips_of(3)
-    everything = torch.arange(PATCHES).expand(2, 3, -1)
+    everything = torch.arange(3 * PATCHES).view(3, PATCHES).expand(2, -1, -1)
     torch.testing.assert_close(tower(clips, everything), tower(clips))
 
 
@@ -161,7 +165,9 @@ def test_masked_forward_equals_embedding_everything_adding_positions_then_gather
     maps = F.conv2d(clips.flatten(0, 1), weight, tower.patch_embed.bias, stride=PATCH)
     patches = maps.flatten(2).transpose(1, 2).reshape(2, 3, PATCHES, WIDTH)
     patches = patches + tower.pos_embed[:, None, 1:] + tower.temporal_embed[:, :3, None]
-    survivors = patches.gather(2, visible[..., None].expand(-1, -1, -1, WIDTH)).flatten(1, 2)
+    survivors = torch.stack(
+        [clip.flatten(0, 1)[own.flatten()] for clip, own in zip(patches, visible, strict=True)]
+    )
     tokens = torch.cat([(tower.cls_token + tower.pos_embed[:, :1]).expand(2, -1, -1), survivors], dim=1)
     for block in tower.blocks:
         tokens = block(tokens, 3)
@@ -174,7 +180,7 @@ def test_masked_forward_equals_embedding_everything_adding_positions_then_gather
 def test_tube_in_another_order_gives_the_same_clip():
     tower = tower_of()
     clips = clips_of(3)
-    tube = torch.randperm(PATCHES)[:5].expand(2, 3, -1)
+    tube = numbered(torch.randperm(PATCHES)[:5].expand(2, 3, -1))
     shuffle = torch.tensor([3, 0, 4, 1, 2])
     torch.testing.assert_close(tower(clips, tube)[:, 0], tower(clips, tube[..., shuffle])[:, 0])
 
@@ -199,11 +205,63 @@ def test_one_frame_in_any_order_gives_the_same_clip():
 def test_hidden_patches_do_not_reach_the_output():
     tower = tower_of()
     clips = clips_of(2)
-    visible = torch.tensor([0, 5, 7]).expand(2, 2, -1)
+    visible = numbered(torch.tensor([0, 5, 7]).expand(2, 2, -1))
     changed = clips.clone()
     changed[..., 4:8, 0:4] = 100.0  # patch 3 of a 3 x 3 grid
     assert torch.equal(tower(clips, visible), tower(changed, visible))
     assert not torch.equal(tower(clips), tower(changed))
+
+
+def test_dropped_frames_leave_the_others_their_places_in_time():
+    tower = tower_of()
+    clips, visible = clips_of(4), random_mask(4, 5)[:, [1, 3]]
+    slow = SlowTower(tower, "frozen")
+    expected = torch.stack([slow(clip, mask.tolist()) for clip, mask in zip(clips, visible, strict=True)])
+    torch.testing.assert_close(tower(clips, visible).double(), expected, rtol=1e-5, atol=1e-5)
+    changed = clips.clone()
+    changed[:, [0, 2]] = 100.0
+    assert torch.equal(tower(clips, visible), tower(changed, visible))
+
+
+def test_smaller_clips_are_seen_by_a_tower_of_their_size_with_stretched_positions():
+    tower = tower_of()
+    small = DividedVideoTransformer(
+        VideoTower(patch_size=PATCH, width=WIDTH, depth=2, num_heads=HEADS, max_frames=4), 2 * PATCH
+    )
+    weights = tower.state_dict()
+    weights["pos_embed"] = resize_grid(weights["pos_embed"], (2, 2), (3, 3))
+    small.load_state_dict(weights)
+    clips = clips_of(3)[..., : 2 * PATCH, : 2 * PATCH]
+    torch.testing.assert_close(tower(clips), small(clips))
+    tower(clips).sum().backward()
+    assert (tower.pos_embed.grad.abs().sum(dim=-1) > 0).all()
+
+
+@pytest.mark.parametrize("residual", ["frozen", "timesformer"])
+def test_class_attention_is_the_last_spatial_attention_by_explicit_loops(residual: str):
+    tower = tower_of(residual=residual)
+    clips = clips_of(2, batch=1)
+    found = tower.class_attention(clips)
+    assert found.shape == (1, 2, PATCHES)
+    slow, seen = SlowTower(tower, residual), []
+    original = slow.attention
+
+    def attention(name: str, rows: list[Tensor], seen_by: list[list[int]]) -> list[Tensor]:
+        if name == "blocks.1.attn":
+            projected = [slow.linear(f"{name}.qkv", row) for row in rows]
+            size = WIDTH // HEADS
+            shares = torch.zeros(len(rows), dtype=torch.float64)
+            for start in range(0, WIDTH, size):
+                query = projected[0][start : start + size]
+                keys = [row[WIDTH + start : WIDTH + start + size] for row in projected]
+                scores = torch.stack([query @ key for key in keys]) * size**-0.5
+                shares += scores.exp() / scores.exp().sum() / HEADS
+            seen.append(shares[1:])
+        return original(name, rows, seen_by)
+
+    slow.attention = attention  # type: ignore[method-assign]
+    slow(clips[0], torch.arange(2 * PATCHES).view(2, PATCHES).tolist())
+    torch.testing.assert_close(found.flatten().double(), seen[0], rtol=1e-5, atol=1e-6)
 
 
 def test_time_matters_to_the_same_pictures():

@@ -33,9 +33,11 @@ def batch(
     caption = caption.where(places != lengths + 1, SEPARATOR).where(places <= lengths + 1, PAD)
     chance = torch.rand(size, 11, generator=generator)
     attended = places <= lengths + 1
+    clips = torch.randint(0, 256, (size, frames, 3, IMAGE, IMAGE), generator=generator, dtype=torch.uint8)
+    kept = torch.rand(size, frames, PATCHES, generator=generator).argsort(-1)[..., :visible]
     return Inputs(
-        clips=torch.randint(0, 256, (size, frames, 3, IMAGE, IMAGE), generator=generator, dtype=torch.uint8),
-        visible=torch.rand(size, frames, PATCHES, generator=generator).argsort(-1)[..., :visible],
+        clips=clips,
+        visible=kept + PATCHES * torch.arange(frames)[:, None],
         tokens=caption.masked_fill((caption >= FIRST_WORD) & (chance < hidden_words), MASK),
         attended=attended,
         caption=caption,

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from mac_ray.config import Reconstruction, Schedule
-from mac_ray.model.dual import PIXEL_MEAN, PIXEL_STD
 from mac_ray.model.views import Inputs
 from mac_ray.objectives.reconstruction import ReconstructionObjective, hidden_patches
 from tests.objectives.small import PATCH, PATCHES, batch, towers, views_of
 
 GRID = 4
+IMAGENET = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))  # mean and deviation of each channel
 
 
 def objective_of(section: Reconstruction | None = None) -> ReconstructionObjective:
@@ -21,19 +21,22 @@ def objective_of(section: Reconstruction | None = None) -> ReconstructionObjecti
 
 
 def hidden_by_hand(inputs: Inputs) -> list[tuple[int, int, int, int]]:
-    """(sample, frame, number among the hidden, patch) of every hidden patch."""
+    """(sample, place among its hidden patches, frame, patch) of every hidden patch."""
     found = []
-    for b, clip in enumerate(inputs.visible.tolist()):
-        for f, seen in enumerate(clip):
-            hidden = [patch for patch in range(PATCHES) if patch not in seen]
-            found += [(b, f, m, patch) for m, patch in enumerate(hidden)]
+    for b, clip in enumerate(inputs.visible.flatten(1).tolist()):
+        hidden = [n for n in range(inputs.clips.shape[1] * PATCHES) if n not in clip]
+        found += [(b, m, *divmod(n, PATCHES)) for m, n in enumerate(hidden)]
     return found
+
+
+def hidden_of(inputs: Inputs) -> Tensor:
+    return hidden_patches(inputs.visible, inputs.clips.shape[1] * PATCHES)
 
 
 def pixels_by_hand(inputs: Inputs, b: int, f: int, patch: int) -> Tensor:
     row, column = divmod(patch, GRID)
     part = inputs.clips[b, f, :, PATCH * row :, PATCH * column :][:, :PATCH, :PATCH].double() / 255
-    normalised = [(part[c] - PIXEL_MEAN[c]) / PIXEL_STD[c] for c in range(3)]
+    normalised = [(part[c] - mean) / deviation for c, (mean, deviation) in enumerate(IMAGENET)]
     pixels = torch.cat([channel.flatten() for channel in normalised])
     spread = ((pixels - pixels.mean()) ** 2).sum() / len(pixels)
     return (pixels - pixels.mean()) / (spread + 1e-6) ** 0.5
@@ -41,20 +44,20 @@ def pixels_by_hand(inputs: Inputs, b: int, f: int, patch: int) -> Tensor:
 
 def test_hidden_patches_are_the_others_in_raster_order():
     inputs = batch()
-    hidden = hidden_patches(inputs.visible, PATCHES)
-    assert hidden.shape == (5, 3, PATCHES - 6)
-    for b, f, m, patch in hidden_by_hand(inputs):
-        assert hidden[b, f, m] == patch
+    hidden = hidden_of(inputs)
+    assert hidden.shape == (5, 3 * (PATCHES - 6))
+    for b, m, f, patch in hidden_by_hand(inputs):
+        assert hidden[b, m] == f * PATCHES + patch
 
 
 def test_pixel_loss_is_the_mean_square_error_of_hidden_patches_each_normalised():
     model, objective, inputs = towers(), objective_of(), batch()
     views = views_of(inputs)
-    predicted = objective.predicted(views.patches, inputs.visible, hidden_patches(inputs.visible, PATCHES))
+    predicted = objective.predicted(views.patches, inputs.visible, hidden_of(inputs))
     places = hidden_by_hand(inputs)
     errors = [
-        float(((predicted.detach()[b, f, m] - pixels_by_hand(inputs, b, f, patch)) ** 2).mean())
-        for b, f, m, patch in places
+        float(((predicted.detach()[b, m] - pixels_by_hand(inputs, b, f, patch)) ** 2).mean())
+        for b, m, f, patch in places
     ]
     assert objective.positions(inputs) == len(places)
     assert float(objective(model, views, inputs).detach()) == pytest.approx(sum(errors), rel=1e-5)
@@ -67,7 +70,7 @@ def test_pixel_loss_does_not_ask_for_what_is_visible():
     row, column = divmod(int(inputs.visible[0, 0, 0]), GRID)
     inputs.clips[0, 0, :, PATCH * row, PATCH * column] ^= 255
     assert torch.equal(objective(model, views, inputs), before)
-    row, column = divmod(int(hidden_patches(inputs.visible, PATCHES)[0, 0, 0]), GRID)
+    row, column = divmod(int(hidden_of(inputs)[0, 0]), GRID)
     inputs.clips[0, 0, :, PATCH * row, PATCH * column] ^= 255
     assert not torch.equal(objective(model, views, inputs), before)
 
@@ -84,7 +87,7 @@ def test_prediction_does_not_depend_on_the_order_of_what_is_visible():
     patches = views_of(inputs).patches
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     by_frame = patches[:, 1:].unflatten(1, (2, 6))[:, :, order].flatten(1, 2)
-    hidden = hidden_patches(inputs.visible, PATCHES)
+    hidden = hidden_of(inputs)
     predicted = objective.predicted(patches, inputs.visible, hidden)
     shuffled = objective.predicted(
         torch.cat((patches[:, :1], by_frame), dim=1), inputs.visible[:, :, order], hidden
@@ -94,12 +97,11 @@ def test_prediction_does_not_depend_on_the_order_of_what_is_visible():
 
 def test_prediction_differs_between_places_and_between_frames():
     objective, inputs = objective_of(), batch(size=1, frames=2)
-    inputs = replace(inputs, visible=inputs.visible[:, :1].expand(-1, 2, -1))
-    predicted = objective.predicted(
-        views_of(inputs).patches, inputs.visible, hidden_patches(inputs.visible, PATCHES)
-    )
-    assert (predicted[0, 0, 0] - predicted[0, 0, 1]).abs().max() > 1e-2
-    assert (predicted[0, 0, 0] - predicted[0, 1, 0]).abs().max() > 1e-2
+    same = inputs.visible[:, :1].expand(-1, 2, -1) + PATCHES * torch.arange(2)[:, None]
+    inputs = replace(inputs, visible=same)
+    predicted = objective.predicted(views_of(inputs).patches, inputs.visible, hidden_of(inputs))
+    assert (predicted[0, 0] - predicted[0, 1]).abs().max() > 1e-2
+    assert (predicted[0, 0] - predicted[0, PATCHES - 6]).abs().max() > 1e-2
 
 
 # ---------------------------------------------------------------- the teacher
@@ -110,13 +112,13 @@ LATENT = Reconstruction(target="latent", depth=1, width=16, teacher_momentum=0.9
 def test_latent_loss_is_the_mean_distance_to_normalised_features_of_the_whole_clip():
     model, objective, inputs = towers(), objective_of(LATENT), batch()
     views = views_of(inputs)
-    predicted = objective.predicted(views.patches, inputs.visible, hidden_patches(inputs.visible, PATCHES))
+    predicted = objective.predicted(views.patches, inputs.visible, hidden_of(inputs))
     whole = model.video_model(model.normalised(inputs.clips)).double()  # the teacher starts as the tower
     errors = []
-    for b, f, m, patch in hidden_by_hand(inputs):
+    for b, m, f, patch in hidden_by_hand(inputs):
         feature = whole[b, 1 + f * PATCHES + patch]
         feature = (feature - feature.mean()) / (feature.var(unbiased=False) + 1e-5) ** 0.5
-        errors.append(float((predicted[b, f, m] - feature).abs().mean()))
+        errors.append(float((predicted[b, m] - feature).abs().mean()))
     assert float(objective(model, views, inputs)) == pytest.approx(sum(errors), rel=1e-4)
 
 

@@ -1,6 +1,9 @@
 """Costs of a step, counted by hand for a model small enough to do so."""
 
-from mac_ray.config import Model, Stage, TextTower, VideoTower
+import pytest
+
+from mac_ray.config import Model, Stage, TextTower, VideoMasking, VideoTower
+from mac_ray.model.masking import guidance_flops
 from mac_ray.training.costs import Costs
 
 MODEL = Model(
@@ -31,9 +34,22 @@ def video_flops_by_hand(frames: int, visible: int) -> int:
     return 2 * products
 
 
+def class_attention_flops_by_hand(frames: int, patches: int) -> int:
+    """A whole pass but for what comes after the class token's weights in the only block's spatial attention."""
+    width, tokens = 2, 1 + frames * patches
+    products = 0
+    for token in range(tokens):
+        if token > 0:
+            products += (3 * 2 * 2) * width  # embedded
+        products += 3 * width * width + width * width  # time: queries, keys, values; the projection
+        products += 2 * (tokens if token == 0 else 1 + frames) * width
+        products += width * width + width  # space: a key, and its product with the one query
+    return 2 * (products + width * width)  # and that query
+
+
 def test_step_costs_what_counting_by_hand_says() -> None:
     costs = Costs()
-    costs.charge_step(MODEL, STAGE, visible=3, text_flops=1000, pretext_flops=0, failures=2)
+    costs.charge_step(MODEL, STAGE, seen=(2, 3), text_flops=1000, extra_flops=0, failures=2)
     heads = 2 * (2 * 3 + 2 * 3)
     forward = 4 * (video_flops_by_hand(frames=2, visible=3) + heads) + 1000
     assert (costs.samples, costs.visible_tokens, costs.failures) == (4, 4 * 2 * 3, 2)
@@ -42,12 +58,32 @@ def test_step_costs_what_counting_by_hand_says() -> None:
 
 def test_steps_add_up_and_pieces_cost_a_forward_pass_more() -> None:
     once, twice, pieces = Costs(), Costs(), Costs()
-    once.charge_step(MODEL, STAGE, 3, 1000, 0, 1)
+    once.charge_step(MODEL, STAGE, (2, 3), 1000, 0, 1)
     for _ in range(2):
-        twice.charge_step(MODEL, STAGE, 3, 1000, 0, 1)
-    pieces.charge_step(MODEL, STAGE.model_copy(update={"accumulate": 2}), 3, 1000, 0, 1)
+        twice.charge_step(MODEL, STAGE, (2, 3), 1000, 0, 1)
+    pieces.charge_step(MODEL, STAGE.model_copy(update={"accumulate": 2}), (2, 3), 1000, 0, 1)
     assert (twice.samples, twice.flops, twice.failures) == (2 * once.samples, 2 * once.flops, 2)
     assert pieces.flops * 3 == once.flops * 4
+
+
+def test_dropped_frames_and_their_patches_are_not_charged() -> None:
+    costs = Costs()
+    costs.charge_step(MODEL, STAGE, (1, 5), 0, 0, 0)
+    heads = 2 * (2 * 3 + 2 * 3)
+    assert costs.flops == 3 * 4 * (video_flops_by_hand(frames=1, visible=5) + heads)
+    assert costs.visible_tokens == 4 * 1 * 5
+
+
+def test_guidance_by_attention_costs_a_pass_up_to_the_last_class_token() -> None:
+    masking = VideoMasking(strategy="attention_hide_low")
+    found = guidance_flops(masking, MODEL.video, frames=2, patches=9).total
+    assert found == class_attention_flops_by_hand(frames=2, patches=9)
+
+
+@pytest.mark.parametrize("strategy", ["none", "random", "motion", "resize"])
+def test_strategies_that_compute_no_attention_have_no_guidance_to_charge(strategy: str) -> None:
+    masking = VideoMasking.model_validate({"strategy": strategy})
+    assert guidance_flops(masking, MODEL.video, frames=2, patches=9).total == 0
 
 
 def test_logged_costs_are_named_numbers() -> None:
