@@ -15,6 +15,12 @@ from mac_ray.training import checkpoint
 class RunFolder:
     path: Path
 
+    @classmethod
+    def of(cls, runs: Path, name: str, identity: str) -> "RunFolder":
+        """The folder of the run of this identity: under another name where it was made under one, else named so."""
+        known = sorted(path.parent for path in runs.glob(f"*-{identity[:10]}/journal.jsonl"))
+        return cls(known[0] if known else runs / f"{name}-{identity[:10]}")
+
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"

@@ -53,31 +53,40 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
 
     Raises ConfigError or ManifestError.
     """
-    config = with_found_weights(with_absolute_folders(config, read_from, write_below))
+    config = with_absolute_folders(config, read_from, write_below)
     runs = Path(config.storage.runs)
     _require_writable(runs, "storage.runs")
     _require_writable(Path(config.storage.cache), "storage.cache")
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
-    sources = source_fingerprints(config)
-    identity = config.identity(data.fingerprints, sources)
-    folder = RunFolder(runs / f"{config.name}-{identity[:10]}")
+    config, sources, identity = identify(config, data)
+    folder = RunFolder.of(runs, config.name, identity)
     folder.path.mkdir(exist_ok=True)
     splits = [("train", manifest) for manifest in data.train.values()]
     for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:
         require_decodable(reader(manifest, split, config, progress), split)
     if not folder.tokenizer.exists():
-        save_tokenizer(config.model.text, _captions(data), folder.tokenizer)
+        save_tokenizer(config.model.text, captions_of_training(data), folder.tokenizer)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     save_first_weights(config, folder, tokenizer)
     if counts_words(config) and not folder.words.exists():
-        save_words(count_words(_captions(data), tokenizer), folder.words)
+        save_words(count_words(captions_of_training(data), tokenizer), folder.words)
     folder.config.write_text(to_yaml(config))
     notes = unused_masks(config) + truncation_notes(config, data, tokenizer)
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
 
-def _captions(data: RunData) -> Iterator[str]:
+def identify(config: Config, data: RunData) -> tuple[Config, dict[str, str], str]:
+    """The config with the weights it starts from found, their fingerprints, and what identifies the run.
+
+    Folders are absolute. Raises ConfigError.
+    """
+    config = with_found_weights(config)
+    sources = source_fingerprints(config)
+    return config, sources, config.identity(data.fingerprints, sources)
+
+
+def captions_of_training(data: RunData) -> Iterator[str]:
     for manifest in data.train.values():
         for sample in manifest:
             yield from sample.captions

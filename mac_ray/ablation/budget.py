@@ -1,0 +1,162 @@
+"""What the runs of a sweep cost, and how their epochs are scaled so that all cost the same.
+
+All stages of a run are scaled by one factor, so a recipe keeps its proportions. Costs in FLOPs are counted; costs
+in seconds are measured, some steps of every kind, and kept in the sweep's folder: measured anew, they would make
+other runs of the same sweep.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mac_ray.ablation.locate import Locator
+from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.sweep import Budget
+from mac_ray.bench_step import measure
+from mac_ray.config import Config, Stage, value_at
+from mac_ray.data.text import CaptionTokenizer, save_tokenizer
+from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
+from mac_ray.model.masking import guidance_flops, seen_of
+from mac_ray.objectives.costs import stage_costs
+from mac_ray.training.inputs import RunData
+from mac_ray.training.plan import legs
+from mac_ray.training.start import captions_of_training
+
+COUNTED_CAPTIONS = 2000
+COUNTED_BATCHES = 200
+MEASURED_STEPS = 8
+SCHEDULE_POINTS = np.linspace(0, 1, 11)  # of a ratio that changes, where a stage's cost is averaged
+EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
+
+
+class Calculator:
+    """Costs of configs before they are run; what is the same for several is worked out once."""
+
+    def __init__(self, locator: Locator, speeds: Path) -> None:
+        """`speeds` is the file of measured seconds, made when it is first needed."""
+        self.locator = locator
+        self.speeds = speeds
+        self._lengths: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+
+    def flops(self, config: Config) -> float:
+        """Of training, forward and backward, as `cost/flops` counts them."""
+        return sum(steps * batch * per_sample for steps, batch, per_sample in self._stage_flops(config))
+
+    def seconds(self, config: Config) -> float:
+        """Of training steps on this machine, as measured once for each kind of stage."""
+        data = self.locator.data(config)
+        known: dict[str, float] = json.loads(self.speeds.read_text()) if self.speeds.exists() else {}
+        total = 0.0
+        for leg in legs(config, data.train_sizes):
+            key = _kind_of(config, leg.stage)
+            if key not in known:
+                tokens = self._padded_length(config, data, leg.stage.batch_size)
+                share = max(2, leg.stage.batch_size // config.cluster.most_workers)
+                report = measure({leg.stage.name: config}, leg.stage.name, share, tokens, MEASURED_STEPS)
+                known[key] = report.arms[0].milliseconds / 1e3
+                self.speeds.parent.mkdir(parents=True, exist_ok=True)
+                self.speeds.write_text(json.dumps(known, indent=1))
+            total += leg.num_steps * known[key]
+        return total
+
+    def _stage_flops(self, config: Config) -> list[tuple[int, int, float]]:
+        """Steps, samples per step and FLOPs per sample of each stage."""
+        data = self.locator.data(config)
+        found = []
+        for leg in legs(config, data.train_sizes):
+            stage, masking = leg.stage, config.stage_masking(leg.stage)
+            tokens = self._padded_length(config, data, stage.batch_size)
+            side = config.data.image_size // config.model.video.patch_size
+            forward = float(
+                np.mean(
+                    [
+                        forward_flops(config.model, seen.frames, seen.visible, tokens).total
+                        for seen in (
+                            seen_of(
+                                masking.video,
+                                value_at(masking.video.ratio, progress),
+                                stage.frames,
+                                (side, side),
+                            )
+                            for progress in SCHEDULE_POINTS
+                        )
+                    ]
+                )
+            )
+            extra = sum(
+                cost.training_flops
+                for cost in stage_costs(config, stage, tokens, config.model.text.vocabulary_size).values()
+            )
+            guidance = guidance_flops(masking.video, config.model.video, stage.frames, side**2).total
+            per_sample = (TRAINING_FACTOR + (stage.accumulate > 1)) * forward + extra + guidance
+            found.append((leg.num_steps, stage.batch_size, per_sample))
+        return found
+
+    def _padded_length(self, config: Config, data: RunData, batch: int) -> int:
+        """Tokens that a caption has in a batch of this size, padded to its longest: a mean over drawn batches."""
+        key = config.data.model_dump_json() + config.model.text.model_dump_json()
+        generator = np.random.default_rng(0)
+        if key not in self._lengths:
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "tokenizer.json"
+                save_tokenizer(self.locator.absolute(config).model.text, captions_of_training(data), path)
+                tokenizer = CaptionTokenizer(path, config.data.max_caption_tokens)
+            captions = list(captions_of_training(data))
+            drawn = generator.choice(len(captions), min(len(captions), COUNTED_CAPTIONS), replace=False)
+            attended = tokenizer([captions[number] for number in sorted(drawn)]).attended
+            self._lengths[key] = attended.sum(axis=1)
+        lengths = self._lengths[key]
+        batches = generator.choice(lengths, (COUNTED_BATCHES, batch))
+        return round(float(batches.max(axis=1).mean()))
+
+
+def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator: Calculator) -> list[Point]:
+    """The same points, with epochs scaled to the budget."""
+    if budget.equal == "samples" and budget.amount is None:
+        return list(points)
+    cost: Callable[[Config], float] = {
+        "samples": lambda config: _samples(config, calculator.locator.data(config)),
+        "flops": calculator.flops,
+        "seconds": calculator.seconds,
+    }[budget.equal]
+    amount = budget.amount
+    if amount is None:
+        amount = cost(next(point.config for point in points if point.row.label == baseline.label))
+    factors: dict[str, float] = {}  # a row's cost does not depend on its seed
+    scaled = []
+    for point in points:
+        factor = factors.setdefault(point.row.label, amount / cost(point.config))
+        scaled.append(replace(point, config=with_epochs(point.config, factor)))
+    return scaled
+
+
+def with_epochs(config: Config, factor: float) -> Config:
+    """All stages longer or shorter by one factor; how often val is scored changes with them."""
+    stages = tuple(
+        stage.model_copy(update={"epochs": round(stage.epochs * factor, EPOCH_DIGITS)})
+        for stage in config.stages
+    )
+    every = round(config.evaluation.every_epochs * factor, EPOCH_DIGITS)
+    evaluation = config.evaluation.model_copy(update={"every_epochs": every})
+    return config.model_copy(update={"stages": stages, "evaluation": evaluation})
+
+
+def _samples(config: Config, data: RunData) -> float:
+    return float(sum(leg.num_steps * leg.stage.batch_size for leg in legs(config, data.train_sizes)))
+
+
+def _kind_of(config: Config, stage: Stage) -> str:
+    """What decides the time of a step."""
+    parts: Mapping[str, object] = {
+        "model": config.model.model_dump(mode="json"),
+        "size": config.data.image_size,
+        "masking": config.stage_masking(stage).model_dump(mode="json"),
+        "objectives": config.stage_objectives(stage).model_dump(mode="json"),
+        "batch": [stage.batch_size, stage.frames, stage.accumulate],
+        "cluster": [config.cluster.most_workers, config.cluster.threads, config.precision],
+    }
+    return json.dumps(parts, sort_keys=True)
