@@ -33,6 +33,8 @@ KINDS = ("run", "parameters", "tags", "metrics", "artifact", "status")
 # What MLflow takes as the name of a metric, a parameter or a tag. A name it refuses would hold up
 # everything behind it, so it is refused here, where the line that made it is on the stack.
 NAME = re.compile(r"[/\w.\- :]{1,250}")
+# Its value is the key of another run of the same experiment, under which MLflow shows this one.
+PARENT_TAG = "mac_ray.parent"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

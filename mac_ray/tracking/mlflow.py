@@ -3,6 +3,10 @@
 Sending anything twice changes nothing, because points carry the journal's time: MLflow's primary key of a
 point is (run, metric, step, time, value). MLflow's errors become UnavailableError, worth another try, or
 RefusedError, which is not.
+
+A parent and its children may be sent in any order and at once, because either side ties the knot: a child
+first names its parent and then looks for it, a parent first is there and then looks for its children. Whoever
+comes second finds the other, and nobody has to make a run on another's behalf.
 """
 
 from __future__ import annotations
@@ -17,10 +21,11 @@ from typing import NamedTuple
 from mlflow.entities import Experiment, LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from mac_ray.tracking.address import discreet, is_database, public, sqlite_file
-from mac_ray.tracking.journal import Status, Summary
+from mac_ray.tracking.journal import PARENT_TAG, Status, Summary
 from mac_ray.tracking.process import wait_for_lock
 
 KEY_TAG = "mac_ray.key"
@@ -35,6 +40,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 METRICS_PER_CALL = 1000
 PARAMETERS_PER_CALL, PARAMETER_CHARACTERS = 25, 6000
 TAGS_PER_CALL, TAG_CHARACTERS = 20, 8000
+RUNS_PER_PAGE = 1000
 
 # Other codes may heal, BAD_REQUEST too: it is what a server says whose pool of connections ran dry.
 HOPELESS = (
@@ -80,6 +86,8 @@ class TrackedRun:
             self.experiment_id = self._experiment(summary.experiment)
             self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
             self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
+            for child in self._tagged(PARENT_TAG, summary.key):
+                self._client.set_tag(child, MLFLOW_PARENT_RUN_ID, self.run_id)
 
     def log(self, parameters: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
         with _explained(self._uri, "log to the run"):
@@ -92,6 +100,9 @@ class TrackedRun:
             metrics = [Metric(point.key, point.value, point.time, point.step) for point in points]
             for start in range(0, len(metrics), METRICS_PER_CALL):
                 self._client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
+            if PARENT_TAG in tags:
+                for parent in self._tagged(KEY_TAG, tags[PARENT_TAG])[:1]:
+                    self._client.set_tag(self.run_id, MLFLOW_PARENT_RUN_ID, parent)
 
     def set_status(self, status: Status, reason: str, time: int) -> None:
         """Set the status as of `time` (ms). RUNNING reopens a run that had ended, and drops its reason."""
@@ -136,9 +147,20 @@ class TrackedRun:
         return str(found.experiment_id)
 
     def _known_run(self, key: str, run_id: str) -> str | None:
-        found = self._client.search_runs([self.experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
-        ids = [str(run.info.run_id) for run in found]
+        ids = self._tagged(KEY_TAG, key)
         return run_id if run_id in ids else next(iter(ids), None)
+
+    def _tagged(self, tag: str, value: str) -> list[str]:
+        """Ids of all runs of the experiment with this tag, newest first."""
+        ids: list[str] = []
+        page: str | None = None
+        while page != "":
+            found = self._client.search_runs(
+                [self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=RUNS_PER_PAGE, page_token=page
+            )
+            ids += [str(run.info.run_id) for run in found]
+            page = found.token or ""
+        return ids
 
     def _new_run(self, summary: Summary) -> str:
         tags = {KEY_TAG: summary.key, IDENTITY_TAG: summary.identity}
