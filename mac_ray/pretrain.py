@@ -8,7 +8,7 @@ The same command continues a run that was stopped or killed, and shows the resul
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,8 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 Launch = Callable[[PreparedRun, Console], Outcome]
 
 
-def pretrain(config: Config, console: Console, launch: Launch) -> int:
-    """Prepare, train, score and track one run; returns the exit code.
+def pretrain(
+    config: Config, console: Console, launch: Launch, more_tags: Mapping[str, str] | None = None
+) -> int:
+    """Prepare, train, score and track one run; returns the exit code. `more_tags` are tracked with it.
 
     Raises ConfigError, ManifestError or JournalError for what can be told before workers are taken.
     """
@@ -87,7 +89,7 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
     with opened_journal(run, console) as journal:
         journal.status("RUNNING")
         journal.parameters(parameters(run))
-        journal.tags(tags(run))
+        journal.tags({**tags(run), **(more_tags or {})})
         journal.artifact(run.folder.config)
     sender = start_sender(run.folder.path, uri) if uri else None
     follower = Follower(run.folder.path, run.plan, console)
@@ -118,7 +120,13 @@ def pretrain(config: Config, console: Console, launch: Launch) -> int:
 
 def train_here(run: PreparedRun, console: Console) -> Outcome:
     """In this process. Raises RunError and OSError as `train` does."""
-    with Journal(run.folder.path) as journal, stop_at_sigterm(run.folder):
+    with stop_at_sigterm(run.folder):
+        return train_in_thread(run, console)
+
+
+def train_in_thread(run: PreparedRun, console: Console) -> Outcome:
+    """In this thread of a process that has its own ideas about signals. Raises as `train` does."""
+    with Journal(run.folder.path) as journal:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return train(run.config, run.folder, Worker(device=device), journal)
 

@@ -22,7 +22,7 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
 
     Raises ConfigError: a sentence per problem, each starting with the file or override that brought it.
     """
-    return changed(path, [_parsed_override(override) for override in overrides], overrides)
+    return changed(path, [parsed_override(override) for override in overrides], overrides)
 
 
 def changed(
@@ -134,7 +134,7 @@ def _read(path: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- overrides
 
 
-def _parsed_override(override: str) -> tuple[str, Any]:
+def parsed_override(override: str) -> tuple[str, Any]:
     """Path and value of section.key=value."""
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):

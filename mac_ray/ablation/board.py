@@ -1,0 +1,110 @@
+"""What a person sees of a sweep under way: a bar per run that trains, what is done, the best so far, the time left.
+
+Read from the journals, so it does not matter where runs train, or whether another sweep trains them.
+"""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.console import say
+from mac_ray.tracking.journal import Summary, summarize
+
+LOOK_EVERY_S = 2.0
+BAR = 20  # characters
+WATCHED = "val/t2v/R1"
+
+
+class Board(threading.Thread):
+    """Looks at the runs every so often until stopped. On a terminal a table in place, in a log a line per event."""
+
+    def __init__(self, runs: Sequence[PlannedRun], steps: Mapping[str, int], console: Console) -> None:
+        """`steps`: of each run, by identity."""
+        super().__init__(daemon=True)
+        self._runs = {run.identity: run for run in runs}
+        self._steps = steps
+        self._console = console
+        self._ended = threading.Event()
+        self._begun = time.monotonic()
+        self._told: dict[str, str] = {}
+        self._first_share: float | None = None
+
+    def stop(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        if self._console.is_terminal:
+            with Live(console=self._console, refresh_per_second=2) as live:
+                while not self._ended.wait(LOOK_EVERY_S):
+                    live.update(self._table())
+                live.update(self._table())
+        else:
+            while not self._ended.wait(LOOK_EVERY_S):
+                self._tell()
+            self._tell()
+
+    def _summaries(self) -> dict[str, Summary]:
+        return {
+            identity: summarize(run.folder)
+            for identity, run in self._runs.items()
+            if (run.folder / "journal.jsonl").exists()
+        }
+
+    def _share(self, identity: str, summary: Summary) -> float:
+        if summary.status == "FINISHED":
+            return 1.0
+        step, _ = summary.latest.get("train/loss", (0, 0.0))
+        return step / self._steps[identity]
+
+    def _left(self, summaries: Mapping[str, Summary]) -> str:
+        total = sum(self._steps.values())
+        share = sum(self._share(name, found) * self._steps[name] for name, found in summaries.items()) / total
+        if self._first_share is None:
+            self._first_share = share
+        gained = share - self._first_share
+        if gained <= 0 or share >= 1:
+            return ""
+        seconds = (time.monotonic() - self._begun) / gained * (1 - share)
+        return f" · {int(seconds // 60)} min {int(seconds % 60):02d} s left"
+
+    def _headline(self, summaries: Mapping[str, Summary]) -> str:
+        ended = {"FINISHED": 0, "FAILED": 0, "KILLED": 0}
+        for found in summaries.values():
+            if found.status in ended:
+                ended[found.status] += 1
+        scores = {
+            name: found.latest[WATCHED][1] for name, found in summaries.items() if WATCHED in found.latest
+        }
+        best = max(scores, key=lambda name: float(scores[name]), default=None)
+        said = f" · best {WATCHED} {scores[best]:.1f}: {self._runs[best].point.label}" if best else ""
+        failed = f" · {ended['FAILED']} failed" if ended["FAILED"] else ""
+        return f"{ended['FINISHED']} of {len(self._runs)} runs finished{failed}{self._left(summaries)}{said}"
+
+    def _tell(self) -> None:
+        summaries = self._summaries()
+        for name, found in summaries.items():
+            if found.status in ("FINISHED", "FAILED", "KILLED") and self._told.get(name) != found.status:
+                say(
+                    self._console,
+                    f"{self._runs[name].point.label}: {found.status} · {self._headline(summaries)}",
+                )
+            self._told[name] = found.status or ""
+
+    def _table(self) -> Table:
+        summaries = self._summaries()
+        table = Table(title=self._headline(summaries), title_justify="left", box=None, show_header=False)
+        for name, found in summaries.items():
+            if found.status == "RUNNING":
+                share = self._share(name, found)
+                filled = round(share * BAR)
+                score = f"{WATCHED} {found.latest[WATCHED][1]:.1f}" if WATCHED in found.latest else ""
+                table.add_row(
+                    self._runs[name].point.label, "━" * filled + "╌" * (BAR - filled), f"{share:.0%}", score
+                )
+        return table

@@ -1,0 +1,117 @@
+"""The runs of a sweep on Ray Tune.
+
+A run of one worker is trained inside a re-used Tune actor, by the code that trains a run started by hand, with its
+own journal and sender. A run of several workers is driven from a Tune actor that holds no resources of its own and
+takes Ray Train workers. Tune schedules, counts and retries; what is finished, and where to go on, the run folders
+say, so nothing of Tune's own state is ever restored.
+"""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.config import Config, ConfigError
+from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
+from mac_ray.tracking.journal import JournalError, status_of
+
+WAIT_FOR_ANOTHER_S = 5.0  # between looks at a run that another sweep is training
+LOG_NAME = "console.log"  # in the run's folder: what a person who started it by hand would have seen
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as it travels to its actor."""
+
+    config: Config
+    folder: Path
+    tags: Mapping[str, str]
+
+
+def resources_of(config: Config) -> dict[str, float]:
+    """What one run takes of the cluster, of Ray's CPU and GPU."""
+    cluster = config.cluster
+    return {
+        "CPU": float(cluster.cpus_per_worker * cluster.most_workers),
+        "GPU": cluster.gpus_per_worker * cluster.most_workers,
+    }
+
+
+def at_once(config: Config, cluster: Mapping[str, float]) -> int:
+    """How many such runs fit in the cluster together, so that none waits for workers another holds.
+
+    Raises ConfigError when not even one does.
+    """
+    wanted = {name: amount for name, amount in resources_of(config).items() if amount}
+    most = min(int(cluster.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items())
+    if most < 1:
+        asked = " and ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
+        there = " and ".join(f"{cluster.get(name, 0.0):g} {name}s" for name in wanted)
+        raise ConfigError(
+            f"a run needs {asked} (cluster.workers, cpus_per_worker, gpus_per_worker), but the cluster has {there}; "
+            "ask for less or start more nodes"
+        )
+    return most
+
+
+def execute(jobs: Sequence[Job], folder: Path) -> None:
+    """Train them all, as many at a time as fit; returns when each has ended, well or not.
+
+    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small.
+    """
+    together = min(at_once(job.config, ray.cluster_resources()) for job in jobs)
+    first = jobs[0].config.cluster
+    in_actor = all(job.config.cluster.most_workers == 1 for job in jobs)
+    needs = {"cpu": first.cpus_per_worker, "gpu": first.gpus_per_worker} if in_actor else {"cpu": 0}
+    trainable = tune.with_parameters(_trial, jobs=list(jobs), here=str(Path.cwd()), in_actor=in_actor)
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, needs),
+        param_space={"number": tune.grid_search(list(range(len(jobs))))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=max(0, first.max_failures)),
+        ),
+    )
+    tuner.fit()
+
+
+def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], here: str, in_actor: bool) -> None:
+    """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
+    os.chdir(here)  # Tune moves to a folder of its own, but paths in configs are as they were given
+    job = jobs[parameters["number"]]
+    code = run_quietly(job, train_in_thread if in_actor else train_on_ray)
+    tune.report({"exit_code": code})
+
+
+def run_quietly(job: Job, launch: Launch) -> int:
+    """As `python -m mac_ray.pretrain` with its output in a file; the exit code.
+
+    Waits where another sweep is training the same run, and takes its result.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / LOG_NAME).open("a") as log:
+        console = Console(file=log, width=120)
+        while True:
+            try:
+                return pretrain(job.config, console, launch, more_tags=job.tags)
+            except JournalError as error:
+                if status_of(job.folder) == "FINISHED":
+                    return 0
+                console.print(f"waiting: {error}", markup=False)
+                time.sleep(WAIT_FOR_ANOTHER_S)
+
+
+def to_jobs(runs: Sequence[PlannedRun], tags: Mapping[str, Mapping[str, str]]) -> list[Job]:
+    """What is to be trained: each run once, however many points it stands for. `tags` by identity."""
+    by_identity = {run.identity: run for run in runs}
+    return [Job(run.point.config, run.folder, tags[identity]) for identity, run in by_identity.items()]

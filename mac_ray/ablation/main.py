@@ -1,0 +1,189 @@
+"""What runs when a sweep's file is run: plan, train what is missing, answer.
+
+    python sweeps/masking_ratio.py [section.key=value …] [--dry-run] [--equal samples|flops|seconds] [--seeds 0 1 2]
+
+The same command finishes a sweep that was interrupted; what is finished, by this sweep or any other, is not
+trained again.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from mac_ray.ablation.board import Board
+from mac_ray.ablation.budget import Calculator, equalised
+from mac_ray.ablation.execute import execute, to_jobs
+from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.outcome import Outcome, outcome_of
+from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.config import ConfigError
+from mac_ray.config.file import parsed_override
+from mac_ray.console import preparing, say
+from mac_ray.data.manifest import ManifestError
+from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.tracking.address import resolve_uri
+from mac_ray.tracking.journal import PARENT_TAG, Journal, JournalError, Status, run_key
+from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.training.plan import legs
+
+SWEEP_TAG, ROW_TAG, SEED_TAG = "mac_ray.sweep", "mac_ray.row", "mac_ray.seed"
+
+
+def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=sweep.question)
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="of every run, e.g. cluster.gpus_per_worker=1",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the runs and what they cost, and stop")
+    parser.add_argument(
+        "--equal", choices=["samples", "flops", "seconds"], help="what every run gets as much of"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the sweep's")
+    given = parser.parse_intermixed_args(arguments)
+    console = Console()
+    try:
+        return run_sweep(_as_asked(sweep, given), console, dry_run=given.dry_run)
+    except (ConfigError, ManifestError, JournalError) as error:
+        say(console, f"error: {error}", "red")
+        return EXIT_BAD_INPUT
+
+
+def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
+    """Raises ConfigError, ManifestError or JournalError before anything is started."""
+    here = working_directory(console)
+    points = expand(sweep)
+    baseline = baseline_of(sweep, rows_of(sweep))
+    with preparing(console) as progress:
+        locator = Locator(Path.cwd(), here, progress)
+        storage = Path(locator.absolute(points[0].config).storage.runs)
+        calculator = Calculator(locator, storage / "speeds.json")
+        points = equalised(points, baseline, sweep.budget, calculator)
+        runs = locator.planned(points)
+    show_plan(runs, calculator, console)
+    if dry_run:
+        return 0
+    identity = hashlib.sha256(
+        json.dumps([sweep.model_dump(mode="json"), [run.identity for run in runs]], sort_keys=True).encode()
+    ).hexdigest()
+    folder = storage / f"sweep-{sweep.name}-{identity[:10]}"
+    tracking = points[0].config.tracking
+    uri = resolve_uri(tracking.uri, here) if tracking.enabled else None
+    with Journal.open_or_create(
+        folder, name=sweep.name, experiment=tracking.experiment, identity=identity
+    ) as journal:
+        journal.status("RUNNING")
+        journal.tags({SWEEP_TAG: sweep.name, "mac_ray.question": sweep.question})
+        sender = start_sender(folder, uri) if uri else None
+        status: Status = "FAILED"
+        reason = "the driver was ended"
+        try:
+            train_missing(runs, tags_by_identity(sweep, runs, run_key(folder)), locator, folder, console)
+            outcomes = [outcome_of(run.point, run.identity, run.folder) for run in runs]
+            failed = [outcome for outcome in outcomes if outcome.status != "FINISHED"]
+            status, reason = "FINISHED", f"{len(failed)} of {len(outcomes)} runs failed" if failed else ""
+        except KeyboardInterrupt:
+            status, reason = "KILLED", "interrupted from the keyboard"
+        finally:
+            journal.status(status, reason)
+    if sender and uri and (missing := wait(sender, folder, uri)):
+        sender.terminate()
+        say(console, missing)
+    if status != "FINISHED":
+        say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
+        return EXIT_INTERRUPTED if status == "KILLED" else EXIT_FAILED
+    show_results(outcomes, sweep, console)
+    return EXIT_FAILED if failed else 0
+
+
+def train_missing(
+    runs: Sequence[PlannedRun],
+    tags: Mapping[str, Mapping[str, str]],
+    locator: Locator,
+    folder: Path,
+    console: Console,
+) -> None:
+    missing = [run for run in runs if outcome_of(run.point, run.identity, run.folder).status != "FINISHED"]
+    if not missing:
+        return
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+    steps = {
+        run.identity: legs(run.point.config, locator.data(run.point.config).train_sizes)[-1].last
+        for run in runs
+    }
+    board = Board(runs, steps, console)
+    board.start()
+    try:
+        execute(to_jobs(missing, tags), folder)
+    finally:
+        board.stop()
+        ray.shutdown()
+
+
+def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> dict[str, dict[str, str]]:
+    return {
+        run.identity: {
+            SWEEP_TAG: sweep.name,
+            ROW_TAG: run.point.row.label,
+            SEED_TAG: str(run.point.seed),
+            PARENT_TAG: parent,
+        }
+        for run in runs
+    }
+
+
+def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Console) -> None:
+    """A line per row: its seeds, which are finished, what is left to pay."""
+    table = Table("row", "seeds", "finished", "TFLOP a run", "to go")
+    left_in_all = 0.0
+    for label in dict.fromkeys(run.point.row.label for run in runs):
+        own = [run for run in runs if run.point.row.label == label]
+        ended = [outcome_of(run.point, run.identity, run.folder).status == "FINISHED" for run in own]
+        flops = calculator.flops(own[0].point.config)
+        left = flops * (len(own) - sum(ended))
+        left_in_all += left
+        seeds = ", ".join(str(run.point.seed) for run in own)
+        table.add_row(
+            label, seeds, f"{sum(ended)} of {len(own)}", f"{flops / 1e12:.3g}", f"{left / 1e12:.3g}"
+        )
+    console.print(table)
+    say(console, f"{len(runs)} runs, {left_in_all / 1e12:.3g} TFLOP of training to go")
+
+
+def show_results(outcomes: Sequence[Outcome], sweep: Sweep, console: Console) -> None:
+    table = Table("row", "seed", sweep.metric, "95%", "TFLOP", "seconds")
+    for outcome in outcomes:
+        if outcome.status != "FINISHED":
+            table.add_row(outcome.row, str(outcome.seed), str(outcome.status), outcome.reason, "", "")
+            continue
+        low, high = outcome.intervals[sweep.metric]
+        table.add_row(
+            outcome.row,
+            str(outcome.seed),
+            f"{outcome.metrics[sweep.metric]:.1f}",
+            f"[{low:.1f}, {high:.1f}]".replace("[", r"\["),
+            f"{outcome.costs['flops'] / 1e12:.3g}",
+            f"{outcome.costs['seconds']:.0f}",
+        )
+    console.print(table)
+
+
+def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:
+    changes = dict(parsed_override(override) for override in given.overrides)
+    budget = sweep.budget.model_copy(update={"equal": given.equal} if given.equal else {})
+    return sweep.model_copy(
+        update={
+            "overrides": {**sweep.overrides, **changes},
+            "seeds": tuple(given.seeds) if given.seeds else sweep.seeds,
+            "budget": budget,
+        }
+    )
