@@ -27,13 +27,13 @@ def masked_views_figure(metrics: Mapping[str, Points], plan: Sequence[Leg]) -> F
     axes = figure.subplots()
     for name, (color, label) in COMPARED.items():
         steps, values = zip(*metrics[PREFIX + name], strict=True)
-        axes.plot(steps, values, color=color, label=label, marker="o", markersize=3)
+        axes.plot(steps, values, color=color, label=label, marker="o", markersize=3, clip_on=False)
         _, others = zip(*metrics[PREFIX + name + OTHERS], strict=True)
         axes.plot(steps, others, color=color, linestyle="dashed", linewidth=1)
         if PREFIX + name + SPREAD in metrics:
             spreads = [spread for _, spread in metrics[PREFIX + name + SPREAD]]
             low = [value - spread for value, spread in zip(values, spreads, strict=True)]
-            high = [value + spread for value, spread in zip(values, spreads, strict=True)]
+            high = [min(1.0, value + spread) for value, spread in zip(values, spreads, strict=True)]
             axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
     axes.plot([], [], color="black", linestyle="dashed", linewidth=1, label="the same with other samples")
     for leg in plan:
