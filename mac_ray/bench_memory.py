@@ -4,6 +4,7 @@ A process keeps memory that it has freed, so what is resident tells two steps ap
 its own, which is what they get.
 """
 
+import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -12,20 +13,22 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import psutil
+import torch
 
 from mac_ray.config import ConfigError
 
 
-def resident_peak(work: Callable[[], object]) -> int | None:
-    """Bytes of main memory that `work`, which has to be picklable, takes at most; None on other systems than Linux.
+def resident_peak(work: Callable[[], object], module: str) -> int | None:
+    """Bytes of main memory that `work` takes at most; None on other systems than Linux.
 
-    Raises ConfigError when the system kills it for want of memory.
+    It has to be picklable, and `module` is what it needs imported, which is done once for all calls. Raises
+    ConfigError when the system kills it for want of memory.
     """
-    if (
-        sys.platform != "linux"
-    ):  # others tell no peak of a process but that of its parent before it was started
+    if sys.platform != "linux":  # elsewhere nothing tells a process's own peak from that of its parent
         return None
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    context = multiprocessing.get_context("forkserver")  # threads of this process do not survive a plain fork
+    context.set_forkserver_preload([module])
+    with ProcessPoolExecutor(1, context) as process:
         try:
             return process.submit(_grown, work).result()
         except BrokenProcessPool as error:
@@ -44,6 +47,18 @@ def largest_batch(fits: Callable[[int], bool], start: int) -> int:
         while fits(2 * batch):
             batch *= 2
     return batch
+
+
+def fits_on_gpu(build: Callable[[int], object], batch: int) -> bool:
+    """Whether what is built for so many samples fits in the GPU's memory, which is given back."""
+    try:
+        build(batch)
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
+    return True
 
 
 def _grown(work: Callable[[], object]) -> int:

@@ -7,7 +7,6 @@ clock drifts by more than arms differ. All of them stay in memory at once, but m
 b samples of a batch, F frames, V visible patches, L tokens.
 """
 
-import gc
 import os
 import statistics
 import time
@@ -18,7 +17,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from mac_ray.bench_memory import largest_batch, resident_peak
+from mac_ray.bench_memory import fits_on_gpu, largest_batch, resident_peak
 from mac_ray.config import Config, ConfigError, Stage, value_at
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
@@ -255,11 +254,12 @@ def measure(
         batches.append(batch or _share(config, stage))
     tasks = list(zip(builds, batches, strict=True))
     largest = [
-        largest_batch(partial(_fits, build), start) if search_largest else None for build, start in tasks
+        largest_batch(partial(fits_on_gpu, build), start) if search_largest else None
+        for build, start in tasks
     ]
     # compiling takes more main memory than what it compiles
     asked = device.type == "cpu" and not compiled
-    peaks = [resident_peak(partial(build, start)) if asked else None for build, start in tasks]
+    peaks = [resident_peak(partial(build, start), __name__) if asked else None for build, start in tasks]
     try:
         arms = [build(start) for build, start in tasks]
         for _ in range(steps):
@@ -290,18 +290,6 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
         _wait(device)
         fastest = min(fastest, time.perf_counter() - begun)
     return 2 * size**3 / fastest
-
-
-def _fits(build: Callable[[int], Arm], batch: int) -> bool:
-    """Whether a step of so many samples fits in the GPU's memory, which is given back."""
-    try:
-        build(batch)
-    except torch.OutOfMemoryError:
-        return False
-    finally:
-        gc.collect()
-        torch.cuda.empty_cache()
-    return True
 
 
 def _stage(config_name: str, config: Config, name: str | None) -> Stage:

@@ -81,6 +81,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
         if step == 0:  # where the curves begin
             values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+            meter.pause()
             if journal and values:
                 journal.metrics(step, values | costs.logged(meter.seconds()))
         learner = parallel(Learner(model, objectives.positions), worker)

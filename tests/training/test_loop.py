@@ -86,6 +86,9 @@ def test_train_with_masked_views_measures_them_with_every_val_score_and_trains_n
     for name in ("video", "text", "video_text", "full_video_text", "video_others", "text_spread"):
         measured = {step for metric, step in of_views if metric == f"val/masked_views/{name}"}
         assert measured == {0, 3, 6, 8, TINY_STEPS}
+    # looking takes time that is not training's
+    (step, seconds), *_ = points(viewed.folder.path, "cost/seconds")["cost/seconds"]
+    assert (step, seconds) == (0, pytest.approx(0, abs=0.01))
     picture = viewed.folder.pictures / "masked_views.png"
     sent = [record["path"] for record in read(viewed.folder.path / "journal.jsonl") if "path" in record]
     assert str(picture.relative_to(viewed.folder.path)) in sent

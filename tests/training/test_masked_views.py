@@ -13,6 +13,7 @@ from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.training.distributed import Worker
 from mac_ray.training.evaluation import embed_split
+from mac_ray.training.hiding import open_lexicon
 from mac_ray.training.inputs import reader
 from mac_ray.training.masked_views import (
     PREFIX,
@@ -85,7 +86,10 @@ def measured(
     config = run.config
     model, tokenizer = opened(config, run)
     val = reader(run.data.val, "val", config, lambda *_: None)
-    values = masked_view_metrics(model, val, tokenizer, config, run.plan[stage], step, worker or Worker())
+    lexicon = open_lexicon(config, run.folder, tokenizer)
+    values = masked_view_metrics(
+        model, val, tokenizer, lexicon, config, run.plan[stage], step, worker or Worker()
+    )
     assert model.training
     return {name.removeprefix(PREFIX): value for name, value in values.items()}
 
@@ -118,13 +122,48 @@ def test_views_hide_as_the_stage_does_and_as_the_top_level_where_that_hides_noth
     assert tail["text"] < 0.9999
 
 
+@pytest.mark.parametrize("strategy", ["frame", "attention_hide_high", "resize"])
+def test_views_hide_by_any_strategy_at_the_ratio_of_the_moment(
+    tiny_overrides: list[str], strategy: str
+) -> None:
+    masking = [
+        f"masking.video.strategy={strategy}",
+        "masking.video.ratio={shape: linear, start: 0.0, end: 0.75}",
+        "masking.text={strategy: frequency, ratio: 0.5}",  # the stages go by other text masks
+        "stages.0.masking.text={strategy: whole_word, ratio: 0}",
+    ]
+    run = prepared([*tiny_overrides, *masking])
+    first, last = measured(run, step=0), measured(run, step=run.plan[0].last)
+    assert first["video"] == pytest.approx(1)
+    assert last["video"] < 0.9999
+    assert (last["text"], last["text_spread"]) == (pytest.approx(1), pytest.approx(0, abs=1e-6))
+
+
+def test_views_of_the_tail_hide_words_by_how_frequent_they_are(tiny_overrides: list[str]) -> None:
+    stages = ["stages.0.masking.text={strategy: whole_word, ratio: 0}"]
+    masking = ["masking.text={strategy: frequency, ratio: 0.5}"]
+    found = measured(prepared([*tiny_overrides, *stages, *masking]), stage=1)
+    assert found["text"] < 0.999
+    assert found["text_spread"] > 1e-4
+
+
 def test_full_views_are_the_embeddings_that_are_scored(tiny_overrides: list[str]) -> None:
     run = prepared(tiny_overrides)
     config, section = run.config, run.config.evaluation.masked_views
     assert section is not None
     model, tokenizer = opened(config, run)
     val = reader(run.data.val, "val", config, lambda *_: None)
-    views = embed_views(model, val, tokenizer, section, config, run.plan[0], 0, Worker())
+    views = embed_views(
+        model,
+        val,
+        tokenizer,
+        open_lexicon(config, run.folder, tokenizer),
+        section,
+        config,
+        run.plan[0],
+        0,
+        Worker(),
+    )
     scored = embed_split(model, val, tokenizer, config, Worker())
     assert views.masked_video.shape == views.masked_text.shape == (7, 5, config.model.embedding_size)
     torch.testing.assert_close(views.video, scored.video[:7])
@@ -163,3 +202,17 @@ def test_views_when_nothing_is_ever_hidden_are_refused(tiny_overrides: list[str]
 def test_views_of_more_videos_than_there_are_are_refused(tiny_overrides: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"masked_views\.videos is 9, .* shapes has only 8 samples"):
         prepared([*tiny_overrides, "evaluation.masked_views.videos=9"])
+
+
+def test_views_of_frames_that_evaluation_does_not_have_are_refused(tiny_overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"masking\.video\.strategy 'motion' .* evaluation\.frames is 1"):
+        prepared([*tiny_overrides, "masking.video.strategy=motion", "evaluation.frames=1"])
+
+
+def test_identity_of_a_run_knows_what_its_views_hide(tiny_overrides: list[str]) -> None:
+    fixed = ["stages.0.masking.video={ratio: 0.5}"]  # so that the top level is for the tail's views alone
+    runs = [[VIEWS, *tiny_overrides, *fixed, f"masking.video.ratio={ratio}"] for ratio in (0.6, 0.9)]
+    one, other = (config_file.load(None, overrides) for overrides in runs)
+    assert one.identity({"shapes": "0"}) != other.identity({"shapes": "0"})
+    plain = (config_file.load(None, overrides[1:]) for overrides in runs)
+    assert len({config.identity({"shapes": "0"}) for config in plain}) == 1
