@@ -1,7 +1,8 @@
 """What a config costs: parameters and FLOPs by arithmetic, and the time of a training step by the clock.
 
-    python -m mac_ray.bench flops [CONFIG.yaml] [section.key=value …] [--text-tokens 128] [--json]
+    python -m mac_ray.bench flops [CONFIG.yaml] [section.key=value …] [--ratio 0.3 0.6] [--json]
     python -m mac_ray.bench step [CONFIG.yaml] [section.key=value …] [--against masking.video.strategy=none]
+    python -m mac_ray.bench step ONE.yaml --stage masked --against OTHER.yaml section.key=value --stage videos
 
 Needs no data, no network, and neither Ray nor MLflow: a bare GPU machine will do.
 """
@@ -62,10 +63,17 @@ def flops(arguments: Sequence[str], console: Console) -> None:
         default=PAPER_TOKENS,
         help="length of the caption (default: %(default)s)",
     )
+    parser.add_argument(
+        "--ratio",
+        nargs="+",
+        type=_ratio,
+        default=RATIOS,
+        help=f"shares of patches hidden (default: {' '.join(f'{ratio:g}' for ratio in RATIOS)})",
+    )
     given = parser.parse_intermixed_args(arguments)
     path, overrides = _source(given)
     config = config_file.load(path, overrides)
-    counts, rows = parameter_counts(config), cost_rows(config, given.text_tokens)
+    counts, rows = parameter_counts(config), cost_rows(config, given.text_tokens, given.ratio)
     pretext = pretext_rows(config, given.text_tokens)
     published = published_parameters(config)
     if given.json:
@@ -80,7 +88,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
         print(json.dumps(found, indent=2))
     else:
         console.print(_parameter_table(config, counts, published))
-        console.print(_cost_table(rows, given.text_tokens))
+        console.print(_cost_table(rows, given.text_tokens, len(given.ratio)))
         if pretext:
             console.print(_pretext_table(pretext))
         console.print(
@@ -106,7 +114,7 @@ def _parameter_table(config: Config, counts: dict[str, int], published: Publishe
     return table
 
 
-def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
+def _cost_table(rows: Sequence[CostRow], text_tokens: int, num_ratios: int) -> Table:
     patches = rows[0].patches
     title = f"GFLOP per sample, forward: {patches} patches per frame, {text_tokens} text tokens"
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
@@ -115,9 +123,9 @@ def _cost_table(rows: Sequence[CostRow], text_tokens: int) -> Table:
         table.add_column(heading, justify="right")
     table.add_column("published")
     for number, row in enumerate(rows):
-        if number == len(RATIOS):  # the stages follow
+        if number == num_ratios:  # the stages follow
             table.add_section()
-        operations = (f"{count / 1e9:,.4g}" for count in (row.linear, row.with_attention, row.executed))
+        operations = (f"{count / 1e9:#,.4g}" for count in (row.linear, row.with_attention, row.executed))
         table.add_row(
             row.what,
             str(row.frames),
@@ -166,10 +174,15 @@ def step(arguments: Sequence[str], console: Console) -> None:
         nargs="+",
         action="append",
         default=[],
-        metavar="section.key=value",
-        help="further overrides, for a config to compare with; may be given several times",
+        metavar="[CONFIG.yaml] section.key=value",
+        help="a config to compare with: further overrides, or a file with overrides of its own; may be repeated",
     )
-    parser.add_argument("--stage", help="name of the stage to take (default: the first)")
+    parser.add_argument(
+        "--stage",
+        action="append",
+        default=[],
+        help="name of the stage to take, for all configs or given once for each (default: the first)",
+    )
     parser.add_argument(
         "--steps", type=_positive, default=20, help="timed steps of each (default: %(default)s)"
     )
@@ -179,32 +192,51 @@ def step(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument(
         "--text-tokens", type=_positive, help="caption length (default: data.max_caption_tokens)"
     )
+    parser.add_argument("--compile", action="store_true", help="both towers by torch.compile")
+    parser.add_argument(
+        "--largest-batch",
+        action="store_true",
+        help="search the largest batch that fits in the GPU's memory, of each config alone",
+    )
     given = parser.parse_intermixed_args(arguments)
     path, overrides = _source(given)
     configs = {" ".join(overrides) or "as configured": config_file.load(path, overrides)}
     for further in given.against:
-        configs[" ".join(further)] = config_file.load(path, [*overrides, *further])
-    report = measure(configs, given.stage, given.batch, given.text_tokens, given.steps)
+        name = " ".join(further)
+        # overrides go on from what they are compared with, a file starts anew
+        from_path, given_before = (further.pop(0), []) if "=" not in further[0] else (path, overrides)
+        configs[name] = config_file.load(from_path, [*given_before, *further])
+    report = measure(
+        configs,
+        given.stage,
+        given.batch,
+        given.text_tokens,
+        given.steps,
+        given.compile,
+        given.largest_batch,
+    )
     if given.json:
         print(json.dumps(asdict(report), indent=2))
     else:
         console.print(_step_table(report))
         for number, arm in enumerate(report.arms, start=1):
-            console.print(f"  {number}  {arm.name}", highlight=False, soft_wrap=True)
+            line = f"  {number}  {arm.name}, stage {arm.stage}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         console.print(
-            f"Medians of {report.steps} steps taken in turns; backward counted as twice the forward. "
-            f"Most main memory held, all together: {report.process_peak_bytes / 1e9:.2f} GB.",
+            f"Medians of {report.steps} steps taken in turns; time is per sample; backward counted as twice the "
+            "forward; peak is the most memory that each takes alone, with weights and moments.",
             style="dim",
         )
 
 
 def _step_table(report: Report) -> Table:
-    table = Table(title=f"training step on {report.device}", box=box.SIMPLE)
+    how = ", towers compiled" if report.compiled else ""
+    table = Table(title=f"training step on {report.device}{how}", box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("")
-    for heading in ("batch", "visible", "ms", "samples/s", "time", "TFLOP/s", "of matmul"):
+    for heading in ("batch", "visible", "ms", "samples/s", "time", "TFLOP/s", "of matmul", "peak"):
         table.add_column(heading, justify="right")
-    if any(arm.peak_bytes is not None for arm in report.arms):
-        table.add_column("GPU peak", justify="right")
+    if any(arm.largest_batch is not None for arm in report.arms):
+        table.add_column("largest batch", justify="right")
     for number, arm in enumerate(report.arms, start=1):
         row = [
             str(number),
@@ -215,10 +247,9 @@ def _step_table(report: Report) -> Table:
             f"{arm.relative_time:.2f} x",
             f"{arm.flops_per_second / 1e12:.3g}",
             f"{arm.matmul_share:.0%} {arm.dtype}",
+            "unknown" if arm.peak_bytes is None else f"{arm.peak_bytes / 1e9:.2f} GB",
         ]
-        if arm.peak_bytes is not None:
-            row.append(f"{arm.peak_bytes / 1e9:.2f} GB")
-        table.add_row(*row)
+        table.add_row(*row, *([] if arm.largest_batch is None else [str(arm.largest_batch)]))
     return table
 
 
@@ -241,6 +272,13 @@ def _source(given: argparse.Namespace) -> tuple[str | None, list[str]]:
     if given.config is not None and "=" in given.config:
         return None, [given.config, *given.overrides]
     return given.config, given.overrides
+
+
+def _ratio(text: str) -> float:
+    ratio = float(text)
+    if not 0 <= ratio < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and below 1")
+    return ratio
 
 
 def _positive(text: str) -> int:

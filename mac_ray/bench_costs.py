@@ -3,6 +3,7 @@
 Nothing is computed and nothing is downloaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,17 +63,17 @@ class PretextRow:
     )
 
 
-def cost_rows(config: Config, text_tokens: int) -> list[CostRow]:
-    """The ratios of RATIOS at the most frames that any stage has, then each stage as it is masked.
+def cost_rows(config: Config, text_tokens: int, ratios: Sequence[float] = RATIOS) -> list[CostRow]:
+    """The ratios at the most frames that any stage has, then each stage as it is masked.
 
     A stage whose ratio has a schedule has a row for its start and one for its end.
     """
     side = config.data.image_size // config.model.video.patch_size
     frames = max(stage.frames for stage in config.stages)
     rows = []
-    for ratio in RATIOS:
+    for ratio in ratios:
         seen = Seen(frames, (side, side), num_visible(side**2, ratio))
-        rows.append(_row(config, f"{ratio:.0%} masked", seen, text_tokens, Flops(0, 0)))
+        rows.append(_row(config, f"{100 * ratio:g}% masked", seen, text_tokens, Flops(0, 0)))
     for stage in config.stages:
         masking = config.stage_masking(stage).video
         guidance = guidance_flops(masking, config.model.video, stage.frames, side**2)

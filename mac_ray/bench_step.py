@@ -2,21 +2,22 @@
 
 What is timed is the arithmetic of training's loop: forward, loss, backward, clipping, AdamW. Batches lie on the
 device already, so neither data nor transfers count. The arms take turns within one process, because a machine's
-clock drifts by more than arms differ. All of them stay in memory at once.
+clock drifts by more than arms differ. All of them stay in memory at once, but memory is measured of each alone.
 
 b samples of a batch, F frames, V visible patches, L tokens.
 """
 
 import os
-import resource
 import statistics
-import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
 
+from mac_ray.bench_memory import fits_on_gpu, largest_batch, resident_peak
 from mac_ray.config import Config, ConfigError, Stage, value_at
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
@@ -39,6 +40,7 @@ MATMUL_REPEATS = 5
 @dataclass(frozen=True)
 class StepReport:
     name: str
+    stage: str
     batch: int  # samples per step
     frames: int  # seen
     visible: int  # patches of each
@@ -46,18 +48,21 @@ class StepReport:
     dtype: str
     milliseconds: float  # median per step
     samples_per_second: float
-    relative_time: float  # to the first arm's
+    relative_time: float  # per sample, to the first arm's
     flops_per_second: float  # backward counted as twice the forward, products of attention included
     matmul_flops_per_second: float  # of one large product in the same type, on this machine
     matmul_share: float  # of the last two
-    peak_bytes: int | None  # on the GPU, of this arm alone; None on a CPU
+    peak_bytes: (
+        int | None
+    )  # model, moments and step of this arm alone, of the GPU's memory or else of main memory
+    largest_batch: int | None  # to a factor of two, where asked for
 
 
 @dataclass(frozen=True)
 class Report:
     device: str
     steps: int
-    process_peak_bytes: int  # resident in main memory, all arms together
+    compiled: bool
     arms: list[StepReport]
 
 
@@ -65,7 +70,14 @@ class Arm:
     """One config's model, optimiser and batch, ready to step."""
 
     def __init__(
-        self, name: str, config: Config, stage: Stage, batch: int, text_tokens: int, device: torch.device
+        self,
+        name: str,
+        config: Config,
+        stage: Stage,
+        text_tokens: int,
+        device: torch.device,
+        compiled: bool,
+        batch: int,
     ) -> None:
         self.name, self.config, self.stage, self.batch = name, config, stage, batch
         self.worker = Worker(device=device)
@@ -74,6 +86,9 @@ class Arm:
         before = _allocated(device)
         words_known = config.model.text.vocabulary_size
         self.encoder = untrained_model(config.model, config.data, words_known, config.seed).to(device)
+        if compiled:
+            for tower in (self.encoder.video_model, self.encoder.text_model):
+                tower.compile(dynamic=False)
         vocabulary = self.encoder.text_model.config.vocab_size
         section = config.stage_objectives(stage)
         mask_token = vocabulary - 1
@@ -83,8 +98,9 @@ class Arm:
         self.optimizer = build_optimizer(self.rates, self.encoder, self.objectives)
         generator = torch.Generator().manual_seed(config.seed)
         size = config.data.image_size
-        clips = torch.randint(0, 256, (batch, stage.frames, 3, size, size), generator=generator)
-        self.clips = clips.to(device, torch.uint8)  # (b, F, 3, S, S)
+        shape = (batch, stage.frames, 3, size, size)
+        clips = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        self.clips = clips.to(device)  # (b, F, 3, S, S)
         self.masking, self.generator = config.stage_masking(stage), generator
         view = self.view()
         caption = torch.randint(1, mask_token, (batch, text_tokens), generator=generator)
@@ -163,7 +179,11 @@ class Arm:
         if device.type == "cuda":
             self.peak = max(self.peak, torch.cuda.max_memory_allocated(device) - others)
 
-    def report(self, first_median: float) -> StepReport:
+    @property
+    def seconds_per_sample(self) -> float:
+        return statistics.median(self.seconds) / self.batch
+
+    def report(self, first: "Arm", peak: int | None, largest: int | None) -> StepReport:
         self.use_settings()
         median = statistics.median(self.seconds)
         (_, frames, visible), text_tokens = self.inputs.visible.shape, self.inputs.tokens.shape[1]
@@ -177,6 +197,7 @@ class Arm:
         peak_rate = matmul_rate(self.worker.device, self.dtype or torch.float32)
         return StepReport(
             name=self.name,
+            stage=self.stage.name,
             batch=self.batch,
             frames=frames,
             visible=visible,
@@ -184,35 +205,63 @@ class Arm:
             dtype="fp32" if self.dtype is None else "bf16",
             milliseconds=1e3 * median,
             samples_per_second=self.batch / median,
-            relative_time=median / first_median,
+            relative_time=self.seconds_per_sample / first.seconds_per_sample,
             flops_per_second=rate,
             matmul_flops_per_second=peak_rate,
             matmul_share=rate / peak_rate,
-            peak_bytes=self.peak if self.worker.device.type == "cuda" else None,
+            peak_bytes=peak if peak is not None else self.peak or None,
+            largest_batch=largest,
         )
 
 
 def measure(
-    configs: dict[str, Config], stage_name: str | None, batch: int | None, text_tokens: int | None, steps: int
+    configs: Mapping[str, Config],
+    stage_names: Sequence[str],
+    batch: int | None,
+    text_tokens: int | None,
+    steps: int,
+    compiled: bool = False,
+    search_largest: bool = False,
 ) -> Report:
     """Each config's step, by name, in `steps` alternating rounds. The first is what others are relative to.
 
-    stage_name None: the first stage; batch None: the largest share of one worker; text_tokens None:
-    data.max_caption_tokens. Raises ConfigError for a stage that is not there, captions longer than the
-    tower has positions for, or arms that do not fit in the GPU's memory.
+    stage_names: one per config, one for all, or none for each one's first; batch None: the largest share of one
+    worker; text_tokens None: data.max_caption_tokens; compiled: the towers by torch.compile. Raises ConfigError for
+    a stage that is not there, captions longer than the tower has positions for, arms that do not fit in memory, or
+    a search for the largest batch without a GPU.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    arms: list[Arm] = []
+    if search_largest and device.type == "cpu":
+        raise ConfigError(
+            "--largest-batch fills the memory of a GPU, and this machine has none; leave it out"
+        )
+    if len(stage_names) not in (0, 1, len(configs)):
+        raise ConfigError(
+            f"--stage is given {len(stage_names)} times for {len(configs)} configs; "
+            "give it once for all, or once for each in their order"
+        )
+    builds: list[Callable[[int], Arm]] = []
+    batches: list[int] = []
+    for number, (name, config) in enumerate(configs.items()):
+        stage = _stage(name, config, stage_names[number % len(stage_names)] if stage_names else None)
+        length = text_tokens or config.data.max_caption_tokens
+        if length > config.data.max_caption_tokens:
+            raise ConfigError(
+                f"{name}: --text-tokens is {length}, but data.max_caption_tokens is "
+                f"{config.data.max_caption_tokens}; lower the one or raise the other"
+            )
+        builds.append(partial(Arm, name, config, stage, length, device, compiled))
+        batches.append(batch or _share(config, stage))
+    tasks = list(zip(builds, batches, strict=True))
+    largest = [
+        largest_batch(partial(fits_on_gpu, build), start) if search_largest else None
+        for build, start in tasks
+    ]
+    # compiling takes more main memory than what it compiles
+    asked = device.type == "cpu" and not compiled
+    peaks = [resident_peak(partial(build, start), __name__) if asked else None for build, start in tasks]
     try:
-        for name, config in configs.items():
-            stage = _stage(config, stage_name)
-            length = text_tokens or config.data.max_caption_tokens
-            if length > config.data.max_caption_tokens:
-                raise ConfigError(
-                    f"{name}: --text-tokens is {length}, but data.max_caption_tokens is "
-                    f"{config.data.max_caption_tokens}; lower the one or raise the other"
-                )
-            arms.append(Arm(name, config, stage, batch or _share(config, stage), length, device))
+        arms = [build(start) for build, start in tasks]
         for _ in range(steps):
             for arm in arms:
                 arm.timed_step()
@@ -221,12 +270,11 @@ def measure(
             "the batch does not fit in the GPU's memory beside the other arms; lower it with --batch, "
             "or raise the stage's accumulate"
         ) from error
-    first_median = statistics.median(arms[0].seconds)
     return Report(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         steps=steps,
-        process_peak_bytes=_process_peak_bytes(),
-        arms=[arm.report(first_median) for arm in arms],
+        compiled=compiled,
+        arms=[arm.report(arms[0], *memory) for arm, *memory in zip(arms, peaks, largest, strict=True)],
     )
 
 
@@ -244,10 +292,12 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / fastest
 
 
-def _stage(config: Config, name: str | None) -> Stage:
+def _stage(config_name: str, config: Config, name: str | None) -> Stage:
     stages = {stage.name: stage for stage in config.stages}
     if name is not None and name not in stages:
-        raise ConfigError(f"--stage is {name!r}; the config has {', '.join(map(repr, stages))}")
+        raise ConfigError(
+            f"{config_name}: --stage is {name!r}; the config has {', '.join(map(repr, stages))}"
+        )
     return stages[name] if name is not None else config.stages[0]
 
 
@@ -262,8 +312,3 @@ def _allocated(device: torch.device) -> int:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _process_peak_bytes() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,5 +1,7 @@
 """The benchmark's figures where they can be known in advance, and that it runs on a bare machine."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import torch
 from transformers import DistilBertConfig
 
 from mac_ray.bench import main
+from mac_ray.bench_memory import largest_batch
 from mac_ray.config import file as config_file
 
 MAC = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
@@ -69,6 +72,23 @@ def test_flops_of_the_mac_recipe_are_those_of_its_table_4(capsys: pytest.Capture
         assert (row["published"] or {"value": None})["value"] == (published and published * 1e9)
     assert by_name["60% masked"]["executed"] == by_name["60% masked"]["with_attention"] - 2 * 4 * 117 * 768**2
     assert (by_name["images"]["frames"], by_name["images"]["visible"]) == (1, 79)
+
+
+def test_flops_of_ratios_asked_for_are_those_of_the_conventions(capsys: pytest.CaptureFixture[str]):
+    found = output(capsys, "flops", MAC, "--ratio", "0.65", "0", "0.335")
+    assert [row["what"] for row in found["rows"]] == [
+        *("65% masked", "0% masked", "33.5% masked"),
+        *("images", "videos", "msrvtt"),
+    ]
+    assert [row["visible"] for row in found["rows"][:3]] == [69, 196, 131]
+    assert found["rows"][0]["linear"] / 1e9 == pytest.approx(74.54, abs=0.005)
+    assert found["rows"][0]["with_attention"] / 1e9 == pytest.approx(75.62, abs=0.005)
+
+
+def test_flops_of_a_ratio_that_hides_everything_are_refused(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["flops", MAC, "--ratio", "1.0"])
+    assert "1.0 is not at least 0 and below 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -154,6 +174,7 @@ def test_step_of_two_arms_adds_up(capsys: pytest.CaptureFixture[str]):
     for arm in report["arms"]:
         seconds = arm["milliseconds"] / 1e3
         assert (arm["batch"], arm["frames"], arm["text_tokens"], arm["dtype"]) == (4, 4, 12, "fp32")
+        assert arm["largest_batch"] is None
         assert arm["samples_per_second"] == pytest.approx(4 / seconds)
         assert arm["relative_time"] == pytest.approx(arm["milliseconds"] / masked["milliseconds"])
         assert arm["matmul_share"] == pytest.approx(arm["flops_per_second"] / arm["matmul_flops_per_second"])
@@ -162,6 +183,41 @@ def test_step_of_two_arms_adds_up(capsys: pytest.CaptureFixture[str]):
     rows = output(capsys, "flops", *SMALL, "--text-tokens", "12")["rows"]
     executed = {row["visible"]: row["executed"] for row in rows}
     assert ratio == pytest.approx(executed[16] / executed[2])
+
+
+@pytest.fixture(scope="module")
+def of_two_files(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The arms of a small batch, and of another file with a larger one and pretext tasks."""
+    other = tmp_path_factory.mktemp("configs") / "other.yaml"
+    pretext = ["objectives.reconstruction={}", "objectives.masked_language={}", "objectives.matching={}"]
+    config = config_file.load(None, [*SMALL, *pretext, "stages.0.name=start"])
+    other.write_text(config_file.to_yaml(config))
+    files = [*SMALL, "stages.0.batch_size=2", "--against", str(other), "stages.0.batch_size=512"]
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        assert main(["step", *files, "--stage", "masked", "--stage", "start", "--steps", "1", "--json"]) == 0
+    arms: list[dict[str, Any]] = json.loads(shown.getvalue())["arms"]
+    return arms
+
+
+def test_step_against_a_file_takes_nothing_from_what_it_is_compared_with(of_two_files: list[dict[str, Any]]):
+    assert [arm["stage"] for arm in of_two_files] == ["masked", "start"]
+    assert [arm["batch"] for arm in of_two_files] == [2, 512]
+    # batches differ, so what is compared is a sample
+    one, two = (arm["milliseconds"] / arm["batch"] for arm in of_two_files)
+    assert of_two_files[1]["relative_time"] == pytest.approx(two / one)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no system tells a process's peak")
+def test_step_of_a_larger_batch_takes_more_memory(of_two_files: list[dict[str, Any]]):
+    few, many = (arm["peak_bytes"] for arm in of_two_files)
+    clips = 512 * 4 * 3 * 32 * 32  # bytes, and four times that as floats
+    assert many - few > 5 * clips
+
+
+@pytest.mark.parametrize(("room", "start", "found"), [(100, 8, 64), (100, 100, 100), (5, 64, 4), (0, 64, 0)])
+def test_largest_batch_fits_and_twice_as_many_do_not(room: int, start: int, found: int):
+    assert largest_batch(lambda batch: batch <= room, start) == found
 
 
 def test_step_takes_the_stage_the_share_of_a_worker_and_the_precision_asked_for(
@@ -180,6 +236,7 @@ def test_step_takes_the_stage_the_share_of_a_worker_and_the_precision_asked_for(
     ("arguments", "sentence"),
     [
         (["--stage", "third"], "--stage is 'third'; the config has 'masked', 'unmasked'"),
+        (["--stage", "masked", "--stage", "unmasked"], "--stage is given 2 times for 1 configs"),
         (["--text-tokens", "13"], "--text-tokens is 13, but data.max_caption_tokens is 12"),
         (["--against", "masking.video.ratio=2"], "masking.video.ratio"),
     ],
@@ -189,6 +246,12 @@ def test_step_that_cannot_be_taken_is_refused_in_a_sentence(
 ):
     assert main(["step", *SMALL, *arguments]) == 2
     assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_step_searching_for_the_largest_batch_without_a_gpu_is_refused(capsys: pytest.CaptureFixture[str]):
+    assert main(["step", *SMALL, "--largest-batch"]) == 2
+    assert "--largest-batch fills the memory of a GPU" in " ".join(capsys.readouterr().out.split())
 
 
 # ---------------------------------------------------------------- a bare machine

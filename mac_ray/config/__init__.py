@@ -24,7 +24,7 @@ from mac_ray.config.objectives import (
 )
 from mac_ray.config.search import Search
 from mac_ray.config.section import ConfigError, Schedule, value_at
-from mac_ray.config.training import ClipSampling, Evaluation, Optimizer, Stage, TowerRates
+from mac_ray.config.training import ClipSampling, Evaluation, MaskedViews, Optimizer, Stage, TowerRates
 
 __all__ = [
     "ClipSampling",
@@ -38,6 +38,7 @@ __all__ = [
     "Language",
     "ManifestSet",
     "MaskedLanguage",
+    "MaskedViews",
     "Masking",
     "Matching",
     "Model",

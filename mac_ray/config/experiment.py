@@ -75,8 +75,12 @@ class Config(Section):
                 self._require_set(f"stages.{number}.data", name)
             self._require_frames(f"stages.{number}.frames", stage.frames)
             self._require_sections(number, stage)
-            self._require_something_visible(number, stage)
+            place = f"stages.{number}"
+            self._require_something_visible(
+                self.stage_masking(stage).video, f"{place}.masking.video", stage.frames, f"{place}.frames"
+            )
             self._require_something_hidden(number, stage)
+            self._require_masked_views(number, stage)
         self._require_set("evaluation.data", self.evaluation.data)
         self._require_frames("evaluation.frames", self.evaluation.frames)
         if self.model.video.inflate == "keep":
@@ -130,25 +134,44 @@ class Config(Section):
                 f"stages.{number}.objectives.masked_language=null"
             )
 
-    def _require_something_visible(self, number: int, stage: Stage) -> None:
-        masking, place = self.stage_masking(stage).video, f"stages.{number}.masking.video"
+    def _require_something_visible(
+        self, masking: VideoMasking, place: str, frames: int, frames_place: str
+    ) -> None:
         patches = (self.data.image_size // self.model.video.patch_size) ** 2
         of_frames = masking.strategy == "frame"
-        num, what = (stage.frames, "frames") if of_frames else (patches, "patches of a frame")
+        num, what = (frames, "frames") if of_frames else (patches, "patches of a frame")
         ratio = max(value_at(masking.ratio, progress) for progress in (0.0, 1.0))
         if masking.strategy != "none" and num_visible(num, ratio) < 1:
             raise ValueError(
                 f"{place}.ratio comes to {ratio!r}, which leaves none of the {num} {what}; lower it"
             )
         reason = NEEDS_TWO_FRAMES.get(masking.strategy)
-        if reason is not None and stage.frames < 2:
+        if reason is not None and frames < 2:
             raise ValueError(
-                f"{place}.strategy {masking.strategy!r} {reason}, but stages.{number}.frames is {stage.frames}; "
-                "give the stage another strategy or more frames"
+                f"{place}.strategy {masking.strategy!r} {reason}, but {frames_place} is {frames}; "
+                "give another strategy or more frames"
             )
+
+    def _require_masked_views(self, number: int, stage: Stage) -> None:
+        if self.evaluation.masked_views is None:
+            return
+        masking = self.masked_views_masking(stage)
+        if masking.hides_nothing:
+            raise ValueError(
+                f"evaluation.masked_views compares masked views with the full view, but neither stages.{number} nor "
+                "the top level hides anything; set masking.video or masking.text, and strategy none in the stages "
+                "that are to train without, or set evaluation.masked_views=null"
+            )
+        place = "masking.video" if masking == self.masking else f"stages.{number}.masking.video"
+        self._require_something_visible(masking.video, place, self.evaluation.frames, "evaluation.frames")
 
     def stage_masking(self, stage: Stage) -> Masking:
         return _merged(self.masking, stage.masking)
+
+    def masked_views_masking(self, stage: Stage) -> Masking:
+        """What evaluation.masked_views hides: the stage's masking or, where that hides nothing, the top level's."""
+        masking = self.stage_masking(stage)
+        return self.masking if masking.hides_nothing else masking
 
     def stage_objectives(self, stage: Stage) -> Objectives:
         return _merged(self.objectives, stage.objectives)
@@ -175,6 +198,8 @@ class Config(Section):
             dumped["masking"] = self.stage_masking(stage).model_dump(mode="json")
             dumped["objectives"] = self.stage_objectives(stage).model_dump(mode="json")
             dumped["optimizer"] = self.stage_optimizer(stage).model_dump(mode="json")
+            if self.evaluation.masked_views is not None:
+                dumped["masked_views"] = self.masked_views_masking(stage).model_dump(mode="json")
         for section in STAGE_SECTIONS:
             del trained[section]
         return trained

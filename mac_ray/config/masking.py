@@ -107,3 +107,7 @@ class Masking(Section):
 
     video: Annotated[VideoMasking, BeforeValidator(_null_is_off)] = VideoMasking()
     text: Annotated[TextMasking, BeforeValidator(_null_is_off)] = TextMasking()
+
+    @property
+    def hides_nothing(self) -> bool:
+        return self.video.hides_nothing and self.text.hides_nothing

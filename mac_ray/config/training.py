@@ -70,6 +70,15 @@ class ClipSampling(Section):
     windows: Positive = 1
 
 
+class MaskedViews(Section):
+    """How alike masked views of a sample are to its full view, wherever the val split is scored (MAC, Figure 4)."""
+
+    videos: Annotated[int, Field(ge=2)] = (
+        64  # the first of the val split, each with the first of its scored texts
+    )
+    masks: Positive = 100  # drawn anew for each sample every time; each costs a pass of both towers
+
+
 class Evaluation(Section):
     data: str = "shapes"  # the set whose val and test splits are scored
     protocol: Literal["one_caption", "every_caption", "every_caption_max", "paragraph"] = "one_caption"
@@ -79,6 +88,7 @@ class Evaluation(Section):
     every_epochs: Annotated[float, Field(gt=0)] = 5.0  # of the stage under way; val split only
     allow_missing: bool = False  # score what can be decoded; coverage is reported beside the numbers
     bootstrap: Annotated[int, Field(ge=100)] = 1000  # resamples behind the 95% intervals
+    masked_views: MaskedViews | None = None
 
     @property
     def sampling(self) -> ClipSampling:

@@ -277,6 +277,17 @@ def last_metrics(run_directory: Path) -> dict[str, float]:
     return {key: value for key, (_, value) in summarize(run_directory).latest.items()}
 
 
+def points(run_directory: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) in order of the steps, of every metric whose name starts with `prefix`."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for record in read(run_directory / FILE_NAME):
+        if record["kind"] == "metrics":
+            for key, value in record["values"].items():
+                if key.startswith(prefix):
+                    found.setdefault(key, []).append((record["step"], float(value)))
+    return {key: sorted(values) for key, values in found.items()}
+
+
 def _parsed(line: bytes, path: Path, offset: int) -> Record:
     try:
         record = json.loads(line)

@@ -13,7 +13,6 @@ class Costs:
     samples: int = 0
     visible_tokens: int = 0
     flops: int = 0  # forward and backward, products of attention included
-    seconds: float = 0.0  # of training steps, over all attempts at the run
     failures: int = 0  # draws that could not be decoded and were replaced
 
     def charge_step(
@@ -40,5 +39,8 @@ class Costs:
         self.flops += passes * (forward + text_flops) + extra_flops
         self.failures += failures
 
-    def logged(self) -> dict[str, float]:
-        return {f"cost/{name}": float(value) for name, value in asdict(self).items()}
+    def logged(self, seconds: float) -> dict[str, float]:
+        """By the names they are tracked under, beside the time that training took."""
+        return {f"cost/{name}": float(value) for name, value in asdict(self).items()} | {
+            "cost/seconds": seconds
+        }

@@ -44,7 +44,7 @@ def embed_split(
     """Raises UndecodableSamplesError naming the first samples, unless evaluation.allow_missing."""
     section = config.evaluation
     captions, owners = captions_of(reader.manifest, PROTOCOLS[section.protocol])
-    with _evaluating(model, config, worker):
+    with evaluating(model, config, worker):
         video, decoded = _videos(model, reader, section.sampling, config, worker)
         text, truncated = _texts(model, captions, tokenizer, section.batch_size, worker)
     ids = reader.manifest.ids().to_pylist()
@@ -68,7 +68,7 @@ def sampled_anew(
     worker: Worker,
 ) -> Embeddings:
     """The same split with other frames of its videos. Raises as `embed_split` does."""
-    with _evaluating(model, config, worker):
+    with evaluating(model, config, worker):
         video, decoded = _videos(model, reader, sampling, config, worker)
     ids = _decoded_ids(reader, decoded, config.evaluation.allow_missing)
     return replace(embeddings, video=video[decoded], video_ids=ids)
@@ -104,7 +104,7 @@ def score_embeddings(embeddings: Embeddings, config: Config) -> Scores:
 
 
 @contextlib.contextmanager
-def _evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[None]:
+def evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[None]:
     """Without dropout and gradients, in the precision of training."""
     dtype = autocast_dtype(config, worker.device)
     training = model.training
@@ -119,15 +119,20 @@ def _evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[
 
 def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool) -> list[str]:
     """The ids of what was decoded (V,). Raises UndecodableSamplesError."""
+    require_decoded(reader, decoded, allow_missing)
     ids = reader.manifest.ids().to_pylist()
+    return [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
+
+
+def require_decoded(reader: ClipReader, decoded: Tensor, allow_missing: bool) -> None:
+    """`decoded` (n,): booleans of the first n samples. Raises UndecodableSamplesError."""
     missing = (~decoded).nonzero()[:, 0].tolist()
     if missing and not allow_missing:
         named = ", ".join(str(reader.manifest[position].path) for position in missing[:5])
         raise UndecodableSamplesError(
-            f"{len(missing)} of {len(ids)} samples to be scored cannot be decoded, among them {named}; "
+            f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded, among them {named}; "
             "mend them, leave them out with `python -m mac_ray.prepare`, or set evaluation.allow_missing=true"
         )
-    return [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
 
 
 def _videos(

@@ -6,11 +6,12 @@ b samples on this rank, B in the global batch, F frames, L tokens.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mac_ray.config import Config, value_at
+from mac_ray.config import Config, TextMasking, value_at
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import Batch
 from mac_ray.data.text import CaptionTokenizer
@@ -73,7 +74,9 @@ class Hiding:
             )
         noise = torch.rand(stage.batch_size, self.noise_width, generator=generator)
         draws = torch.rand(stage.batch_size, 2, generator=generator)
-        text = self._text(batch, noise[rows], progress)
+        captions, section = Captions(batch.tokens, batch.words, batch.attended), self.section.text
+        ratio = value_at(section.ratio, progress)
+        text = hidden_words(section, ratio, captions, noise[rows], self.tokenizer, self.lexicon)
         return Inputs(
             clips=view.clips,
             visible=view.visible,
@@ -86,16 +89,20 @@ class Hiding:
             draws=draws[rows],
         )
 
-    def _text(self, batch: Batch, noise: Tensor, progress: float) -> MaskedText:
-        section = self.section.text
-        ratio = value_at(section.ratio, progress)
-        clues = None
-        if section.strategy in CLUES:
-            clues = CLUES[section.strategy](self.lexicon, batch.tokens, batch.words, ratio)
-        captions = Captions(batch.tokens, batch.words, batch.attended, clues)
-        return masked_text(
-            section, ratio, captions, noise, self.tokenizer.mask_token, self.tokenizer.pad_token
-        )
+
+def hidden_words(
+    section: TextMasking,
+    ratio: float,
+    captions: Captions,
+    noise: Tensor,
+    tokenizer: CaptionTokenizer,
+    lexicon: Lexicon,
+) -> MaskedText:
+    """`captions` as the text tower reads them, at a ratio that is the section's own or of its schedule."""
+    if section.strategy in CLUES:
+        clues = CLUES[section.strategy](lexicon, captions.tokens, captions.words, ratio)
+        captions = replace(captions, clues=clues)
+    return masked_text(section, ratio, captions, noise, tokenizer.mask_token, tokenizer.pad_token)
 
 
 def open_lexicon(config: Config, folder: RunFolder, tokenizer: CaptionTokenizer) -> Lexicon:
@@ -104,4 +111,7 @@ def open_lexicon(config: Config, folder: RunFolder, tokenizer: CaptionTokenizer)
 
 
 def counts_words(config: Config) -> bool:
-    return any(config.stage_masking(stage).text.strategy == "frequency" for stage in config.stages)
+    maskings = [config.stage_masking(stage) for stage in config.stages]
+    if config.evaluation.masked_views is not None:
+        maskings += [config.masked_views_masking(stage) for stage in config.stages]
+    return any(masking.text.strategy == "frequency" for masking in maskings)

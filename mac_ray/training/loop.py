@@ -33,6 +33,7 @@ from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_g
 from mac_ray.training.handover import Trained, next_stage
 from mac_ray.training.hiding import Hiding, open_lexicon
 from mac_ray.training.inputs import open_data, reader
+from mac_ray.training.masked_views import masked_view_metrics
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import learning_rate, set_learning_rate
 from mac_ray.training.plan import legs
@@ -66,7 +67,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         weights, saved = checkpoint.load(newest, worker.device)
         model.load_state_dict(weights)
         step, costs = saved["step"], Costs(**saved["costs"])
-        meter.resume(saved["pending"])
+        meter.resume(saved["pending"], saved["seconds"])
 
     for leg in plan:
         stage, rates = leg.stage, config.stage_optimizer(leg.stage)
@@ -78,6 +79,11 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             continue
         grow_towers(stage.frames, model, objectives)
         hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
+        if step == 0:  # where the curves begin
+            values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+            meter.pause()
+            if journal and values:
+                journal.metrics(step, values | costs.logged(meter.seconds()))
         learner = parallel(Learner(model, objectives.positions), worker)
         pairs = parallel(objectives.pairs, worker)
         batches = TrainingBatches(
@@ -138,22 +144,24 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             # once in a while
             if step % config.tracking.log_every == 0 or step == leg.last:
                 values = meter.read(worker)
-                costs.seconds += values.pop("seconds")
                 if journal:
                     position = {"learning_rate": rate, "epoch": leg.epochs(step), "stage": float(leg.number)}
                     train_values = {f"train/{name}": value for name, value in (values | position).items()}
-                    journal.metrics(step, train_values | costs.logged())
+                    journal.metrics(step, train_values | costs.logged(meter.seconds()))
             if leg.is_evaluated(step, config.evaluation.every_epochs):
                 embeddings = embed_split(model, val, tokenizer, config, worker)
+                values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+                meter.pause()
                 if journal:
                     scores = score_embeddings(embeddings, config)
-                    journal.metrics(step, results.named("val", scores, embeddings.truncated))
-                meter.pause()
+                    values |= results.named("val", scores, embeddings.truncated)
+                    journal.metrics(step, values | costs.logged(meter.seconds()))
             if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:
                 state = {
                     "step": step,
                     "costs": asdict(costs),
                     "pending": meter.pending(worker),
+                    "seconds": meter.seconds(),
                     "objectives": objectives.state_dict(),
                     "optimizer": optimizer.state_dict(),
                 }
@@ -172,6 +180,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     if journal:
         train_reader = readers[config.stages[0].data[0]]
         results.write(folder, journal, step, config, embeddings, also, test, train_reader, model)
+        if config.evaluation.masked_views is not None:
+            results.write_masked_views(folder, journal, plan)
     return "finished"
 
 

@@ -26,6 +26,7 @@ class Meter:
     def __init__(self) -> None:
         self._on_device: list[tuple[int, dict[str, Tensor]]] = []
         self._values: list[dict[str, float]] = []
+        self._before = 0.0  # seconds of training up to the last `read`
         self._start()
 
     def timed(self, items: Iterator[ItemT]) -> Iterator[ItemT]:
@@ -66,22 +67,26 @@ class Meter:
         self._on_device = []
         return self._values
 
-    def resume(self, pending: list[dict[str, Any]]) -> None:
-        self._values = pending
+    def resume(self, pending: list[dict[str, Any]], seconds: float) -> None:
+        self._values, self._before = pending, seconds
+
+    def seconds(self) -> float:
+        """Of training, over all attempts at the run: what `pause` leaves out does not count."""
+        return self._before + self._elapsed()
 
     def read(self, worker: Worker) -> dict[str, float]:
         """Means over the steps since the last call, then start anew. Every rank calls it at the same step."""
         losses = self.pending(worker)
         read = {name: math.fsum(step[name] for step in losses) / len(losses) for name in losses[-1]}
-        elapsed = self._seconds + time.perf_counter() - self._since
+        elapsed = self._elapsed()
         waited = summed(torch.tensor(self._waited / elapsed), worker) / worker.num_ranks
         read |= {
             "samples_per_second": self._samples / elapsed,
             "step_seconds": elapsed / self._steps,
             "data_wait": float(waited),
-            "seconds": elapsed,
         }
         self._values = []
+        self._before += elapsed
         self._start()
         return read
 
@@ -89,6 +94,10 @@ class Meter:
         """What lies between the last step and now was not training: leave it out."""
         self._seconds += self._last - self._since
         self._since = self._last = time.perf_counter()
+
+    def _elapsed(self) -> float:
+        """Seconds of training since the last `read`."""
+        return self._seconds + time.perf_counter() - self._since
 
     def _start(self) -> None:
         self._steps, self._samples, self._waited, self._seconds = 0, 0, 0.0, 0.0

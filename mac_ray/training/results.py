@@ -16,9 +16,11 @@ from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import ClipView, view_of_clips
 from mac_ray.retrieval.protocols import Scores
-from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.journal import Journal, points
 from mac_ray.training.evaluation import Embeddings, score_embeddings
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.masked_views import PREFIX
+from mac_ray.training.plan import Leg
 
 PICTURED_CLIPS = 6
 PICTURED_QUERIES = 8
@@ -86,6 +88,16 @@ def write(
         journal.artifact(path)
     for path in (masked, retrieved):
         journal.artifact(path, "pictures")
+
+
+def write_masked_views(folder: RunFolder, journal: Journal, plan: Sequence[Leg]) -> None:
+    """The curves of evaluation.masked_views over the whole run, which the journal remembers."""
+    from mac_ray.training.curves import masked_views_figure  # only here: matplotlib is slow to import
+
+    folder.pictures.mkdir(exist_ok=True)
+    path = folder.pictures / "masked_views.png"
+    masked_views_figure(points(folder.path, PREFIX), plan).savefig(path)
+    journal.artifact(path, "pictures")
 
 
 def _summary(

@@ -59,6 +59,7 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     _require_writable(Path(config.storage.cache), "storage.cache")
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
+    _require_views(config, len(data.val))
     config, sources, identity = identify(config, data)
     folder = RunFolder.of(runs, config.name, identity)
     folder.path.mkdir(exist_ok=True)
@@ -216,6 +217,15 @@ def _git_state() -> dict[str, str]:
     if commit is None or changes is None:
         return {"git.commit": "not a git checkout"}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+
+
+def _require_views(config: Config, val_size: int) -> None:
+    section = config.evaluation.masked_views
+    if section is not None and section.videos > val_size:
+        raise ConfigError(
+            f"evaluation.masked_views.videos is {section.videos}, but the val split of {config.evaluation.data} has "
+            f"only {val_size} samples; lower it"
+        )
 
 
 def _require_writable(folder: Path, place: str) -> None:

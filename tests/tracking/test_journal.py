@@ -15,6 +15,7 @@ from mac_ray.tracking.journal import (
     Journal,
     JournalError,
     last_metrics,
+    points,
     read,
     run_key,
     status_of,
@@ -125,6 +126,14 @@ def test_journal_non_finite_values_are_valid_json_and_read_back(open_journal: Op
     read_back = last_metrics(directory)
     assert math.isnan(read_back.pop("nan"))
     assert read_back == {"inf": math.inf, "minus": -math.inf, "one": 1.0}
+
+
+def test_journal_points_are_all_of_the_metrics_asked_for_in_order_of_steps(open_journal: Opener) -> None:
+    with open_journal() as journal:
+        journal.metrics(20, {"val/a": 2.0, "train/loss": 1.0})
+        journal.metrics(3, {"val/a": 1.0, "val/b": math.inf})
+        found = points(journal.run_directory, "val/")
+    assert found == {"val/a": [(3, 1.0), (20, 2.0)], "val/b": [(3, math.inf)]}
 
 
 def test_journal_last_metrics_are_those_of_the_largest_step(open_journal: Opener) -> None:

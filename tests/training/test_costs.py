@@ -87,7 +87,7 @@ def test_strategies_that_compute_no_attention_have_no_guidance_to_charge(strateg
 
 
 def test_logged_costs_are_named_numbers() -> None:
-    logged = Costs(samples=3, seconds=1.5).logged()
+    logged = Costs(samples=3).logged(seconds=1.5)
     assert logged == {
         "cost/samples": 3.0,
         "cost/visible_tokens": 0.0,

@@ -1,14 +1,17 @@
 """Whole small runs in this process: what they leave, and that nothing but the seed decides it."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.errors import NonFiniteLossError, TooManyFailuresError, UndecodableSamplesError
+from mac_ray.tracking.journal import points, read
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import train
 from tests.runs import TINY_STEPS, metrics_of
@@ -45,6 +48,66 @@ def test_train_leaves_scores_ranks_pictures_and_metrics(tiny: Config, tmp_path: 
     # evaluated once an epoch (3 steps) within each stage, and at the end of each
     assert {step for name, step in points if name == "val/t2v/R1"} == {3, 6, 8, TINY_STEPS}
     assert points["cost/samples", TINY_STEPS] == TINY_STEPS * 8
+
+
+def test_train_logs_its_costs_wherever_it_logs_losses_or_scores(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    config = config_file.load(None, [*tiny_overrides, "tracking.log_every=4"])
+    run = trained(config, tmp_path)
+    by_name = points(run.folder.path, "")
+    logged = {step for name in ("train/loss", "val/t2v/R1") for step, _ in by_name[name]}
+    assert logged == {3, 4, 6, 8, TINY_STEPS}
+    for name in ("samples", "visible_tokens", "flops", "seconds"):
+        steps, values = zip(*by_name[f"cost/{name}"], strict=True)
+        assert set(steps) == logged
+        assert all(before < after for before, after in pairwise(values))
+    assert [value / step for step, value in by_name["cost/samples"]] == [8] * 5
+
+
+@pytest.fixture
+def viewing(tiny_overrides: list[str]) -> Config:
+    return config_file.load(None, [*tiny_overrides, "evaluation.masked_views={videos: 6, masks: 3}"])
+
+
+def test_train_with_masked_views_measures_them_with_every_val_score_and_trains_no_different(
+    tiny: Config, viewing: Config, tmp_path: Path
+) -> None:
+    plain, viewed = trained(tiny, tmp_path / "plain"), trained(viewing, tmp_path / "viewed")
+    for name, tensor in final_weights(plain).items():
+        assert torch.equal(tensor, final_weights(viewed)[name]), name
+    one, other = metrics_of(plain.folder.path), metrics_of(viewed.folder.path)
+    assert one.items() <= other.items()
+    added = other.keys() - one.keys()
+    of_views = {point for point in added if point[0].startswith("val/masked_views/")}
+    assert added - of_views == {
+        (f"cost/{name}", 0) for name in ("samples", "visible_tokens", "flops", "failures")
+    }
+    for name in ("video", "text", "video_text", "full_video_text", "video_others", "text_spread"):
+        measured = {step for metric, step in of_views if metric == f"val/masked_views/{name}"}
+        assert measured == {0, 3, 6, 8, TINY_STEPS}
+    # looking takes time that is not training's
+    (step, seconds), *_ = points(viewed.folder.path, "cost/seconds")["cost/seconds"]
+    assert (step, seconds) == (0, pytest.approx(0, abs=0.01))
+    picture = viewed.folder.pictures / "masked_views.png"
+    sent = [record["path"] for record in read(viewed.folder.path / "journal.jsonl") if "path" in record]
+    assert str(picture.relative_to(viewed.folder.path)) in sent
+    assert Image.open(picture).width > 500
+
+
+def test_train_with_masked_views_resumed_has_the_whole_curve(viewing: Config, tmp_path: Path) -> None:
+    stopped = prepared(viewing, tmp_path / "stopped")
+    for _ in range(4):
+        stopped.folder.stop_request.touch()
+        with open_journal(stopped) as journal:
+            assert train(stopped.config, stopped.folder, Worker(), journal) == "interrupted"
+    stopped.folder.stop_request.unlink()
+    with open_journal(stopped) as journal:
+        assert train(stopped.config, stopped.folder, Worker(), journal) == "finished"
+    whole = trained(viewing, tmp_path / "whole")
+    assert_same(stopped, whole)
+    pictures = [run.folder.pictures / "masked_views.png" for run in (stopped, whole)]
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
 def test_train_after_a_stop_request_saves_and_continues_exactly(tiny: Config, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_pending_losses_resumed_give_the_means_of_an_unbroken_run() -> None:
         whole.add(step, 8, torch.tensor(loss), {})
     for step, loss in losses[:2]:
         before.add(step, 8, torch.tensor(loss), {})
-    after.resume(before.pending(ALONE))
+    after.resume(before.pending(ALONE), seconds=0.0)
     after.add(3, 8, torch.tensor(losses[2][1]), {})
     assert after.read(ALONE)["loss"] == whole.read(ALONE)["loss"]
     assert after.pending(ALONE) == []
@@ -75,9 +75,9 @@ def test_waiting_for_data_is_told_from_working() -> None:
         meter.add(step, 8, torch.tensor(1.0), {})
     read = meter.read(ALONE)
     assert 0.6 < read["data_wait"] < 0.85
-    assert read["samples_per_second"] == pytest.approx(32 / read["seconds"])
-    assert read["step_seconds"] == pytest.approx(read["seconds"] / 4)
-    assert read["seconds"] >= 0.32
+    assert read["step_seconds"] == pytest.approx(meter.seconds() / 4, rel=0.02)
+    assert meter.seconds() >= 0.32
+    assert read["samples_per_second"] == pytest.approx(32 / meter.seconds(), rel=0.02)
 
 
 def test_pauses_are_left_out_and_what_was_before_them_is_not() -> None:
@@ -88,7 +88,20 @@ def test_pauses_are_left_out_and_what_was_before_them_is_not() -> None:
         if step == 1:
             time.sleep(0.5)  # an evaluation
             meter.pause()
-    read = meter.read(ALONE)
-    assert 0.2 <= read["seconds"] < 0.4
-    assert read["samples_per_second"] == pytest.approx(32 / read["seconds"])
+    read, seconds = meter.read(ALONE), meter.seconds()
+    assert 0.2 <= seconds < 0.4
+    assert read["samples_per_second"] == pytest.approx(32 / seconds, rel=0.02)
     assert read["data_wait"] > 0.8
+
+
+def test_seconds_add_up_over_reads_pauses_and_attempts() -> None:
+    meter = Meter()
+    meter.resume([], seconds=100.0)
+    for step in meter.timed(slowly(4, 0.05)):
+        meter.add(step, 8, torch.tensor(1.0), {})
+        if step == 1:
+            meter.read(ALONE)
+        if step == 2:
+            time.sleep(0.5)  # an evaluation
+            meter.pause()
+    assert 100.2 <= meter.seconds() < 100.4

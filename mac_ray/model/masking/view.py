@@ -28,7 +28,7 @@ def view_of_clips(
     model: DualEncoder,
     generator: torch.Generator,
     batch: int | None = None,
-    rows: slice = slice(None),
+    rows: slice | list[int] = slice(None),
     pieces: int = 1,
 ) -> ClipView:
     """clips (b, F, 3, S, S) uint8 are `rows` of the B of the global batch (None: they are all of it).
