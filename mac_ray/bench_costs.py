@@ -58,9 +58,8 @@ class PretextRow:
     stage: str
     objective: str
     cost: PretextCost
-    towers_training_flops: (
-        int  # of a sample in this stage, forward and backward: what the cost comes on top of
-    )
+    # of a sample at the start of this stage, forward and backward: what the cost comes on top of
+    towers_training_flops: int
 
 
 def cost_rows(config: Config, text_tokens: int, ratios: Sequence[float] = RATIOS) -> list[CostRow]:

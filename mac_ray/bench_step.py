@@ -107,10 +107,10 @@ class Arm:
         words = torch.arange(text_tokens).expand(batch, -1)  # each token a word
         attended = torch.ones_like(caption, dtype=torch.bool)
         # without words to know anything of, each is as likely to be hidden
-        self.hidden_words = value_at(self.masking.text.ratio, 0.0)
-        captions = Captions(caption, words, attended, torch.full(caption.shape, self.hidden_words))
+        ratio = value_at(self.masking.text.ratio, 0.0)
+        captions = Captions(caption, words, attended, torch.full(caption.shape, ratio))
         noise = torch.rand(batch, text_tokens, generator=generator)
-        text = masked_text(self.masking.text, self.hidden_words, captions, noise, mask_token, pad_token=0)
+        text = masked_text(self.masking.text, ratio, captions, noise, mask_token, pad_token=0)
         inputs = Inputs(
             clips=view.clips,
             visible=view.visible,

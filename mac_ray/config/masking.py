@@ -99,7 +99,7 @@ class TextMasking(Section):
     @property
     def leaves_mask_tokens(self) -> bool:
         """Whether hidden words are still there as [MASK], and not taken out."""
-        return self.strategy in ("whole_word", "token", "span")
+        return self.strategy in ("none", "whole_word", "token", "span")
 
 
 class Masking(Section):

@@ -10,14 +10,14 @@ def unused_masks(config: Config) -> list[str]:
     for number, stage in enumerate(config.stages):
         masking, objectives = config.stage_masking(stage), config.stage_objectives(stage)
         given = [name for name in type(objectives).model_fields if getattr(objectives, name) is not None]
-        for modality, strategy, seen, what in (
-            ("video", masking.video.strategy, _see_clips(objectives), "patches"),
-            ("text", masking.text.strategy, _see_captions(objectives), "words"),
+        for modality, hidden, seen, what in (
+            ("video", masking.video, _see_clips(objectives), "patches"),
+            ("text", masking.text, _see_captions(objectives), "words"),
         ):
-            if strategy != "none" and not seen:
+            if not hidden.hides_nothing and not seen:
                 notes.append(
-                    f"stages.{number} hides {what} (masking.{modality}.strategy {strategy}), but what it trains with, "
-                    f"{' and '.join(given)}, does not see them hidden; set "
+                    f"stages.{number} hides {what} (masking.{modality}.strategy {hidden.strategy}), but what it "
+                    f"trains with, {' and '.join(given)}, does not see them hidden; set "
                     f"stages.{number}.masking.{modality}.strategy=none, or add an objective that does"
                 )
     return notes

@@ -27,7 +27,7 @@ class PretextCost:
 def stage_costs(
     config: Config, stage: Stage, text_tokens: int, vocabulary_size: int
 ) -> dict[str, PretextCost]:
-    """By objective, at the start of the stage, as expected of captions of `text_tokens` without padding.
+    """By objective, as expected at the start of a stage of captions of `text_tokens` without padding.
 
     `vocabulary_size` is the tokeniser's.
     """
@@ -35,15 +35,20 @@ def stage_costs(
     with torch.device("meta"):  # shapes without memory
         model = untrained_model(config.model, config.data, vocabulary_size, config.seed)
         heads = build_objectives(section, model, mask_token=0, seed=config.seed).positions.objectives
+    patches = model.grid[0] * model.grid[1]
     seen = seen_of(masking.video, value_at(masking.video.ratio, 0.0), stage.frames, model.grid)
+    hidden_words = value_at(masking.text.ratio, 0.0)
     shape = StepShape(
         clip_frames=stage.frames,
         frames=seen.frames,
-        patches=model.grid[0] * model.grid[1],
+        patches=patches,
         visible=seen.visible,
-        text_tokens=text_tokens,
+        text_tokens=text_tokens
+        if masking.text.leaves_mask_tokens
+        else round((1 - hidden_words) * text_tokens),
+        caption_tokens=text_tokens,
         written_tokens=text_tokens - 1,
-        hidden_tokens=value_at(masking.text.ratio, 0.0) * text_tokens,
+        hidden_tokens=hidden_words * text_tokens,
         vocabulary_size=word_embeddings(model.text_model).shape[0],
     )
     return {

@@ -52,6 +52,6 @@ class LanguageObjective(PositionObjective):
 
 def training_flops(section: Language, model: Model, shape: StepShape) -> int:
     """Per sample, forward and backward; products with later words are made, and then masked."""
-    width, length = model.text.width, shape.text_tokens - 1
+    width, length = model.text.width, shape.caption_tokens - 1
     cost = section.depth * block_flops(width, length, model.video.width, 1 + shape.frames * shape.visible)
     return TRAINING_FACTOR * (cost + linear_flops(width, shape.vocabulary_size, shape.written_tokens)).total

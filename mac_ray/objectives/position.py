@@ -32,7 +32,8 @@ class StepShape:
     frames: int  # of them seen
     patches: int  # per frame, before masking
     visible: int  # of them, in a frame that is seen
-    text_tokens: int  # padding included
+    text_tokens: int  # padding included, as the text tower reads them
+    caption_tokens: int  # the same before masking, which may take words out
     written_tokens: float  # of the caption without its first one or padding: what LM predicts
     hidden_tokens: float  # of the caption: what MLM predicts
     vocabulary_size: int
@@ -47,6 +48,7 @@ class StepShape:
             patches=patches,
             visible=inputs.visible.shape[2],
             text_tokens=text_tokens,
+            caption_tokens=inputs.caption.shape[1],
             written_tokens=int(inputs.caption_attended[:, 1:].sum()) / samples,
             hidden_tokens=int((inputs.tokens == mask_token).sum()) / samples,
             vocabulary_size=vocabulary_size,

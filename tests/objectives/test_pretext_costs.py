@@ -56,6 +56,9 @@ def test_shape_holds_the_means_of_what_differs_between_samples():
     hidden = [sum(token == MASK for token in caption) for caption in inputs.tokens.tolist()]
     assert shape.written_tokens == pytest.approx(sum(lengths) / SIZE - 1)
     assert shape.hidden_tokens == pytest.approx(sum(hidden) / SIZE)
+    taken_out = replace(inputs, tokens=inputs.tokens[:, :8], attended=inputs.attended[:, :8])
+    shorter = StepShape.of(taken_out, PATCHES, MASK, VOCABULARY)
+    assert (shorter.text_tokens, shorter.caption_tokens) == (8, 11)
     nothing = StepShape.of(replace(inputs, tokens=inputs.caption), PATCHES, MASK, VOCABULARY)
     assert nothing.hidden_tokens == 0
 

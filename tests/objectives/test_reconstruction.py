@@ -50,6 +50,17 @@ def test_hidden_patches_are_the_others_in_raster_order():
         assert hidden[b, m] == f * PATCHES + patch
 
 
+def test_patches_of_dropped_frames_are_hidden_too():
+    inputs = batch()
+    inputs = replace(inputs, visible=inputs.visible[:, [0, 2]])
+    hidden = hidden_of(inputs)
+    assert hidden.shape == (5, 3 * PATCHES - 2 * 6)
+    assert set(range(PATCHES, 2 * PATCHES)) < set(hidden[0].tolist())
+    objective = objective_of()
+    assert objective.positions(inputs) == hidden.numel()
+    assert torch.isfinite(objective(towers(), views_of(inputs), inputs))
+
+
 def test_pixel_loss_is_the_mean_square_error_of_hidden_patches_each_normalised():
     model, objective, inputs = towers(), objective_of(), batch()
     views = views_of(inputs)
