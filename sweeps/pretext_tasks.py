@@ -1,0 +1,32 @@
+"""What to train beside the contrast (MAC, Table 5), and what the paper did not vary: weight and target.
+
+Question:   do reconstruction and language objectives help or hurt retrieval, and at what cost?
+Hypothesis: at weight 1 they hurt, language most, as in the paper; at a tenth, or with a latent target, less so.
+Result:     not run yet.
+"""
+
+from mac_ray.ablation import Sweep, main
+
+MVM, MLM, LM = "objectives.reconstruction", "objectives.masked_language", "objectives.language"
+WHOLE, TENTH = {"weight": 1.0}, {"weight": 0.1}
+
+SWEEP = Sweep(
+    name="pretext-tasks",
+    question="Do reconstruction and language objectives help or hurt retrieval, and at what cost?",
+    base="configs/ablation.yaml",
+    variants={
+        "VTC": {},
+        "VTC + MVM": {MVM: WHOLE},
+        "VTC + MLM": {MLM: WHOLE},
+        "VTC + LM": {LM: WHOLE},
+        "VTC + MVM + LM": {MVM: WHOLE, LM: WHOLE},
+        "VTC + 0.1 MVM": {MVM: TENTH},
+        "VTC + 0.1 MLM": {MLM: TENTH},
+        "VTC + 0.1 LM": {LM: TENTH},
+        "VTC + latent MVM": {MVM: WHOLE | {"target": "latent"}},
+    },
+    reference="mac/table5",
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main(SWEEP))

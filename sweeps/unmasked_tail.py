@@ -1,0 +1,20 @@
+"""Does training have to end on whole clips and captions? (FLIP and ViCLIP end so, MAC fine-tunes unmasked.)
+
+Question:   what does ending on whole clips buy, against as many epochs with masks throughout?
+Hypothesis: much: towers that never saw a whole clip are scored on what they were not trained for.
+Result:     not run yet.
+"""
+
+from mac_ray.ablation import Sweep, main
+
+NO_TAIL = {"stages.1.masking": {}}
+
+SWEEP = Sweep(
+    name="unmasked-tail",
+    question="What does ending on whole clips buy, against as many epochs with masks throughout?",
+    base="configs/ablation.yaml",
+    variants={"tail": {}, "no tail": NO_TAIL},
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main(SWEEP))
