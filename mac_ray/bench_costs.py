@@ -13,7 +13,7 @@ from mac_ray.model.dual import tower_of
 from mac_ray.model.flops import TRAINING_FACTOR, Flops, forward_flops
 from mac_ray.model.masking import Seen, guidance_flops, seen_of
 from mac_ray.model.untrained import untrained_model
-from mac_ray.objectives.pretext_costs import PretextCost, stage_costs
+from mac_ray.objectives.costs import PretextCost, stage_costs
 
 RATIOS = (0.0, 0.25, 0.5, 0.6, 0.75, 0.9)
 TOWERS = ("video", "text", "heads")

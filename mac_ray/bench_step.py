@@ -24,8 +24,8 @@ from mac_ray.model.masking import Captions, ClipView, guidance_flops, masked_tex
 from mac_ray.model.masking.guidance import GUIDES
 from mac_ray.model.untrained import untrained_model
 from mac_ray.model.views import Inputs
+from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
-from mac_ray.objectives.pretext_costs import pretext_flops
 from mac_ray.objectives.weighted import build_objectives
 from mac_ray.training.distributed import Worker, autocast_dtype, set_up_process
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients

@@ -123,6 +123,13 @@ class Config(Section):
                     f"(masking.{modality}: strategy {hidden.strategy}, ratio {ratio}); mask, or set "
                     f"stages.{number}.objectives.{name}=null"
                 )
+        num, what, ratios = self._maskable(stage)
+        if objectives.reconstruction is not None and all(num_visible(num, ratio) == num for ratio in ratios):
+            raise ValueError(
+                f"stages.{number}.objectives.reconstruction predicts what is hidden, but masking.video.ratio comes to "
+                f"{max(ratios)!r}, which hides none of the {num} {what}; raise it, or set "
+                f"stages.{number}.objectives.reconstruction=null"
+            )
         if objectives.masked_language is not None and not masking.text.leaves_mask_tokens:
             raise ValueError(
                 f"stages.{number}.objectives.masked_language predicts words at their [MASK], but masking.text.strategy "
@@ -132,10 +139,8 @@ class Config(Section):
 
     def _require_something_visible(self, number: int, stage: Stage) -> None:
         masking, place = self.stage_masking(stage).video, f"stages.{number}.masking.video"
-        patches = (self.data.image_size // self.model.video.patch_size) ** 2
-        of_frames = masking.strategy == "frame"
-        num, what = (stage.frames, "frames") if of_frames else (patches, "patches of a frame")
-        ratio = max(value_at(masking.ratio, progress) for progress in (0.0, 1.0))
+        num, what, ratios = self._maskable(stage)
+        ratio = max(ratios)
         if masking.strategy != "none" and num_visible(num, ratio) < 1:
             raise ValueError(
                 f"{place}.ratio comes to {ratio!r}, which leaves none of the {num} {what}; lower it"
@@ -146,6 +151,14 @@ class Config(Section):
                 f"{place}.strategy {masking.strategy!r} {reason}, but stages.{number}.frames is {stage.frames}; "
                 "give the stage another strategy or more frames"
             )
+
+    def _maskable(self, stage: Stage) -> tuple[int, str, tuple[float, float]]:
+        """Of how many things video masking hides a share, what they are, and the shares at either end of the stage."""
+        masking = self.stage_masking(stage).video
+        ratios = (value_at(masking.ratio, 0.0), value_at(masking.ratio, 1.0))
+        if masking.strategy == "frame":
+            return stage.frames, "frames", ratios
+        return (self.data.image_size // self.model.video.patch_size) ** 2, "patches of a frame", ratios
 
     def stage_masking(self, stage: Stage) -> Masking:
         return _merged(self.masking, stage.masking)

@@ -20,8 +20,8 @@ from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.flops import text_flops
 from mac_ray.model.video import grow_towers
+from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
-from mac_ray.objectives.pretext_costs import pretext_flops
 from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs

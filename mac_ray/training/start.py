@@ -20,7 +20,7 @@ from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
-from mac_ray.objectives.pretext_costs import stage_costs
+from mac_ray.objectives.costs import stage_costs
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.hiding import counts_words

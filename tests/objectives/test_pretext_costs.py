@@ -14,8 +14,8 @@ from mac_ray.config import (
     Objectives,
     Reconstruction,
 )
+from mac_ray.objectives.costs import pretext_flops, stage_costs
 from mac_ray.objectives.position import StepShape
-from mac_ray.objectives.pretext_costs import pretext_flops, stage_costs
 from mac_ray.objectives.weighted import build_objectives
 from tests.objectives.small import MASK, MODEL, PATCHES, VOCABULARY, batch, towers, views_of
 
