@@ -57,7 +57,7 @@ def cost_by_hand(
     words = views.words[caption, : int(inputs.attended[caption].sum())][None]
     for block in objective.blocks:
         words = block(words, None, views.patches[clip][None])
-    verdict = float(objective.verdict(objective.norm(words[0, 0])))
+    verdict = objective.verdict(objective.norm(words[0, 0])).item()
     return math.log(1 + math.exp(-verdict if belong else verdict))
 
 
