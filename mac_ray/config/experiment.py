@@ -127,6 +127,13 @@ class Config(Section):
                     f"(masking.{modality}: strategy {hidden.strategy}, ratio {ratio}); mask, or set "
                     f"stages.{number}.objectives.{name}=null"
                 )
+        num, what, ratios = self._maskable(self.stage_masking(stage).video, stage.frames)
+        if objectives.reconstruction is not None and all(num_visible(num, ratio) == num for ratio in ratios):
+            raise ValueError(
+                f"stages.{number}.objectives.reconstruction predicts what is hidden, but masking.video.ratio comes to "
+                f"{max(ratios)!r}, which hides none of the {num} {what}; raise it, or set "
+                f"stages.{number}.objectives.reconstruction=null"
+            )
         if objectives.masked_language is not None and not masking.text.leaves_mask_tokens:
             raise ValueError(
                 f"stages.{number}.objectives.masked_language predicts words at their [MASK], but masking.text.strategy "
@@ -137,10 +144,8 @@ class Config(Section):
     def _require_something_visible(
         self, masking: VideoMasking, place: str, frames: int, frames_place: str
     ) -> None:
-        patches = (self.data.image_size // self.model.video.patch_size) ** 2
-        of_frames = masking.strategy == "frame"
-        num, what = (frames, "frames") if of_frames else (patches, "patches of a frame")
-        ratio = max(value_at(masking.ratio, progress) for progress in (0.0, 1.0))
+        num, what, ratios = self._maskable(masking, frames)
+        ratio = max(ratios)
         if masking.strategy != "none" and num_visible(num, ratio) < 1:
             raise ValueError(
                 f"{place}.ratio comes to {ratio!r}, which leaves none of the {num} {what}; lower it"
@@ -164,6 +169,13 @@ class Config(Section):
             )
         place = "masking.video" if masking == self.masking else f"stages.{number}.masking.video"
         self._require_something_visible(masking.video, place, self.evaluation.frames, "evaluation.frames")
+
+    def _maskable(self, masking: VideoMasking, frames: int) -> tuple[int, str, tuple[float, float]]:
+        """Of how many things video masking hides a share, what they are, and the shares at either end of a stage."""
+        ratios = (value_at(masking.ratio, 0.0), value_at(masking.ratio, 1.0))
+        if masking.strategy == "frame":
+            return frames, "frames", ratios
+        return (self.data.image_size // self.model.video.patch_size) ** 2, "patches of a frame", ratios
 
     def stage_masking(self, stage: Stage) -> Masking:
         return _merged(self.masking, stage.masking)

@@ -405,6 +405,27 @@ def test_objective_whose_mask_is_turned_off_blames_that_override(
     assert "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("hidden", "sentence"),
+    [
+        ("{ratio: 0.06}", "comes to 0.06, which hides none of the 16 patches of a frame; raise it"),
+        ("{strategy: frame, ratio: 0.2}", "comes to 0.2, which hides none of the 4 frames; raise it"),
+        (
+            "{ratio: {shape: linear, start: 0, end: 0.06}}",
+            "comes to 0.06, which hides none of the 16 patches",
+        ),
+    ],
+)
+def test_ratio_too_low_to_hide_a_patch_is_refused_where_one_is_to_be_predicted(
+    hidden: str, sentence: str
+) -> None:
+    override = f"masking.video={hidden}"
+    assert load(None, [override])
+    assert sentence in message(None, override, "objectives.reconstruction={}")
+    schedule = "masking.video.ratio={shape: linear, start: 0, end: 0.5}"
+    assert load(None, [schedule, "objectives.reconstruction={}"])
+
+
 def test_mistake_that_a_later_override_mends_is_none(tmp_path: Path) -> None:
     path = written(tmp_path, "masking: {video: {ratio: 7}}")
     assert load(path, ["masking.video.ratio=0.5"]).masking.video.ratio == 0.5

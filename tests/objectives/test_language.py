@@ -28,7 +28,7 @@ def test_loss_is_the_cross_entropy_of_every_token_but_the_first_and_padding():
     assert predicted.count(SEPARATOR) == 5
     assert objective.positions(inputs) == len(predicted)
     expected = sum(total - scores[token] for token in predicted)
-    assert float(objective(model, views_of(inputs), inputs)) == pytest.approx(expected, rel=1e-5)
+    assert objective(model, views_of(inputs), inputs).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_loss_is_the_sum_of_what_each_word_costs_after_its_own_beginning():
@@ -43,8 +43,8 @@ def test_loss_is_the_sum_of_what_each_word_costs_after_its_own_beginning():
                 caption=inputs.caption[b : b + 1, : place + 1],
                 caption_attended=torch.arange(place + 1)[None] == place,
             )
-            expected += float(objective(model, alone, cut))
-    assert float(objective(model, views, inputs)) == pytest.approx(expected, rel=1e-4)
+            expected += objective(model, alone, cut).item()
+    assert objective(model, views, inputs).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_changing_a_later_word_changes_no_earlier_prediction_but_an_earlier_word_does():
@@ -55,9 +55,9 @@ def test_changing_a_later_word_changes_no_earlier_prediction_but_an_earlier_word
         caption = inputs.caption.clone()
         caption[:, place] = VOCABULARY - 1
         given = replace(inputs, caption=caption, caption_attended=beginning)
-        return float(objective(model, views_of(inputs), given))
+        return objective(model, views_of(inputs), given).item()
 
-    unchanged = float(objective(model, views_of(inputs), replace(inputs, caption_attended=beginning)))
+    unchanged = objective(model, views_of(inputs), replace(inputs, caption_attended=beginning)).item()
     assert loss_with(4) == unchanged
     assert loss_with(10) == unchanged
     assert loss_with(0) != unchanged  # itself not predicted, only looked at

@@ -31,13 +31,13 @@ def test_loss_is_the_cross_entropy_of_hidden_tokens_and_of_these_alone():
             if inputs.tokens[b, place] != inputs.caption[b, place]:
                 answer = F.gelu(linear.weight @ views.words[b, place] + linear.bias)
                 answer = (answer - answer.mean()) / (answer.var(unbiased=False) + norm.eps) ** 0.5
-                scores = [float(answer @ word) for word in embedded]
+                scores = [(answer @ word).item() for word in embedded]
                 scores = (torch.tensor(scores, dtype=torch.float64) + objective.bias).tolist()
                 right = int(inputs.caption[b, place])
                 losses.append(float(torch.logsumexp(torch.tensor(scores), 0)) - scores[right])
     assert len(losses) > 5
     assert objective.positions(inputs) == len(losses)
-    assert float(objective(model, views, inputs)) == pytest.approx(sum(losses), rel=1e-5)
+    assert objective(model, views, inputs).item() == pytest.approx(sum(losses), rel=1e-5)
 
 
 def test_states_of_words_that_are_not_hidden_make_no_difference():
@@ -71,7 +71,7 @@ def test_batch_without_a_hidden_word_costs_nothing_and_leaves_every_gradient_zer
     assert objective.positions(inputs) == 0
     loss = objective(model, views_of(inputs), inputs)
     loss.backward()
-    assert float(loss) == 0.0
+    assert loss.item() == 0.0
     for name, parameter in objective.named_parameters():
         assert parameter.grad is not None, name
         assert not parameter.grad.any(), name

@@ -57,7 +57,7 @@ def cost_by_hand(
     words = views.words[caption, : int(inputs.attended[caption].sum())][None]
     for block in objective.blocks:
         words = block(words, None, views.patches[clip][None])
-    verdict = float(objective.verdict(objective.norm(words[0, 0])))
+    verdict = objective.verdict(objective.norm(words[0, 0])).item()
     return math.log(1 + math.exp(-verdict if belong else verdict))
 
 
@@ -70,7 +70,7 @@ def test_loss_is_the_binary_cross_entropy_of_pairs_enumerated_by_hand(seed: int,
     pairs = pairs_by_hand(inputs, views, group_size)
     assert objective.positions(inputs) == len(pairs)
     expected = sum(cost_by_hand(objective, inputs, views, pair) for pair in pairs)
-    assert float(objective(model, views, inputs)) == pytest.approx(expected, rel=1e-4)
+    assert objective(model, views, inputs).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_wrong_ones_are_neighbours_in_the_global_batch_of_other_samples():
@@ -89,7 +89,7 @@ def test_batch_of_one_sample_has_only_pairs_that_belong_together():
     views = views_of(inputs)
     assert objective.positions(inputs) == 3
     expected = sum(cost_by_hand(objective, inputs, views, (b, b, True)) for b in range(3))
-    assert float(objective(model, views, inputs)) == pytest.approx(expected, rel=1e-5)
+    assert objective(model, views, inputs).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.2, 0.7, 1 - 2**-24])

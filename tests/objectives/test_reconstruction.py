@@ -71,7 +71,7 @@ def test_pixel_loss_is_the_mean_square_error_of_hidden_patches_each_normalised()
         for b, m, f, patch in places
     ]
     assert objective.positions(inputs) == len(places)
-    assert float(objective(model, views, inputs).detach()) == pytest.approx(sum(errors), rel=1e-5)
+    assert objective(model, views, inputs).item() == pytest.approx(sum(errors), rel=1e-5)
 
 
 def test_pixel_loss_does_not_ask_for_what_is_visible():
@@ -129,8 +129,8 @@ def test_latent_loss_is_the_mean_distance_to_normalised_features_of_the_whole_cl
     for b, m, f, patch in hidden_by_hand(inputs):
         feature = whole[b, 1 + f * PATCHES + patch]
         feature = (feature - feature.mean()) / (feature.var(unbiased=False) + 1e-5) ** 0.5
-        errors.append(float((predicted[b, m] - feature).abs().mean()))
-    assert float(objective(model, views, inputs)) == pytest.approx(sum(errors), rel=1e-4)
+        errors.append((predicted[b, m] - feature).abs().mean().item())
+    assert objective(model, views, inputs).item() == pytest.approx(sum(errors), rel=1e-4)
 
 
 def test_teacher_gets_no_gradient_and_all_else_does():

@@ -20,7 +20,7 @@ from mac_ray.training.loop import train
 from mac_ray.training.results import read_summary
 from mac_ray.training.start import parameters
 from tests.runs import metrics_of
-from tests.training.test_loop import assert_same, final_weights, open_journal, prepared, trained
+from tests.training.whole_runs import assert_same, final_weights, open_journal, prepared, trained
 
 UNMASKED = {"video": {"strategy": "none"}, "text": {"strategy": "none"}}
 STAGES: list[dict[str, Any]] = [
