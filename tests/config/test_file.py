@@ -352,7 +352,7 @@ def test_strategy_that_needs_more_frames_than_a_stage_has_is_refused(strategy: s
     overrides = [f"masking.video.strategy={strategy}", "stages.0.frames=1"]
     said = message(None, *overrides)
     assert said.startswith(f"override 'stages.0.frames=1': stages.0.masking.video.strategy {strategy!r} ")
-    assert said.endswith("but stages.0.frames is 1; give the stage another strategy or more frames")
+    assert said.endswith("but stages.0.frames is 1; give another strategy or more frames")
     load(None, [*overrides, "stages.0.masking.video.strategy=random"])
 
 
