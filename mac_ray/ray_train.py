@@ -20,6 +20,7 @@ from rich.console import Console
 from mac_ray.config import Cluster, Config
 from mac_ray.console import say
 from mac_ray.errors import RunError
+from mac_ray.ray_metrics import exported_run
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
@@ -85,7 +86,7 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
     )
     try:
         if worker.rank == 0:
-            with Journal(folder.path) as journal:
+            with Journal(folder.path) as journal, exported_run(folder.path, worker.device):
                 return Ended(train(config, folder, worker, journal))
         return Ended(train(config, folder, worker, None))
     except RunError as error:

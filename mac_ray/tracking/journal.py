@@ -35,6 +35,7 @@ KINDS = ("run", "parameters", "tags", "metrics", "artifact", "status")
 NAME = re.compile(r"[/\w.\- :]{1,250}")
 # Its value is the key of another run of the same experiment, under which MLflow shows this one.
 PARENT_TAG = "mac_ray.parent"
+SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -1,0 +1,319 @@
+"""Metrics of a run that trains on a live cluster, and the dashboard's queries against what it exports."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlencode
+
+import pytest
+import ray
+import torch
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from ray.dashboard.modules.reporter.reporter_agent import GPU_TAG_KEYS, METRICS_GAUGES
+from rich.console import Console
+
+from mac_ray.config import file as config_file
+from mac_ray.ray_metrics import DESCRIPTIONS, exported_run, exported_trials
+from mac_ray.ray_train import fit
+from mac_ray.tracking.journal import Journal, read
+from mac_ray.training.start import prepare
+from tests.runs import TINY
+
+DASHBOARD = Path(__file__).parents[1] / "dashboards" / "grafana" / "mac_ray.json"
+SWEEP, RUN = "masking-ratio", "video.ratio=0.6 · seed 1"
+RUN_LABEL = "video.ratio=0.6 \\xb7 seed 1"  # Ray takes ASCII only
+TRIALS = {"PENDING": 3, "RUNNING": 1, "TERMINATED": 2, "ERROR": 1}
+NEEDS_GPU = re.compile(r"ray_node_(gpu|gram)|ray_mac_ray_gpu")
+METRIC = re.compile(r"\bray_\w+")
+MATCHED_LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"")
+GROUPING = re.compile(r"\bby \(([^)]*)\)")
+PROMETHEUS = shutil.which("prometheus")
+WITHIN_S = 60
+Sample = tuple[dict[str, str], float]  # labels, value
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def fetched(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def panels() -> list[dict[str, Any]]:
+    found = [panel for panel in json.loads(DASHBOARD.read_text())["panels"] if panel["type"] != "row"]
+    assert len(found) > 10
+    return found
+
+
+def queries() -> list[str]:
+    found = [target["expr"] for panel in panels() for target in panel["targets"]]
+    assert found
+    return found
+
+
+def variables() -> dict[str, str]:
+    """The queries that fill what is chosen from at the top, by name."""
+    listed = json.loads(DASHBOARD.read_text())["templating"]["list"]
+    return {item["name"]: item["query"]["query"] for item in listed if item["type"] == "query"}
+
+
+@dataclass
+class Live:
+    """What was seen of a run while it was trained."""
+
+    journal: Path
+    began: float
+    ended: float
+    samples: dict[str, list[Sample]]  # by metric, of all scrapes
+    endpoint: str  # of the node, still there
+    grafana: Path  # what Ray has made for it
+    dashboards: Path
+    prometheus: str  # its address; empty where it is not installed
+
+
+@contextmanager
+def running_prometheus(folder: Path, target: str) -> Iterator[str]:
+    """The address of a Prometheus that scrapes `target` every second; empty where it is not installed."""
+    if PROMETHEUS is None:
+        yield ""
+        return
+    config = folder / "prometheus.yml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": "1s"},
+                "scrape_configs": [{"job_name": "ray", "static_configs": [{"targets": [target]}]}],
+            }
+        )
+    )
+    address = f"127.0.0.1:{free_port()}"
+    options = {
+        "config.file": config,
+        "storage.tsdb.path": folder / "prometheus",
+        "web.listen-address": address,
+    }
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [PROMETHEUS, *(f"--{name}={value}" for name, value in options.items())], stdout=log, stderr=log
+        )
+    try:
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Live]:
+    """A run of two workers and the trials of a sweep, on a cluster that is scraped every second."""
+    folder = tmp_path_factory.mktemp("live")
+    dashboards = folder / "dashboards"
+    dashboards.mkdir()
+    shutil.copy(DASHBOARD, dashboards)
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            patch.delenv(name, raising=False)
+        patch.setenv("RAY_metrics_report_interval_ms", "1000")
+        patch.setenv("RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR", str(dashboards))
+        ports = {"dashboard_port": free_port(), "_metrics_export_port": free_port()}
+        context = ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, **ports)
+        stack.callback(ray.shutdown)
+        target = f"{ray.util.get_node_ip_address()}:{ports['_metrics_export_port']}"
+        prometheus = stack.enter_context(running_prometheus(folder, target))
+        storage = [f"storage.runs={folder / 'runs'}", f"storage.cache={shared_cache}"]
+        longer = ["stages.0.epochs=60", "cluster.workers=2", "tracking.enabled=false"]
+        run = prepare(config_file.load(None, [*TINY, *storage, *longer]), folder, folder, lambda *_: None)
+        place = {"name": RUN, "experiment": "test", "identity": run.identity}
+        with Journal.open_or_create(run.folder.path, **place) as journal:
+            journal.status("RUNNING")
+            journal.tags({"mac_ray.sweep": SWEEP})
+        texts: list[str] = []
+        over = threading.Event()
+
+        def scrape() -> None:
+            while not over.wait(1):
+                texts.append(fetched(f"http://{target}/metrics"))
+
+        scraper = threading.Thread(target=scrape)
+        scraper.start()
+        began = time.time()
+        try:
+            with exported_trials(SWEEP, lambda: TRIALS):
+                assert fit(run, Console(quiet=True)) == "finished"
+        finally:
+            over.set()
+            scraper.join()
+        yield Live(
+            journal=journal.path,
+            began=began,
+            ended=time.time(),
+            samples=samples_of(texts),
+            endpoint=f"http://{target}/metrics",
+            grafana=Path(context.address_info["session_dir"]) / "metrics" / "grafana",
+            dashboards=dashboards,
+            prometheus=prometheus,
+        )
+
+
+def samples_of(texts: list[str]) -> dict[str, list[Sample]]:
+    found: dict[str, list[Sample]] = {}
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+@pytest.mark.ray
+def test_ray_metrics_of_a_live_run_are_those_of_its_journal(live: Live) -> None:
+    in_journal: dict[str, set[float]] = {"step": set()}
+    for record in read(live.journal):
+        if record["kind"] == "metrics":
+            for name, value in record["values"].items():
+                in_journal.setdefault(name, set()).add(float(value))
+            in_journal["step"].add(record["step"])
+    for exported, name in {
+        "ray_mac_ray_loss": "train/loss",
+        "ray_mac_ray_learning_rate": "train/learning_rate",
+        "ray_mac_ray_samples_per_second": "train/samples_per_second",
+        "ray_mac_ray_data_wait_share": "train/data_wait",
+        "ray_mac_ray_epoch": "train/epoch",
+        "ray_mac_ray_samples": "cost/samples",
+        "ray_mac_ray_flops": "cost/flops",
+        "ray_mac_ray_step": "step",
+    }.items():
+        values = {value for _, value in live.samples[exported]}
+        # the text has fewer digits than the journal
+        assert all(any(value == pytest.approx(known) for known in in_journal[name]) for value in values)
+        assert len(values) > 1, exported
+        assert {(labels["run"], labels["sweep"]) for labels, _ in live.samples[exported]} == {
+            (RUN_LABEL, SWEEP)
+        }
+    recalls = live.samples["ray_mac_ray_recall"]
+    asked = {(labels["scored"], labels["direction"], labels["k"]) for labels, _ in recalls}
+    assert asked >= {("val", direction, k) for direction in ("t2v", "v2t") for k in ("1", "5", "10")}
+    at_ten = [value for labels, value in recalls if labels["k"] == "10" and labels["scored"] == "val"]
+    assert set(at_ten) == {100.0}  # of a gallery of 8
+    assert all(10e6 < value < 100e9 for _, value in live.samples["ray_mac_ray_memory_bytes"])
+
+
+@pytest.mark.ray
+def test_ray_metrics_of_trials_count_each_state_and_end_with_the_sweep(live: Live) -> None:
+    counted = {
+        (labels["sweep"], labels["state"], value) for labels, value in live.samples["ray_mac_ray_trials"]
+    }
+    assert counted == {(SWEEP, state, number) for state, number in TRIALS.items()}
+    deadline = time.monotonic() + WITHIN_S
+    while "ray_mac_ray_trials{" in fetched(live.endpoint):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+@pytest.mark.ray
+def test_dashboard_queries_ask_for_metrics_and_labels_that_a_live_run_exports(live: Live) -> None:
+    shown = set()
+    for query in [*queries(), *variables().values()]:
+        metrics = set(METRIC.findall(query))
+        assert metrics, query
+        shown |= metrics
+        asked = set(MATCHED_LABEL.findall(query))
+        asked |= {label.strip() for group in GROUPING.findall(query) for label in group.split(",")}
+        for metric in metrics:
+            if metric in live.samples:
+                for labels, _ in live.samples[metric]:
+                    assert asked <= labels.keys(), f"{query}: {metric} has {sorted(labels)}"
+            else:
+                assert NEEDS_GPU.match(metric), f"{query}: nothing exports {metric}"
+                own = metric.removeprefix("ray_")
+                labels = {"run", "sweep"} if own in DESCRIPTIONS else {*GPU_TAG_KEYS}
+                assert own in DESCRIPTIONS or own in METRICS_GAUGES
+                assert asked <= labels, f"{query}: {metric} has {sorted(labels)}"
+    assert {f"ray_{name}" for name in DESCRIPTIONS} <= shown
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(PROMETHEUS is None, reason="needs Prometheus: apt-get install prometheus")
+def test_dashboard_queries_in_prometheus_return_series_of_a_live_run(live: Live) -> None:
+    asked = 0
+    for query in queries():
+        if not torch.cuda.is_available() and NEEDS_GPU.search(query):
+            continue
+        chosen = {"$sweep": ".*", "$run": ".*", "$k": "1", "$__rate_interval": "10s"}
+        for name, value in chosen.items():
+            query = query.replace(name, value)
+        assert "$" not in query
+        answer = asked_of(live, "query_range", query=query, start=live.began, end=live.ended, step=1)
+        assert answer["result"], query
+        asked += 1
+    assert asked > 10
+    for name, query in variables().items():
+        found = re.fullmatch(r"label_values\((.*), (\w+)\)", query)
+        assert found
+        selector, label = found.groups()
+        values = asked_of(
+            live,
+            f"label/{label}/values",
+            **{"match[]": selector.replace("$sweep", SWEEP), "start": live.began},
+        )
+        assert values == [{"sweep": SWEEP, "run": RUN_LABEL}[name]]
+
+
+def asked_of(live: Live, path: str, **arguments: Any) -> Any:
+    """The data of Prometheus' answer."""
+    try:
+        answer = json.loads(fetched(f"{live.prometheus}/api/v1/{path}?{urlencode(arguments)}"))
+    except URLError as error:
+        raise AssertionError(f"{path} {arguments}: {error}") from error
+    assert answer["status"] == "success"
+    return answer["data"]
+
+
+@pytest.mark.ray
+def test_dashboard_in_the_folder_given_to_ray_is_provisioned_beside_its_own(live: Live) -> None:
+    provider = yaml.safe_load((live.grafana / "provisioning" / "dashboards" / "default.yml").read_text())
+    (path,) = (entry["options"]["path"] for entry in provider["providers"])
+    assert Path(path) == live.dashboards
+    dashboards = {json.loads(file.read_text())["uid"] for file in live.dashboards.glob("*.json")}
+    assert {"mac-ray", "rayTrainDashboard"} <= dashboards
+
+
+def test_dashboard_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
+    listed = json.loads(DASHBOARD.read_text())["panels"]
+    assert len({panel["id"] for panel in listed}) == len(listed)
+    taken: set[tuple[int, int]] = set()
+    for panel in listed:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert max(x for x, _ in cells) < 24  # Grafana's columns
+        assert not taken & cells
+        taken |= cells
+
+
+def test_ray_metrics_that_fail_leave_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: failures.append(arguments.exc_value))
+    steps = []
+    with exported_run(tmp_path, torch.device("cpu")):  # where there is no journal
+        steps.append(1)
+    assert steps == [1]
+    assert [type(failure) for failure in failures] == [FileNotFoundError]
