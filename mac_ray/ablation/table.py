@@ -1,0 +1,329 @@
+"""The answer of a sweep as numbers: a row per way to train, beside the baseline and what was published.
+
+All test metrics are computed anew from the ranks of every query, on the samples that every finished run scored,
+so that rows differ in nothing but their training. Reading is all it does: the same folders give the same table.
+
+V samples of the test split, S seeds, N resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mac_ray.ablation.outcome import COSTS, Outcome
+from mac_ray.ablation.plan import Row, baseline_of
+from mac_ray.ablation.reference import Values, published_rows, published_table
+from mac_ray.ablation.statistics import Agreement, Estimate, agreement, estimate, holm
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.config import ConfigError
+from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, QueryRanks, measure
+from mac_ray.retrieval.significance import bootstrap
+
+RESAMPLES = 1000
+RESAMPLING_SEED = 0  # the same draws for every run, which pairs them
+RECALL_LIMITS, RANK_LIMITS = (0.0, 100.0), (1.0, np.inf)
+LIMITS = {"Rsum": (0.0, 600.0)} | {
+    f"{direction}/{name}": RECALL_LIMITS if name.startswith("R") else RANK_LIMITS
+    for direction in DIRECTIONS
+    for name in MEASURES
+}
+
+
+class TableError(ValueError):
+    """Runs that cannot stand in one table, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds, or a difference of two, with its 95% interval over seeds and test samples."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """With the baseline, paired on seeds and samples."""
+
+    difference: Interval
+    p_value: float
+    adjusted: float  # after Holm, over the rows of the table
+    seeds: int  # that both have finished
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A run without a result."""
+
+    seed: int
+    status: str  # failed, killed, running, not started
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        return f"seed {self.seed} {self.status}" + (f": {self.reason}" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    label: str
+    values: Mapping[str, Any]  # by dotted path of the config
+    planned: int  # seeds
+    by_seed: Mapping[int, float] = field(default_factory=dict)  # the sweep's metric of the finished ones
+    metrics: Mapping[str, Interval] = field(default_factory=dict)  # NAMES; empty while no seed has finished
+    comparison: Comparison | None = None  # None: the baseline itself, or nothing to pair
+    costs: Mapping[str, float] = field(default_factory=dict)  # COSTS, means over seeds
+    cost_ratios: Mapping[str, float] = field(default_factory=dict)  # to the baseline's
+    published: Values = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    metric: str
+    maximize: bool
+    baseline: str  # label
+    rows: tuple[TableRow, ...]  # in the order of the plan
+    scored: str  # set and protocol of the test metrics; empty while no run has finished
+    num_samples: int  # V
+    chance: Mapping[str, float]  # by metric
+    source: str  # of the published values; empty without
+    agreement: Agreement | None  # with the published order; None with fewer than two common rows
+    notes: tuple[str, ...]  # what a reader has to know
+
+    @property
+    def finished(self) -> list[TableRow]:
+        return [row for row in self.rows if row.metrics]
+
+    @property
+    def best(self) -> TableRow | None:
+        """The finished row of the best mean, the first of equals."""
+        sign = 1 if self.maximize else -1
+        return max(self.finished, key=lambda row: sign * row.metrics[self.metric].mean, default=None)
+
+    def row(self, label: str) -> TableRow:
+        (row,) = (row for row in self.rows if row.label == label)
+        return row
+
+
+def require_metric(sweep: Sweep) -> None:
+    """Raises ConfigError for a metric that no run reports."""
+    if sweep.metric not in NAMES:
+        raise ConfigError(
+            f"sweep {sweep.name}: metric is {sweep.metric!r}, which no run reports; there are {', '.join(NAMES)}"
+        )
+
+
+def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> Table:
+    """The table of a sweep as far as its runs have come; a row without a result says why.
+
+    Raises ConfigError for a metric, baseline or reference that does not exist, and TableError for runs that were
+    scored differently or have lost their ranks.
+    """
+    require_metric(sweep)
+    baseline = baseline_of(sweep, rows).label
+    published = published_rows(sweep, rows)
+    of_row: dict[str, list[Outcome]] = {row.label: [] for row in rows}
+    for outcome in outcomes:
+        of_row[outcome.row].append(outcome)
+    done = [outcome for outcome in outcomes if outcome.status == "FINISHED"]
+    scored = _scored(done)
+    samples, missing = _common_samples(done)
+    measured = {
+        label: _Measured([outcome for outcome in own if outcome.status == "FINISHED"], samples)
+        for label, own in of_row.items()
+        if any(outcome.status == "FINISHED" for outcome in own)
+    }
+    pairs = {
+        label: pair
+        for label, own in measured.items()
+        if label != baseline and baseline in measured
+        if (pair := own.minus(measured[baseline], sweep.metric))
+    }
+    adjusted = holm({label: difference.p_value for label, (difference, _) in pairs.items()})
+    comparisons = {
+        label: Comparison(_interval(difference), difference.p_value, adjusted[label], seeds)
+        for label, (difference, seeds) in pairs.items()
+    }
+    base_costs = measured[baseline].costs if baseline in measured else {}
+    built = tuple(
+        TableRow(
+            label=row.label,
+            values=row.values,
+            planned=len(sweep.seeds),
+            by_seed=measured[row.label].by_seed(sweep.metric) if row.label in measured else {},
+            metrics=measured[row.label].metrics() if row.label in measured else {},
+            comparison=comparisons.get(row.label),
+            costs=measured[row.label].costs if row.label in measured else {},
+            cost_ratios={
+                name: cost / base_costs[name]
+                for name, cost in (measured[row.label].costs if row.label in measured else {}).items()
+                if base_costs.get(name)
+            },
+            published=published.get(row.label, {}),
+            problems=tuple(_problems(sweep, of_row[row.label])),
+        )
+        for row in rows
+    )
+    return Table(
+        metric=sweep.metric,
+        maximize=sweep.direction == "maximize",
+        baseline=baseline,
+        rows=built,
+        scored=scored,
+        num_samples=len(samples),
+        chance=done[0].chance if done else {},
+        source=published_table(sweep).source if published else "",
+        agreement=_agreement(built, sweep.metric),
+        notes=tuple(_notes(sweep, built, baseline, missing)),
+    )
+
+
+class _Measured:
+    """The finished runs of a row, on the common samples."""
+
+    def __init__(self, outcomes: Sequence[Outcome], samples: pa.Array) -> None:
+        self.seeds = [outcome.seed for outcome in outcomes]
+        runs = [_directions(outcome, samples) for outcome in outcomes]
+        once = np.ones((1, len(samples)), dtype=np.int64)
+        self.values = np.concatenate([measure(run, once) for run in runs])  # (S, len(NAMES))
+        self.resampled = np.stack(
+            [bootstrap(run, len(samples), RESAMPLES, np.random.default_rng(RESAMPLING_SEED)) for run in runs]
+        )  # (S, N, len(NAMES))
+        self.costs = {
+            name: float(np.mean([outcome.costs[name] for outcome in outcomes]))
+            for name in COSTS
+            if all(name in outcome.costs for outcome in outcomes)
+        }
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        column = self.values[:, NAMES.index(metric)]
+        return dict(zip(self.seeds, column.tolist(), strict=True))
+
+    def metrics(self) -> dict[str, Interval]:
+        estimates = (
+            estimate(self.values[:, column], self.resampled[:, :, column]) for column in range(len(NAMES))
+        )
+        return {name: _interval(found, *LIMITS[name]) for name, found in zip(NAMES, estimates, strict=True)}
+
+    def minus(self, other: _Measured, metric: str) -> tuple[Estimate, int] | None:
+        """The difference over the seeds that both have, and how many these are; None without any."""
+        column = NAMES.index(metric)
+        common = [seed for seed in self.seeds if seed in other.seeds]
+        if not common:
+            return None
+        own, others = ([measured.seeds.index(seed) for seed in common] for measured in (self, other))
+        values = self.values[own, column] - other.values[others, column]
+        resampled = self.resampled[own, :, column] - other.resampled[others, :, column]
+        return estimate(values, resampled), len(common)
+
+
+def _interval(found: Estimate, low: float = -np.inf, high: float = np.inf) -> Interval:
+    """Cut off where the metric ends."""
+    return Interval(found.mean, max(low, found.interval[0]), min(high, found.interval[1]))
+
+
+# ---------------------------------------------------------------- ranks
+
+
+def _scored(done: Sequence[Outcome]) -> str:
+    """The one set and protocol of all runs. Raises TableError when there are several."""
+    of: dict[str, Outcome] = {outcome.scored: outcome for outcome in reversed(done)}
+    if len(of) > 1:
+        first, second, *_ = sorted(of.values(), key=lambda outcome: outcome.scored)
+        raise TableError(
+            f"run {first.folder} was scored as {first.scored} and {second.folder} as {second.scored}, which cannot be "
+            "compared; let all rows have the same evaluation"
+        )
+    return next(iter(of), "")
+
+
+def _common_samples(done: Sequence[Outcome]) -> tuple[pa.Array, int]:
+    """The ids (V,) of the samples that every run has scored, sorted; how many more some have."""
+    if not done:
+        return pa.array([], pa.string()), 0
+    scored = [set(_ranks(outcome, ["sample"])["sample"].unique().to_pylist()) for outcome in done]
+    common, every = set.intersection(*scored), set.union(*scored)
+    if not common:
+        raise TableError(
+            f"the runs {done[0].folder} and others share no test sample; train all rows on the same data"
+        )
+    return pa.array(sorted(common), pa.string()), len(every) - len(common)
+
+
+def _directions(outcome: Outcome, samples: pa.Array) -> dict[str, QueryRanks]:
+    ranks = _ranks(outcome, ["direction", "sample", "rank"])
+    index = pc.index_in(ranks["sample"].combine_chunks(), value_set=samples)
+    direction, rank = ranks["direction"].to_numpy(), ranks["rank"].to_numpy()
+    sample = index.fill_null(-1).to_numpy(zero_copy_only=False)
+    return {
+        name: QueryRanks(rank[kept], sample[kept].astype(np.int64))
+        for name in DIRECTIONS
+        for kept in [(direction == name) & (sample >= 0)]
+    }
+
+
+def _ranks(outcome: Outcome, columns: list[str]) -> pa.Table:
+    try:
+        return pq.read_table(outcome.ranks, columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise TableError(
+            f"{outcome.ranks} of a finished run cannot be read ({error}); delete the folder {outcome.folder} and the "
+            "run is made again"
+        ) from error
+
+
+# ---------------------------------------------------------------- what is said beside the numbers
+
+
+def _problems(sweep: Sweep, outcomes: Sequence[Outcome]) -> Iterator[Problem]:
+    of_seed = {outcome.seed: outcome for outcome in outcomes}
+    for seed in sweep.seeds:
+        outcome = of_seed.get(seed)
+        if outcome is None or outcome.status is None:
+            yield Problem(seed, "not started", "")
+        elif outcome.status != "FINISHED":
+            yield Problem(seed, outcome.status.lower(), outcome.reason)
+
+
+def _agreement(rows: Sequence[TableRow], metric: str) -> Agreement | None:
+    common = [row for row in rows if row.metrics and metric in row.published]
+    if len(common) < 2:
+        return None
+    ours = np.array([row.metrics[metric].mean for row in common])
+    return agreement(ours, np.array([row.published[metric] for row in common]))
+
+
+def _notes(sweep: Sweep, rows: Sequence[TableRow], baseline: str, missing: int) -> Iterator[str]:
+    seeds = {len(row.by_seed) for row in rows if row.by_seed}
+    if 1 in seeds:
+        which = "Every row has" if seeds == {1} else "Some rows have"
+        yield (
+            f"{which} one finished seed: there, intervals and p-values cover the test samples alone and say nothing "
+            "about how much another seed changes."
+        )
+    if missing:
+        yield f"{missing} test samples that not every run has scored are left out of all rows."
+    if any(row.by_seed for row in rows):
+        if not next(row for row in rows if row.label == baseline).by_seed:
+            yield f"No run of the baseline {baseline!r} has finished, so nothing is compared with it."
+        elif unpaired := [
+            repr(row.label)
+            for row in rows
+            if row.by_seed and row.label != baseline and row.comparison is None
+        ]:
+            yield f"No seed of {', '.join(unpaired)} has finished for the baseline too, so there is no comparison."
+    given = [row for row in rows if row.published]
+    if given and not any(sweep.metric in row.published for row in given):
+        yield (
+            f"{sweep.reference} has no {sweep.metric}, so no published value stands beside; it has "
+            f"{', '.join(given[0].published)}."
+        )

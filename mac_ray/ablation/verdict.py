@@ -1,0 +1,175 @@
+"""What a table says, in plain words: computed from its numbers, and claiming no more than they show.
+
+A row that cannot be told apart from the baseline is never called equal to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mac_ray.ablation.statistics import LEVEL
+from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
+
+NAMED = 6  # rows; more are counted
+
+
+def verdict(table: Table) -> list[str]:
+    """Sentences; the first is the answer."""
+    if table.best is None:
+        return ["No run has finished, so there is no answer yet.", *_unfinished(table)]
+    return [
+        _answer(table, table.best),
+        *_told_apart(table),
+        *_cheapest(table),
+        *_above_chance(table),
+        *_published_order(table),
+        *_unfinished(table),
+    ]
+
+
+def metric_name(metric: str) -> str:
+    """As people write it: text-to-video R@1."""
+    direction, _, measure = metric.rpartition("/")
+    words = {"t2v": "text-to-video ", "v2t": "video-to-text "}.get(direction, "")
+    return words + (f"R@{measure[1:]}" if measure[1:].isdigit() else measure)
+
+
+def shown(interval: Interval) -> str:
+    return f"{interval.mean:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
+
+
+def shown_p(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
+
+
+def is_significant(comparison: Comparison) -> bool:
+    return comparison.adjusted < LEVEL
+
+
+def is_better(table: Table, comparison: Comparison) -> bool:
+    return (comparison.difference.mean > 0) == table.maximize
+
+
+def _answer(table: Table, best: TableRow) -> str:
+    name, value = metric_name(table.metric), shown(best.metrics[table.metric])
+    if len(table.finished) == 1:
+        return f"Only {best.label!r} has finished, with {name} {value}: there is nothing to compare it with."
+    compared = [row.comparison for row in table.rows if row.comparison]
+    if best.label == table.baseline:
+        if compared and not any(map(is_significant, compared)):
+            return f"The baseline {best.label!r} has the best {name}, {value}, but no row is significantly worse."
+        return f"The baseline {best.label!r} has the best {name}, {value}."
+    if best.comparison is None:
+        return f"{best.label!r} has the best {name}, {value}; there is no baseline to compare it with."
+    gap = (
+        f"a difference of {_signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
+        f"{'significant' if is_significant(best.comparison) else 'not significant'} "
+        f"({_p(best.comparison.adjusted)}, {_corrected(compared)})"
+    )
+    if is_significant(best.comparison):
+        return f"{best.label!r} has the best {name}, {value}, {gap}."
+    better = [
+        row
+        for row in table.rows
+        if row.comparison and is_significant(row.comparison) and is_better(table, row.comparison)
+    ]
+    if better:
+        return f"{best.label!r} has the best mean {name}, {value}, {gap}."
+    return f"No row is significantly better than the baseline: the best, {best.label!r}, has {name} {value}, {gap}."
+
+
+def _told_apart(table: Table) -> Iterator[str]:
+    compared = [(row, row.comparison) for row in table.rows if row.comparison]
+    if not compared:
+        return
+    groups = {
+        "significantly better": [
+            row.label for row, pair in compared if is_significant(pair) and is_better(table, pair)
+        ],
+        "significantly worse": [
+            row.label for row, pair in compared if is_significant(pair) and not is_better(table, pair)
+        ],
+        "not told apart from it (which does not show them to be equal)": [
+            row.label for row, pair in compared if not is_significant(pair)
+        ],
+    }
+    parts = [f"{what}: {_named(labels)}" for what, labels in groups.items() if labels]
+    yield f"Against the baseline, {'; '.join(parts)}."
+
+
+def _cheapest(table: Table) -> Iterator[str]:
+    """What the baseline's score costs at least, as far as the table can tell."""
+    enough = [
+        row
+        for row in table.rows
+        if row.comparison
+        and row.cost_ratios.get("flops", 1.0) < 0.99
+        and (is_better(table, row.comparison) or not is_significant(row.comparison))
+    ]
+    if enough:
+        row = min(enough, key=lambda row: row.cost_ratios["flops"])
+        assert row.comparison is not None
+        yield (
+            f"The cheapest row that is not significantly worse, {row.label!r}, takes "
+            f"{100 * row.cost_ratios['flops']:.0f}% of the baseline's FLOPs for a difference of "
+            f"{_signed(row.comparison.difference)}."
+        )
+
+
+def _above_chance(table: Table) -> Iterator[str]:
+    level = table.chance.get(table.metric)
+    if level is None:
+        return
+    at_chance = [
+        row.label
+        for row in table.finished
+        for value in [row.metrics[table.metric]]
+        if (value.low <= level if table.maximize else value.high >= level)
+    ]
+    if at_chance:
+        yield f"Not above chance ({level:.1f}): {_named(at_chance)}."
+
+
+def _published_order(table: Table) -> Iterator[str]:
+    found = table.agreement
+    if found is None:
+        return
+    if not found.pairs:
+        yield f"{table.source} has {found.rows} of the rows, but they are tied, so there is no order to reproduce."
+        return
+    sentence = (
+        f"The order published in {table.source} is {'' if found.agreeing == found.pairs else 'not wholly '}reproduced: "
+        f"{found.agreeing} of {found.pairs} pairs of means agree (Kendall tau-b {found.tau:.2f}, "
+        f"{_p(found.p_value)}, {found.rows} rows)"
+    )
+    if found.smallest_p_value >= LEVEL:
+        sentence += f"; {found.rows} rows are too few to tell agreement from chance"
+    yield sentence + "."
+
+
+def _unfinished(table: Table) -> Iterator[str]:
+    runs = sum(row.planned for row in table.rows)
+    counts: dict[str, int] = {}
+    for row in table.rows:
+        for problem in row.problems:
+            counts[problem.status] = counts.get(problem.status, 0) + 1
+    if counts:
+        yield f"Without a result, of {runs} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}."
+
+
+def _corrected(compared: Sequence[Comparison]) -> str:
+    return (
+        f"after Holm's correction for {len(compared)} comparisons" if len(compared) > 1 else "one comparison"
+    )
+
+
+def _named(labels: Sequence[str]) -> str:
+    return f"{len(labels)} rows" if len(labels) > NAMED else ", ".join(map(repr, labels))
+
+
+def _p(p_value: float) -> str:
+    return f"p {'' if p_value < 0.001 else '= '}{shown_p(p_value)}"
+
+
+def _signed(difference: Interval) -> str:
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
