@@ -34,6 +34,15 @@ class Board(threading.Thread):
         self._told: dict[str, str] = {}
         self._first_share: float | None = None
 
+    def states(self) -> dict[str, int]:
+        """How many runs are in each state."""
+        counts = dict.fromkeys(("PENDING", "RUNNING", "FINISHED", "FAILED", "KILLED"), 0)
+        found = self._summaries()
+        for identity in self._runs:
+            status = found[identity].status if identity in found else None
+            counts[status or "PENDING"] += 1
+        return counts
+
     def stop(self) -> None:
         self._ended.set()
         self.join()

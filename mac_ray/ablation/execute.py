@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray import tune
 from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.config import Config, ConfigError
 from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
+from mac_ray.ray_metrics import exported_run
 from mac_ray.tracking.journal import JournalError, status_of
+from mac_ray.training.loop import Outcome
+from mac_ray.training.start import PreparedRun
 
 WAIT_FOR_ANOTHER_S = 5.0  # between looks at a run that another sweep is training
 LOG_NAME = "console.log"  # in the run's folder: what a person who started it by hand would have seen
@@ -89,8 +93,15 @@ def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], here: str, in_act
     """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
     os.chdir(here)  # Tune moves to a folder of its own, but paths in configs are as they were given
     job = jobs[parameters["number"]]
-    code = run_quietly(job, train_in_thread if in_actor else train_on_ray)
+    code = run_quietly(job, train_in_actor if in_actor else train_on_ray)
     tune.report({"exit_code": code})
+
+
+def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
+    """In this thread, exporting what the journal says; of several workers, rank 0 does that."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with exported_run(run.folder.path, device):
+        return train_in_thread(run, console)
 
 
 def run_quietly(job: Job, launch: Launch) -> int:

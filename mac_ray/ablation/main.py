@@ -9,31 +9,37 @@ trained again.
 import argparse
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ray
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
-from mac_ray.ablation.outcome import Outcome, outcome_of
+from mac_ray.ablation.outcome import outcome_of
 from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.table import Table, build_table, require_metric
+from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.address import resolve_uri
-from mac_ray.tracking.journal import PARENT_TAG, Journal, JournalError, Status, run_key
+from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, Status, run_key
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.training.plan import legs
 
-SWEEP_TAG, ROW_TAG, SEED_TAG = "mac_ray.sweep", "mac_ray.row", "mac_ray.seed"
+ROW_TAG, SEED_TAG = "mac_ray.row", "mac_ray.seed"
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +67,14 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
 def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
     """Raises ConfigError, ManifestError or JournalError before anything is started."""
     here = working_directory(console)
-    points = expand(sweep)
-    baseline = baseline_of(sweep, rows_of(sweep))
+    points, rows = expand(sweep), rows_of(sweep)
+    require_metric(sweep)
+    published_rows(sweep, rows)
     with preparing(console) as progress:
         locator = Locator(Path.cwd(), here, progress)
         storage = Path(locator.absolute(points[0].config).storage.runs)
         calculator = Calculator(locator, storage / "speeds.json")
-        points = equalised(points, baseline, sweep.budget, calculator)
+        points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)
         runs = locator.planned(points)
     show_plan(runs, calculator, console)
     if dry_run:
@@ -87,8 +94,11 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         status: Status = "FAILED"
         reason = "the driver was ended"
         try:
-            train_missing(runs, tags_by_identity(sweep, runs, run_key(folder)), locator, folder, console)
+            train_missing(
+                runs, tags_by_identity(sweep, runs, run_key(folder)), locator, sweep.name, folder, console
+            )
             outcomes = [outcome_of(run.point, run.identity, run.folder) for run in runs]
+            table = build_table(sweep, rows, outcomes)
             failed = [outcome for outcome in outcomes if outcome.status != "FINISHED"]
             status, reason = "FINISHED", f"{len(failed)} of {len(outcomes)} runs failed" if failed else ""
         except KeyboardInterrupt:
@@ -101,7 +111,7 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
     if status != "FINISHED":
         say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
         return EXIT_INTERRUPTED if status == "KILLED" else EXIT_FAILED
-    show_results(outcomes, sweep, console)
+    show_results(table, console)
     return EXIT_FAILED if failed else 0
 
 
@@ -109,12 +119,15 @@ def train_missing(
     runs: Sequence[PlannedRun],
     tags: Mapping[str, Mapping[str, str]],
     locator: Locator,
+    name: str,
     folder: Path,
     console: Console,
 ) -> None:
     missing = [run for run in runs if outcome_of(run.point, run.identity, run.folder).status != "FINISHED"]
     if not missing:
         return
+    # Tune's own table of trials would stand beside ours
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
     steps = {
         run.identity: legs(run.point.config, locator.data(run.point.config).train_sizes)[-1].last
@@ -123,7 +136,8 @@ def train_missing(
     board = Board(runs, steps, console)
     board.start()
     try:
-        execute(to_jobs(missing, tags), folder)
+        with exported_trials(name, board.states):
+            execute(to_jobs(missing, tags), folder)
     finally:
         board.stop()
         ray.shutdown()
@@ -143,7 +157,7 @@ def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> d
 
 def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Console) -> None:
     """A line per row: its seeds, which are finished, what is left to pay."""
-    table = Table("row", "seeds", "finished", "TFLOP a run", "to go")
+    table = RichTable("row", "seeds", "finished", "TFLOP a run", "to go")
     left_in_all = 0.0
     for label in dict.fromkeys(run.point.row.label for run in runs):
         own = [run for run in runs if run.point.row.label == label]
@@ -159,22 +173,30 @@ def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Conso
     say(console, f"{len(runs)} runs, {left_in_all / 1e12:.3g} TFLOP of training to go")
 
 
-def show_results(outcomes: Sequence[Outcome], sweep: Sweep, console: Console) -> None:
-    table = Table("row", "seed", sweep.metric, "95%", "TFLOP", "seconds")
-    for outcome in outcomes:
-        if outcome.status != "FINISHED":
-            table.add_row(outcome.row, str(outcome.seed), str(outcome.status), outcome.reason, "", "")
+def show_results(table: Table, console: Console) -> None:
+    """The verdict, and a line per row."""
+    shown_table = RichTable(
+        "row", "seeds", metric_name(table.metric), "against baseline", "p", "TFLOP", "seconds"
+    )
+    for row in table.rows:
+        if not row.metrics:
+            reasons = "; ".join(problem.sentence for problem in row.problems)
+            shown_table.add_row(escape(row.label), f"0 of {row.planned}", escape(reasons))
             continue
-        low, high = outcome.intervals[sweep.metric]
-        table.add_row(
-            outcome.row,
-            str(outcome.seed),
-            f"{outcome.metrics[sweep.metric]:.1f}",
-            f"[{low:.1f}, {high:.1f}]".replace("[", r"\["),
-            f"{outcome.costs['flops'] / 1e12:.3g}",
-            f"{outcome.costs['seconds']:.0f}",
+        found = row.comparison
+        difference = signed(found.difference) if found else ""
+        shown_table.add_row(
+            escape(row.label),
+            f"{len(row.by_seed)} of {row.planned}",
+            escape(shown(row.metrics[table.metric])),
+            escape(difference),
+            shown_p(found.adjusted) if found else "",
+            f"{row.costs['flops'] / 1e12:.3g}",
+            f"{row.costs['seconds']:.0f}",
         )
-    console.print(table)
+    console.print(shown_table)
+    for sentence in (*verdict(table), *table.notes):
+        say(console, sentence)
 
 
 def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:

@@ -62,7 +62,7 @@ def _answer(table: Table, best: TableRow) -> str:
     if best.comparison is None:
         return f"{best.label!r} has the best {name}, {value}; there is no baseline to compare it with."
     gap = (
-        f"a difference of {_signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
+        f"a difference of {signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
         f"{'significant' if is_significant(best.comparison) else 'not significant'} "
         f"({_p(best.comparison.adjusted)}, {_corrected(compared)})"
     )
@@ -112,7 +112,7 @@ def _cheapest(table: Table) -> Iterator[str]:
         yield (
             f"The cheapest row that is not significantly worse, {row.label!r}, takes "
             f"{100 * row.cost_ratios['flops']:.0f}% of the baseline's FLOPs for a difference of "
-            f"{_signed(row.comparison.difference)}."
+            f"{signed(row.comparison.difference)}."
         )
 
 
@@ -171,5 +171,5 @@ def _p(p_value: float) -> str:
     return f"p {'' if p_value < 0.001 else '= '}{shown_p(p_value)}"
 
 
-def _signed(difference: Interval) -> str:
+def signed(difference: Interval) -> str:
     return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"

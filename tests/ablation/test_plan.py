@@ -1,0 +1,124 @@
+"""Sweeps laid out: which runs there are, in which order, and what is refused before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.config import ConfigError
+
+RATIO, STRATEGY = "masking.video.ratio", "masking.video.strategy"
+
+
+def sweep(**given: Any) -> Sweep:
+    return Sweep.model_validate(
+        {"name": "s", "question": "?", "base": "configs/ablation.yaml", "seeds": (3, 5), **given}
+    )
+
+
+def test_factors_are_crossed_and_each_row_is_run_with_each_seed() -> None:
+    points = expand(sweep(factors={RATIO: (0.3, 0.9), STRATEGY: ("random", "tube")}))
+    found = [
+        (point.config.masking.video.ratio, point.config.masking.video.strategy, point.config.seed)
+        for point in points
+    ]
+    assert found == [
+        (ratio, strategy, seed) for ratio in (0.3, 0.9) for strategy in ("random", "tube") for seed in (3, 5)
+    ]
+    assert points[0].row.label == "video.ratio=0.3, video.strategy=random"
+
+
+def test_variants_stand_under_their_names_and_cross_with_factors() -> None:
+    rows = rows_of(sweep(variants={"a": {}, "b": {"masking.text.ratio": 0.5}}, factors={RATIO: (0.3, 0.9)}))
+    assert [row.label for row in rows] == [f"{name}, video.ratio={r}" for name in "ab" for r in (0.3, 0.9)]
+    assert rows[2].values == {"masking.text.ratio": 0.5, RATIO: 0.3}
+
+
+def test_overrides_reach_every_run_and_a_row_has_the_last_word() -> None:
+    points = expand(sweep(overrides={RATIO: 0.1, "data.image_size": 32}, factors={RATIO: (0.3, 0.9)}))
+    assert [point.config.masking.video.ratio for point in points] == [0.3, 0.3, 0.9, 0.9]
+    assert {point.config.data.image_size for point in points} == {32}
+
+
+def test_structured_values_arrive_as_they_are() -> None:
+    (point, _) = expand(sweep(variants={"x": {"objectives.reconstruction": {"weight": 0.1}}}))
+    assert point.config.objectives.reconstruction is not None
+    assert point.config.objectives.reconstruction.weight == 0.1
+
+
+def test_schedule_as_a_value_arrives_as_a_schedule() -> None:
+    ramp = {"shape": "linear", "start": 0.9, "end": 0.3}
+    (point, _) = expand(sweep(variants={"ramp": {RATIO: ramp}}))
+    ratio = point.config.masking.video.ratio
+    assert not isinstance(ratio, float)
+    assert (ratio.value(0.0), ratio.value(1.0)) == pytest.approx((0.9, 0.3))
+
+
+def test_baseline_is_the_first_row_unless_one_is_named() -> None:
+    named = sweep(factors={RATIO: (0.3, 0.9)}, baseline="video.ratio=0.9")
+    assert baseline_of(named, rows_of(named)).values == {RATIO: 0.9}
+    unnamed = sweep(factors={RATIO: (0.3, 0.9)})
+    assert baseline_of(unnamed, rows_of(unnamed)).values == {RATIO: 0.3}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"factors": {"masking.video.ratoi": (0.3,)}}, ["ratoi", "ratio"]),
+        ({"factors": {RATIO: (0.3, 1.5)}}, ["video.ratio=1.5", "below 1"]),
+        ({"factors": {RATIO: (0.3,)}, "base": "nowhere.yaml"}, ["nowhere.yaml", "base"]),
+        ({"factors": {RATIO: (0.3,)}, "baseline": "other"}, ["'other'", "video.ratio=0.3"]),
+        ({"factors": {RATIO: (0.3,)}, "variants": {"v": {RATIO: 0.1}}}, ["'v'", RATIO, "factor"]),
+    ],
+)
+def test_sweep_that_cannot_be_run_is_refused_with_the_row_and_the_reason(
+    given: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        expand(sweep(**given))
+    for word in words:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"factors": {RATIO: ()}}, "is empty"),
+        ({"factors": {RATIO: (0.3, 0.3)}}, "twice"),
+        ({}, "all empty"),
+        ({"factors": {RATIO: (0.3,)}, "seeds": (1, 1)}, "seeds names a seed twice"),
+        ({"factors": {RATIO: (0.3,)}, "search": {"space": {}}}, "search"),
+        ({"factors": {RATIO: (0.3,)}, "name": "a/b"}, "name"),
+    ],
+)
+def test_sweep_that_says_nothing_sensible_is_refused(given: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValidationError, match=word):
+        sweep(**given)
+
+
+def test_every_wrong_row_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        expand(sweep(factors={RATIO: (1.5, 0.3, 2.0)}))
+    assert str(error.value).count("row") == 2
+
+
+def test_shipped_sweeps_expand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import importlib.util
+
+    monkeypatch.chdir(tmp_path)  # a sweep finds its base from anywhere
+    files = sorted((Path(__file__).parents[2] / "sweeps").glob("*.py"))
+    assert len(files) >= 7
+    for file in files:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if module.SWEEP.search is None:
+            points = expand(module.SWEEP)
+            assert len({point.label for point in points}) == len(points) > 1, file.stem
+        assert "Question:" in module.__doc__
+        assert "Result:" in module.__doc__
