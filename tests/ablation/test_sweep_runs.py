@@ -1,0 +1,152 @@
+"""Sweeps as a person runs them: processes of their own, killed, started again, with runs that fail."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from mac_ray.tracking.journal import read, status_of
+from mac_ray.training import checkpoint
+from tests.runs import weights_and_metrics
+
+pytestmark = pytest.mark.ray
+
+WITHIN_S = 400
+SWEEP = """
+from mac_ray.ablation import Sweep, main
+SWEEP = Sweep(
+    name="tiny-ratio",
+    question="Does the engine work?",
+    base={base!r},
+    variants={variants!r},
+    seeds=(0,),
+)
+if __name__ == "__main__":
+    raise SystemExit(main(SWEEP))
+"""
+RATIOS = {f"video {ratio}": {"masking.video.ratio": ratio} for ratio in (0.0, 0.5, 0.75)}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    path = tmp_path / "base.yaml"
+    path.write_text("name: tiny\n")
+    return str(path)
+
+
+def write_sweep(folder: Path, base: str, variants: dict[str, dict[str, object]]) -> Path:
+    file = folder / "tiny_ratio.py"
+    file.write_text(SWEEP.format(base=base, variants=variants))
+    return file
+
+
+def start(file: Path, overrides: list[str], folder: Path) -> subprocess.Popen[str]:
+    overrides = [override for override in overrides if not override.startswith("name=")]
+    return subprocess.Popen(
+        [sys.executable, str(file), *overrides],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = job.communicate(timeout=WITHIN_S)
+    return job.returncode, output
+
+
+def runs_below(folder: Path) -> dict[str, Path]:
+    """The run folders by the row they stand for."""
+    found = {}
+    for journal in folder.glob("tiny-*/journal.jsonl"):
+        tags = [record["values"] for record in read(journal) if record["kind"] == "tags"]
+        row = next(values["mac_ray.row"] for values in tags if "mac_ray.row" in values)
+        found[row] = journal.parent
+    return found
+
+
+def test_sweep_killed_and_started_again_ends_as_if_undisturbed_and_trains_nothing_twice(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    overrides = [*tiny_overrides, "stages.0.epochs=20"]
+    file = write_sweep(tmp_path, base, RATIOS)
+    job = start(file, overrides, tmp_path)
+    deadline = time.monotonic() + WITHIN_S
+    while not any(map(checkpoint.latest, (tmp_path / "runs").glob("*/checkpoints"))):
+        assert job.poll() is None, finish(job)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+    code, output = finish(start(file, overrides, tmp_path))
+    assert code == 0, output
+    resumed = runs_below(tmp_path / "runs")
+    assert resumed.keys() == RATIOS.keys()
+    lines = {row: (run / "journal.jsonl").read_text() for row, run in resumed.items()}
+
+    code, output = finish(start(file, overrides, tmp_path))  # all is there
+    assert code == 0, output
+    assert "3 of 3" in output or "1 of 1" in output
+    assert {row: (run / "journal.jsonl").read_text() for row, run in resumed.items()} == lines
+
+    (tmp_path / "again").mkdir()
+    undisturbed = [
+        *(override for override in overrides if "storage.runs" not in override),
+        f"storage.runs={tmp_path / 'again' / 'runs'}",
+    ]
+    code, output = finish(start(file, undisturbed, tmp_path / "again"))
+    assert code == 0, output
+    for row, run in runs_below(tmp_path / "again" / "runs").items():
+        assert weights_and_metrics(run) == weights_and_metrics(resumed[row]), row
+
+
+def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    variants = {
+        "good": {},
+        "bad": {"optimizer.learning_rate": 1e30, "optimizer.clip_norm": None},
+    }
+    file = write_sweep(tmp_path, base, variants)
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == 1, output
+    assert "not finite" in output
+    runs = runs_below(tmp_path / "runs")
+    assert {row: status_of(run) for row, run in runs.items()} == {"good": "FINISHED", "bad": "FAILED"}
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mac_ray")
+    assert experiment is not None
+    tracked = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    parent = tracked["tiny-ratio"]
+    children = [run for run in tracked.values() if run is not parent]
+    assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+
+
+def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = write_sweep(tmp_path, base, RATIOS)
+    overrides = [override for override in tiny_overrides if not override.startswith("name=")]
+    done = subprocess.run(
+        [sys.executable, str(file), *overrides, "--dry-run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in RATIOS:
+        assert row in done.stdout
+    assert "TFLOP" in done.stdout
+    assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
