@@ -24,15 +24,15 @@ def test_loss_is_a_double_loop_with_pairs_of_the_same_sample_left_out(temperatur
     expected = 0.0
     for i in range(5):
         for j in range(5):
-            logit = float(video[i] @ text[j]) / temperature + bias
+            logit = (video[i] @ text[j]).item() / temperature + bias
             if i == j:
                 expected += math.log(1 + math.exp(-logit))
             elif SAMPLES[i] != SAMPLES[j]:
                 expected += math.log(1 + math.exp(logit))
     objective = SigmoidObjective(Sigmoid(temperature=temperature, bias=bias))
     loss, parts = objective(video, text, torch.tensor(SAMPLES), 5)
-    assert float(loss) == pytest.approx(expected / 5, rel=1e-5)
-    assert (float(parts["temperature"]), float(parts["bias"])) == (pytest.approx(temperature), bias)
+    assert loss.item() == pytest.approx(expected / 5, rel=1e-5)
+    assert (parts["temperature"].item(), parts["bias"].item()) == (pytest.approx(temperature), bias)
 
 
 def test_pairs_of_the_same_sample_get_no_gradient_from_one_another():
