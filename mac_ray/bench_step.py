@@ -214,6 +214,15 @@ class Arm:
         )
 
 
+def step_seconds(config: Config, stage: Stage, batch: int, text_tokens: int, steps: int) -> float:
+    """Median over `steps` steps of a stage on this machine."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    arm = Arm(config.name, config, stage, text_tokens, device, False, batch)
+    for _ in range(steps):
+        arm.timed_step()
+    return statistics.median(arm.seconds)
+
+
 def measure(
     configs: Mapping[str, Config],
     stage_names: Sequence[str],

@@ -16,7 +16,7 @@ import numpy as np
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.sweep import Budget
-from mac_ray.bench_step import measure
+from mac_ray.bench_step import step_seconds
 from mac_ray.config import Config, Stage, value_at
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
@@ -56,8 +56,7 @@ class Calculator:
             if key not in known:
                 tokens = self._padded_length(config, data, leg.stage.batch_size)
                 share = max(2, leg.stage.batch_size // config.cluster.most_workers)
-                report = measure({leg.stage.name: config}, leg.stage.name, share, tokens, MEASURED_STEPS)
-                known[key] = report.arms[0].milliseconds / 1e3
+                known[key] = step_seconds(config, leg.stage, share, tokens, MEASURED_STEPS)
                 self.speeds.parent.mkdir(parents=True, exist_ok=True)
                 self.speeds.write_text(json.dumps(known, indent=1))
             total += leg.num_steps * known[key]

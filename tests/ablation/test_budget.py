@@ -1,0 +1,76 @@
+"""What runs cost before they are run, against what they cost when they are, and budgets made equal."""
+
+from pathlib import Path
+
+import pytest
+
+from mac_ray.ablation.budget import Calculator, equalised, with_epochs
+from mac_ray.ablation.locate import Locator
+from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.sweep import Budget
+from mac_ray.config import Config
+from mac_ray.config import file as config_file
+from tests.training.whole_runs import metrics_of, trained
+
+
+@pytest.fixture
+def calculator(tmp_path: Path) -> Calculator:
+    return Calculator(Locator(Path.cwd(), tmp_path, lambda *_: None), tmp_path / "speeds.json")
+
+
+def points_of(configs: dict[str, Config]) -> list[Point]:
+    return [Point(Row(label, {}), seed, config) for label, config in configs.items() for seed in (0, 1)]
+
+
+def test_flops_counted_before_are_those_counted_in_training(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    for number, overrides in enumerate(([], ["objectives.reconstruction={}", "masking.video.ratio=0.75"])):
+        config = config_file.load(None, [*tiny_overrides, *overrides])
+        points = metrics_of(trained(config, tmp_path / str(number)).folder.path)
+        counted = max(value for (name, _), value in points.items() if name == "cost/flops")
+        # captions are padded to the longest of a batch, which is a guess beforehand
+        assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+
+
+def test_equal_flops_give_cheap_rows_more_epochs_and_all_rows_one_cost(
+    tiny_overrides: list[str], calculator: Calculator
+) -> None:
+    longer = [*tiny_overrides, "stages.0.epochs=40", "stages.1.epochs=20"]
+    configs = {
+        "none": config_file.load(None, [*longer, "masking.video.strategy=none"]),
+        "most": config_file.load(None, [*longer, "masking.video.ratio=0.9"]),
+    }
+    points = points_of(configs)
+    scaled = equalised(points, points[0].row, Budget(equal="flops"), calculator)
+    costs = [calculator.flops(point.config) for point in scaled]
+    assert costs == pytest.approx([calculator.flops(configs["none"])] * 4, rel=0.02)
+    assert scaled[0].config.stages == configs["none"].stages
+    factors = {
+        now.epochs / was.epochs
+        for now, was in zip(scaled[2].config.stages, configs["most"].stages, strict=True)
+    }
+    assert max(factors) == pytest.approx(min(factors), rel=1e-3)  # a recipe keeps its proportions
+    assert min(factors) > 1
+    assert scaled[2].config.stages == scaled[3].config.stages  # whatever the seed
+
+
+def test_equal_samples_leave_epochs_alone_unless_an_amount_is_given(
+    tiny: Config, calculator: Calculator
+) -> None:
+    points = points_of({"a": tiny})
+    assert equalised(points, points[0].row, Budget(), calculator) == points
+    (scaled, _) = equalised(points, points[0].row, Budget(amount=2 * 11 * 8), calculator)
+    assert scaled.config.stages[0].epochs == pytest.approx(2 * tiny.stages[0].epochs)
+
+
+def test_seconds_are_measured_once_and_read_again(
+    tiny: Config, calculator: Calculator, tmp_path: Path
+) -> None:
+    first = calculator.seconds(tiny)
+    assert first > 0
+    stored = (tmp_path / "speeds.json").read_text()
+    again = Calculator(calculator.locator, tmp_path / "speeds.json")
+    assert again.seconds(tiny) == first
+    assert (tmp_path / "speeds.json").read_text() == stored
+    assert again.seconds(with_epochs(tiny, 3.0)) == pytest.approx(3 * first, rel=0.2)
