@@ -24,19 +24,30 @@ PointSet = list[tuple[str, int, int, float | str]]
 class Server:
     """A real `mlflow server` on a loopback port that stays the same when it is started again."""
 
-    def __init__(self, database: str, artifacts: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def __init__(self, database: str, artifacts: Path, *options: str, **environment: str) -> None:
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._arguments = ["--backend-store-uri", database, "--artifacts-destination", str(artifacts)]
+        self._arguments = [
+            "--backend-store-uri",
+            database,
+            "--artifacts-destination",
+            str(artifacts),
+            *options,
+        ]
+        self._folder = artifacts.parent  # where it leaves a file of its own with passwords
+        self._environment = os.environ | environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         place = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         command = [sys.executable, "-m", "mlflow", "server", *place, *self._arguments]
         self._process = subprocess.Popen(
-            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command,
+            cwd=self._folder,
+            env=self._environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         wait_until(self._answers, 180)
 
@@ -52,6 +63,12 @@ class Server:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:

@@ -1,0 +1,129 @@
+"""The sender against a real PostgreSQL, by itself and behind a server with passwords and proxied artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from mlflow_server import Server, points_in_journal, points_in_store, the_run
+from postgresql_server import running_postgresql, what_is_missing
+
+from mac_ray.tracking.address import public
+from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.mlflow import RefusedError, UnavailableError
+from mac_ray.tracking.sender import replay
+
+pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
+
+ADMIN_PASSWORD = "a-long-password"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[str]:
+    with running_postgresql() as uri:
+        MlflowClient(tracking_uri=uri).search_experiments()  # makes the tables
+        yield uri
+
+
+@pytest.fixture
+def database(running: str) -> str:
+    """The URI of a PostgreSQL without runs."""
+    client = MlflowClient(tracking_uri=running)
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id]):
+            client.delete_run(run.info.run_id)
+    return running
+
+
+def write_a_run(folder: Path, name: str, parent: str = "", experiment: str = "team/masks") -> str:
+    """Write the journal of a finished run with an artifact; returns its key."""
+    with Journal.open_or_create(folder, name=name, experiment=experiment, identity=name) as journal:
+        journal.status("RUNNING")
+        journal.parameters({"seed": "0", "note": "ä" * 7000})
+        if parent:
+            journal.tags({"mac_ray.parent": parent})
+        for step in range(20):
+            journal.metrics(step, {"loss": 1 / (1 + step), "msrvtt_1ka/t2v/R1": float(step)})
+        journal.metrics(20, {"gradient_norm": float("nan")})
+        (folder / "scores.json").write_text('{"R1": 19}')
+        journal.artifact(folder / "scores.json", "scores")
+        journal.status("FINISHED")
+        return journal.key
+
+
+def test_replay_into_postgresql_twice_brings_everything_once(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a bare database leaves artifacts below the folder of the sender
+    key = write_a_run(tmp_path / "run", "shapes-0")
+    for from_the_start in (False, False, True):
+        replay(tmp_path / "run", database, from_the_start=from_the_start)
+        run = the_run(database)
+        assert points_in_store(database) == points_in_journal(tmp_path / "run")
+        assert run.data.params == {"seed": "0", "note": "ä" * 6000}
+        assert (run.data.tags["mac_ray.key"], run.info.status) == (key, "FINISHED")
+    progress = (tmp_path / "run" / "mlflow.json").read_text()
+    assert public(database) in progress
+    assert "cret" not in progress
+
+
+def test_replay_of_a_family_at_once_into_postgresql_makes_one_parent(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    parent = write_a_run(tmp_path / "sweep", "sweep")
+    names = [f"child {number}" for number in range(4)]
+    for name in names:
+        write_a_run(tmp_path / name, name, parent)
+    with ThreadPoolExecutor(max_workers=5) as threads:
+        order = [*names[:2], "sweep", *names[2:]]
+        list(threads.map(lambda name: replay(tmp_path / name, database), order))
+    client = MlflowClient(tracking_uri=database)
+    found = client.search_runs([client.get_experiment_by_name("team/masks").experiment_id])
+    by_name = {run.info.run_name: run for run in found}
+    assert len(found) == 5
+    for name in names:
+        assert by_name[name].data.tags["mlflow.parentRunId"] == by_name["sweep"].info.run_id
+
+
+def test_replay_into_postgresql_with_a_wrong_password_says_so_without_it(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)  # of attempts, over minutes
+    write_a_run(tmp_path / "run", "shapes-0")
+    with pytest.raises(UnavailableError, match="password authentication failed") as refused:
+        replay(tmp_path / "run", database.replace("se%20cret", "wr0ng%20one"))
+    assert "wr0ng" not in str(refused.value)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server that asks for a password, with either database behind it."""
+    database = request.getfixturevalue({"sqlite": "store", "postgresql": "database"}[request.param])
+    secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD, "MLFLOW_FLASK_SERVER_SECRET_KEY": "5ec4e7"}
+    server = Server(database, tmp_path / "kept", "--app-name", "basic-auth", **secrets)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.mark.skipif(find_spec("flask_wtf") is None, reason="needs pip install mac-ray[server]")
+def test_replay_to_a_server_with_passwords_brings_a_run_and_its_artifacts_through_it(
+    secured: Server, tmp_path: Path
+) -> None:
+    write_a_run(tmp_path / "run", "shapes-0", experiment="secured")
+    with pytest.raises(RefusedError, match="401") as refused:
+        replay(tmp_path / "run", secured.uri.replace("http://", "http://admin:wr0ng@"))
+    assert "wr0ng" not in str(refused.value)
+
+    address = secured.uri.replace("http://", f"http://admin:{ADMIN_PASSWORD}@")
+    replay(tmp_path / "run", address)
+    run = the_run(address)
+    assert points_in_store(address) == points_in_journal(tmp_path / "run")
+    assert run.info.status == "FINISHED"
+    kept = tmp_path / "kept" / run.info.experiment_id / run.info.run_id / "artifacts" / "scores"
+    assert (kept / "scores.json").read_text() == '{"R1": 19}'
