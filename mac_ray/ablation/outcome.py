@@ -42,12 +42,17 @@ class Outcome:
 
 def outcome_of(point: Point, identity: str, folder: Path) -> Outcome:
     """As far as the run in `folder` has come."""
+    return outcome_in(folder, point.row.label, point.seed, identity)
+
+
+def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
+    """As `outcome_of`, of a point that is known by its row's label and its seed."""
     status = status_of(folder) if (folder / "journal.jsonl").exists() else None
     scores = json.loads(RunFolder(folder).scores.read_text()) if status == "FINISHED" else {}
     last = last_metrics(folder) if status else {}
     return Outcome(
-        row=point.row.label,
-        seed=point.seed,
+        row=row,
+        seed=seed,
         identity=identity,
         folder=folder,
         status=status,
