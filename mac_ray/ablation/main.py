@@ -10,6 +10,9 @@ import argparse
 import hashlib
 import json
 import os
+import platform
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,9 +25,10 @@ from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
-from mac_ray.ablation.outcome import outcome_of
 from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.record import Context, RecordedRun, SweepRecord
 from mac_ray.ablation.reference import published_rows
+from mac_ray.ablation.report import PAGE_NAME, write_report
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, build_table, require_metric
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
@@ -34,10 +38,12 @@ from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.tracking.address import resolve_uri
-from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, Status, run_key
+from mac_ray.tracking.address import public, resolve_uri
+from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, Status, run_key, status_of
 from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
+from mac_ray.training.start import git_state, machine
 
 ROW_TAG, SEED_TAG = "mac_ray.row", "mac_ray.seed"
 
@@ -91,14 +97,18 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         journal.status("RUNNING")
         journal.tags({SWEEP_TAG: sweep.name, "mac_ray.question": sweep.question})
         sender = start_sender(folder, uri) if uri else None
+        record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
+        journal.artifact(record.write(folder))
         status: Status = "FAILED"
         reason = "the driver was ended"
         try:
             train_missing(
                 runs, tags_by_identity(sweep, runs, run_key(folder)), locator, sweep.name, folder, console
             )
-            outcomes = [outcome_of(run.point, run.identity, run.folder) for run in runs]
+            outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
+            for path in write_report(folder, table, sweep, outcomes, record.context):
+                journal.artifact(path, "plots" if path.parent != folder else "")
             failed = [outcome for outcome in outcomes if outcome.status != "FINISHED"]
             status, reason = "FINISHED", f"{len(failed)} of {len(outcomes)} runs failed" if failed else ""
         except KeyboardInterrupt:
@@ -112,6 +122,9 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
         return EXIT_INTERRUPTED if status == "KILLED" else EXIT_FAILED
     show_results(table, console)
+    say(console, f"report: {folder / PAGE_NAME}")
+    if uri:
+        say(console, f"in MLflow: {how_to_open(uri, folder)}")
     return EXIT_FAILED if failed else 0
 
 
@@ -123,7 +136,7 @@ def train_missing(
     folder: Path,
     console: Console,
 ) -> None:
-    missing = [run for run in runs if outcome_of(run.point, run.identity, run.folder).status != "FINISHED"]
+    missing = [run for run in runs if not is_finished(run)]
     if not missing:
         return
     # Tune's own table of trials would stand beside ours
@@ -141,6 +154,20 @@ def train_missing(
     finally:
         board.stop()
         ray.shutdown()
+
+
+def is_finished(run: PlannedRun) -> bool:
+    return status_of(run.folder) == "FINISHED"
+
+
+def context_of(uri: str | None) -> Context:
+    facts = git_state() | {"machine": machine(), "python": platform.python_version()}
+    command = shlex.join(["python", *sys.argv])
+    return Context(command, facts, public(uri) if uri else "", how_to_open(uri) if uri else "")
+
+
+def _recorded(run: PlannedRun) -> RecordedRun:
+    return RecordedRun(run.point.row.label, run.point.seed, run.identity, run.folder)
 
 
 def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> dict[str, dict[str, str]]:
@@ -161,7 +188,7 @@ def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Conso
     left_in_all = 0.0
     for label in dict.fromkeys(run.point.row.label for run in runs):
         own = [run for run in runs if run.point.row.label == label]
-        ended = [outcome_of(run.point, run.identity, run.folder).status == "FINISHED" for run in own]
+        ended = [is_finished(run) for run in own]
         flops = calculator.flops(own[0].point.config)
         left = flops * (len(own) - sum(ended))
         left_in_all += left

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mac_ray.ablation.plan import Point
 from mac_ray.tracking.journal import Status, last_metrics, read, status_of
 from mac_ray.training.folder import RunFolder
 
@@ -40,14 +39,14 @@ class Outcome:
                 yield record["step"], float(record["values"][metric])
 
 
-def outcome_of(point: Point, identity: str, folder: Path) -> Outcome:
-    """As far as the run in `folder` has come."""
+def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
+    """As far as the run in `folder`, of a row's label and a seed, has come."""
     status = status_of(folder) if (folder / "journal.jsonl").exists() else None
     scores = json.loads(RunFolder(folder).scores.read_text()) if status == "FINISHED" else {}
     last = last_metrics(folder) if status else {}
     return Outcome(
-        row=point.row.label,
-        seed=point.seed,
+        row=row,
+        seed=seed,
         identity=identity,
         folder=folder,
         status=status,

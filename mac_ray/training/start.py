@@ -196,11 +196,15 @@ def tags(run: PreparedRun) -> dict[str, str]:
         except PackageNotFoundError:
             found[f"version.{package}"] = "not installed"
     found["version.python"] = platform.python_version()
-    found["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
-    return found | _git_state()
+    found["machine"] = machine()
+    return found | git_state()
 
 
-def _git_state() -> dict[str, str]:
+def machine() -> str:
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def git_state() -> dict[str, str]:
     """Commit and whether files differ from it, where the code is run from a git checkout."""
     here = Path(__file__).parent
 

@@ -1,0 +1,65 @@
+"""Make the report of a sweep again from what its runs have left by now.
+
+    python dashboards/report.py SWEEP [--runs FOLDER] [--out FOLDER]
+
+SWEEP is the folder of a sweep, or its name: then the newest sweep of that name below --runs is taken. The sweep may
+still be running.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from mac_ray.ablation.record import FILE_NAME, RecordError, read_record
+from mac_ray.ablation.report import PAGE_NAME, write_report
+from mac_ray.ablation.table import TableError, build_table
+from mac_ray.ablation.verdict import verdict
+from mac_ray.config import ConfigError
+from mac_ray.console import say
+from mac_ray.tracking.journal import JournalError
+
+EXIT_BAD_INPUT = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("sweep", help="its folder, or its name")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where sweeps are looked for (runs)")
+    parser.add_argument("--out", type=Path, help="where to write, instead of the sweep's folder")
+    given = parser.parse_args(arguments)
+    console = Console()
+    try:
+        folder = find_sweep(given.sweep, given.runs)
+        record, out = read_record(folder), given.out or folder
+        out.mkdir(parents=True, exist_ok=True)
+        outcomes = record.outcomes()
+        table = build_table(record.sweep, record.rows, outcomes)
+        write_report(out, table, record.sweep, outcomes, record.context)
+    except (ConfigError, JournalError, RecordError, TableError) as error:
+        say(console, f"error: {error}", "red")
+        return EXIT_BAD_INPUT
+    say(console, verdict(table)[0])
+    say(console, str(out / PAGE_NAME))
+    return 0
+
+
+def find_sweep(name: str, runs: Path) -> Path:
+    """The folder of a sweep. Raises RecordError when there is none."""
+    if Path(name).is_dir():
+        return Path(name)
+    records = [
+        path for path in runs.glob(f"sweep-*/{FILE_NAME}") if read_record(path.parent).sweep.name == name
+    ]
+    if not records:
+        raise RecordError(
+            f"there is neither a folder {name} nor a sweep of that name in {runs}; give --runs, the storage.runs "
+            "of the sweep"
+        )
+    return max(records, key=lambda path: path.stat().st_mtime).parent
+
+
+if __name__ == "__main__":
+    sys.exit(main())

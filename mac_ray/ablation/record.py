@@ -1,0 +1,95 @@
+"""What a sweep consists of, in sweep.json of its folder: enough to make its table and report again from its runs.
+
+Folders of runs are written relative to the sweep's, so both can be moved together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mac_ray.ablation.outcome import Outcome, outcome_in
+from mac_ray.ablation.plan import Row
+from mac_ray.ablation.sweep import Sweep
+
+FILE_NAME = "sweep.json"
+
+
+class RecordError(ValueError):
+    """A folder that holds no sweep, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how a sweep was run, for whoever reads its report."""
+
+    command: str  # as typed
+    facts: Mapping[str, str] = field(default_factory=dict)  # by name: git state, machine, cluster
+    tracking: str = ""  # public URI of MLflow; empty without
+    how_to_open: str = ""  # MLflow
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run of a sweep, whether or not it was ever started."""
+
+    row: str  # label
+    seed: int
+    identity: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    sweep: Sweep
+    rows: list[Row]
+    runs: list[RecordedRun]
+    context: Context
+
+    def write(self, folder: Path) -> Path:
+        """All or nothing, into an existing folder."""
+        runs = [
+            {**asdict(run), "folder": os.path.relpath(run.folder.absolute(), folder.absolute())}
+            for run in self.runs
+        ]
+        content = {
+            "sweep": self.sweep.model_dump(mode="json"),
+            "rows": [{"label": row.label, "values": dict(row.values)} for row in self.rows],
+            "runs": runs,
+            "context": asdict(self.context),
+        }
+        temporary = folder / f"{FILE_NAME}.new"
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+        return temporary.replace(folder / FILE_NAME)
+
+    def outcomes(self) -> list[Outcome]:
+        """As far as the runs have come by now."""
+        return [outcome_in(run.folder, run.row, run.seed, run.identity) for run in self.runs]
+
+
+def read_record(folder: Path) -> SweepRecord:
+    """Raises RecordError when the folder holds no sweep, or one that this version cannot read."""
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise RecordError(f"{folder} holds no {FILE_NAME}; name the folder of a sweep that was started")
+    try:
+        content = json.loads(path.read_text())
+        return SweepRecord(
+            sweep=Sweep.model_validate(content["sweep"]),
+            rows=[Row(row["label"], row["values"]) for row in content["rows"]],
+            runs=[
+                RecordedRun(run["row"], run["seed"], run["identity"], folder.absolute() / run["folder"])
+                for run in content["runs"]
+            ],
+            context=Context(**content["context"]),
+        )
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise RecordError(
+            f"{path} is no record of a sweep ({type(error).__name__}: {str(error).splitlines()[0]}); start the sweep "
+            "again, finished runs are not repeated"
+        ) from error

@@ -1,0 +1,39 @@
+"""The report of a sweep: tables and charts as files, and one page with everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import vl_convert
+
+from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.record import Context
+from mac_ray.ablation.report.charts import as_file, charts, shown_rows
+from mac_ray.ablation.report.curves import curves
+from mac_ray.ablation.report.files import write_tables
+from mac_ray.ablation.report.page import page
+from mac_ray.ablation.report.palette import LIGHT
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.table import Table
+
+PAGE_NAME = "report.html"
+PNG_SCALE = 2.0  # pixels of the file per pixel of the chart
+
+
+def write_report(
+    folder: Path, table: Table, sweep: Sweep, outcomes: Sequence[Outcome], context: Context
+) -> list[Path]:
+    """The files it wrote into an existing folder: the page, tables, and charts as PNG and SVG below plots/."""
+    points = curves(outcomes, shown_rows(table), table.metric)
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    written = [folder / PAGE_NAME, *write_tables(folder, table)]
+    for chart in charts(table, points, LIGHT):
+        svg = plots / f"{chart.name}.svg"
+        svg.write_text(vl_convert.vegalite_to_svg(as_file(chart, LIGHT)))
+        png = svg.with_suffix(".png")
+        png.write_bytes(vl_convert.vegalite_to_png(as_file(chart, LIGHT), scale=PNG_SCALE))
+        written += [svg, png]
+    written[0].write_text(page(table, sweep, outcomes, points, context))
+    return written

@@ -1,0 +1,277 @@
+"""The report as one HTML page that needs nothing from elsewhere: data, pictures and chart library are inside."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import vl_convert
+
+from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.record import Context
+from mac_ray.ablation.report.charts import Chart, charts, shown_rows, themed
+from mac_ray.ablation.report.curves import CurvePoint
+from mac_ray.ablation.report.markup import (
+    NOTHING,
+    Cell,
+    Heading,
+    duration,
+    facts,
+    figure,
+    gallery,
+    interval,
+    large,
+    listed,
+    number,
+    sortable,
+    text,
+)
+from mac_ray.ablation.report.palette import IN_PAGE, css_variables
+from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.table import Table, TableRow
+from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
+from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
+from mac_ray.tracking import progress
+from mac_ray.tracking.journal import summarize
+
+HERE = Path(__file__).parent
+LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
+TOLD = ("data.", "version.", "machine", "git.")  # tags of runs that say on what and with what
+
+
+def page(
+    table: Table, sweep: Sweep, outcomes: Sequence[Outcome], points: Sequence[CurvePoint], context: Context
+) -> str:
+    drawn = charts(table, points, IN_PAGE)
+    answer, *more = verdict(table)
+    sections = [
+        _section("Results", _results(table, sweep) + listed(table.notes, "notes")),
+        _section("Charts", f'<div class="charts">\n{"".join(map(figure, drawn))}</div>\n') if drawn else "",
+        _section("All metrics", _all_metrics(table)) if table.finished else "",
+        _section("Costs", _costs(table)) if table.finished else "",
+        _pictures(table, outcomes),
+        _section("Runs", _runs(table, outcomes, context)),
+        _section("How it was made", _made(sweep, outcomes, context)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(sweep.name)}: {text(sweep.question)}</title>\n"
+        f"<style>\n:root {{ {css_variables()} }}\n{(HERE / 'page.css').read_text()}</style>\n</head>\n<body>\n"
+        f'<header><p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
+        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}</header>\n'
+        f"<main>\n{''.join(sections)}</main>\n"
+        f'<script type="application/json" id="charts">{_specifications(drawn)}</script>\n'
+        f"<script>{_library()}</script>\n<script>\n{(HERE / 'page.js').read_text()}</script>\n</body>\n</html>\n"
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{text(title)}</h2>\n{content}</section>\n"
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _results(table: Table, sweep: Sweep) -> str:
+    name = metric_name(table.metric)
+    has_published = any(table.metric in row.published for row in table.rows)
+    headings = [
+        Heading("row", numeric=False),
+        Heading("seeds", meaning="finished"),
+        Heading(f"{name} [95%]", meaning="mean over seeds; the interval is over seeds and test samples"),
+        Heading("difference [95%]", meaning="to the baseline, over the seeds that both have"),
+        Heading("p", meaning="of a paired test against the baseline"),
+        Heading("p, Holm", meaning="corrected for all rows being compared"),
+        Heading("FLOPs", meaning="of training, relative to the baseline"),
+        Heading("seconds", meaning="of training, relative to the baseline"),
+    ]
+    headings += [Heading("published", meaning=table.source)] * has_published
+    lines = [_result(table, row, has_published) for row in table.rows]
+    said = f"{table.scored}, {table.num_samples} test samples · " if table.scored else ""
+    said += f"compared at equal {sweep.budget.equal}"
+    said += f" · published: {table.source}" if table.source else ""
+    return f'<p class="dim">{text(said)}</p>\n' + sortable("Results", headings, lines)
+
+
+def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
+    value, pair = row.metrics.get(table.metric), row.comparison
+    style = ""
+    if pair and is_significant(pair):
+        style = "better" if is_better(table, pair) else "worse"
+    cells = [
+        _label(table, row),
+        number(len(row.by_seed), "d", suffix=f"/{row.planned}", style="failed" if row.problems else ""),
+        interval(value) if value else Cell(text(_state(row)), None, "failed"),
+        interval(pair.difference, signed=True, style=style) if pair else NOTHING,
+        Cell(text(shown_p(pair.p_value)), pair.p_value) if pair else NOTHING,
+        Cell(text(shown_p(pair.adjusted)), pair.adjusted, style) if pair else NOTHING,
+        number(row.cost_ratios.get("flops"), ".2f", suffix="×"),
+        number(row.cost_ratios.get("seconds"), ".2f", suffix="×"),
+    ]
+    return cells + [number(row.published.get(table.metric), ".1f")] * has_published
+
+
+def _label(table: Table, row: TableRow) -> Cell:
+    tags = ["baseline"] * (row.label == table.baseline) + ["best"] * (row == table.best)
+    return Cell(text(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
+
+
+def _state(row: TableRow) -> str:
+    return " and ".join(dict.fromkeys(problem.status for problem in row.problems))
+
+
+def _all_metrics(table: Table) -> str:
+    parts = []
+    for direction, words in zip(DIRECTIONS, ("Text to video", "Video to text"), strict=True):
+        names = [f"{direction}/{measure}" for measure in MEASURES]
+        names += ["Rsum"] * (direction == DIRECTIONS[-1])
+        headings = [Heading("row", numeric=False)]
+        headings += [
+            Heading(metric_name(name).removeprefix(f"{words.lower().replace(' ', '-')} ")) for name in names
+        ]
+        lines = [
+            [_label(table, row), *(interval(row.metrics[name]) for name in names)] for row in table.finished
+        ]
+        level = ", ".join(f"{table.chance[name]:.1f}" for name in names if name in table.chance)
+        chance = f'<p class="dim">chance: {level}</p>\n' if level else ""
+        parts.append(f"<h3>{words}</h3>\n{chance}{sortable(words, headings, lines)}")
+    return "".join(parts)
+
+
+def _costs(table: Table) -> str:
+    headings = [
+        Heading("row", numeric=False),
+        Heading("samples"),
+        Heading("visible tokens", meaning="patches that entered the video tower"),
+        Heading("FLOPs", meaning="forward and backward, products of attention included"),
+        Heading("FLOPs, relative"),
+        Heading("time", meaning="of training steps"),
+        Heading("time, relative"),
+    ]
+    lines = [
+        [
+            _label(table, row),
+            large(row.costs.get("samples")),
+            large(row.costs.get("visible_tokens")),
+            large(row.costs.get("flops")),
+            number(row.cost_ratios.get("flops"), ".2f", suffix="×"),
+            duration(row.costs.get("seconds")),
+            number(row.cost_ratios.get("seconds"), ".2f", suffix="×"),
+        ]
+        for row in table.finished
+    ]
+    return '<p class="dim">A run, as the mean over seeds; relative to the baseline.</p>\n' + sortable(
+        "Costs", headings, lines
+    )
+
+
+def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
+    headings = [
+        Heading("run", numeric=False),
+        Heading("seed"),
+        Heading("status", numeric=False),
+        Heading(metric_name(table.metric)),
+        Heading("time"),
+        Heading("folder", numeric=False),
+        Heading("reason", numeric=False),
+    ]
+    lines = []
+    for outcome in outcomes:
+        status = outcome.status.lower() if outcome.status else "not started"
+        link = _link(outcome.folder, context)
+        label = f'<a href="{text(link)}">{text(outcome.row)}</a>' if link else text(outcome.row)
+        value = table.row(outcome.row).by_seed.get(outcome.seed)
+        lines.append(
+            [
+                Cell(label, outcome.row),
+                Cell(str(outcome.seed), outcome.seed),
+                Cell(status, status, "" if outcome.status == "FINISHED" else "failed"),
+                number(value, ".1f"),
+                duration(outcome.costs.get("seconds")),
+                Cell(f"<code>{text(outcome.folder.name)}</code>", outcome.folder.name),
+                Cell(text(outcome.reason), outcome.reason, "text"),
+            ]
+        )
+    opened = (
+        f'<p class="dim">In MLflow: <code>{text(context.how_to_open)}</code></p>\n'
+        if context.how_to_open
+        else ""
+    )
+    return opened + sortable("Runs", headings, lines)
+
+
+def _link(folder: Path, context: Context) -> str:
+    """The run in MLflow; empty when it is not there."""
+    sent = progress.load(folder).get(context.tracking)
+    if sent is None or not sent.run_id:
+        return ""
+    server = context.tracking.rstrip("/") if context.tracking.startswith("http") else LOCAL_SERVER
+    return f"{server}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}?workflowType=machine_learning"
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
+    masks = mask_pictures(outcomes, shown_rows(table))
+    retrieved = retrieved_pictures(outcomes, table)
+    content = ""
+    if masks:
+        content += (
+            '<p class="dim">Training clips, whole on the left and as the tower saw them on the right.</p>\n'
+        )
+        content += gallery(masks)
+    section = _section("What was hidden", content) if masks else ""
+    if retrieved:
+        words = "The clips found for some test captions, best first; the caption’s own has a green frame."
+        section += _section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
+    return section
+
+
+def _made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
+    base = {"base config": sweep.base}
+    base |= {f"override {path}": str(value) for path, value in sweep.overrides.items()}
+    amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
+    base |= {"equal": sweep.budget.equal + amount, "seeds": ", ".join(map(str, sweep.seeds))}
+    return (
+        f"<h3>Command</h3>\n<pre>{text(context.command)}</pre>\n"
+        f"<h3>Sweep</h3>\n{facts(base | dict(context.facts))}"
+        f"<h3>Data, versions and machines, as the runs recorded them</h3>\n{facts(dict(_recorded(outcomes)))}"
+    )
+
+
+def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
+    """Tags of the started runs; where runs differ, every value with how many have it."""
+    values: dict[str, Counter[str]] = {}
+    for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status):
+        for name, value in _tags(folder).items():
+            values.setdefault(name, Counter())[value] += 1
+    for name in sorted(values):
+        counts = values[name]
+        several = ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
+        yield name, several if len(counts) > 1 else next(iter(counts))
+
+
+def _tags(folder: Path) -> Mapping[str, str]:
+    return {name: value for name, value in summarize(folder).tags.items() if name.startswith(TOLD)}
+
+
+def _specifications(drawn: Sequence[Chart]) -> str:
+    specs = {
+        chart.name: themed(chart.spec, IN_PAGE) | {"width": "container", "height": chart.height}
+        for chart in drawn
+    }
+    return json.dumps(specs).replace("</", "<\\/")
+
+
+@functools.cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed, which defines vegaEmbed; made by vl-convert in seconds."""
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
+        "</script", "<\\/script"
+    )
