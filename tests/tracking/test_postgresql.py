@@ -19,6 +19,7 @@ from mac_ray.tracking.sender import replay
 
 pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
 
+AUTHENTICATION = Path(__file__).parents[2] / "dashboards" / "mlflow_auth.ini"
 ADMIN_PASSWORD = "a-long-password"
 
 
@@ -104,8 +105,12 @@ def test_replay_into_postgresql_with_a_wrong_password_says_so_without_it(
 def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """A server that asks for a password, with either database behind it."""
     database = request.getfixturevalue({"sqlite": "store", "postgresql": "database"}[request.param])
-    secrets = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD, "MLFLOW_FLASK_SERVER_SECRET_KEY": "5ec4e7"}
-    server = Server(database, tmp_path / "kept", "--app-name", "basic-auth", **secrets)
+    environment = {
+        "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "5ec4e7",
+        "MLFLOW_AUTH_CONFIG_PATH": str(AUTHENTICATION),
+    }
+    server = Server(database, tmp_path / "kept", "--app-name", "basic-auth", **environment)
     server.start()
     yield server
     server.kill()
