@@ -94,7 +94,7 @@ def overview(table: Table, palette: Palette) -> Chart:
     left_out = len(table.finished) - len(rows)
     return Chart(
         "rows",
-        f"{name} of each row",
+        _capital(f"{name} of each row"),
         "Means over seeds with 95% intervals over seeds and test samples; dashed, the baseline."
         + (f" The {left_out} worst rows are left out." if left_out else ""),
         {"data": {"values": data}, "layer": layers},
@@ -118,12 +118,11 @@ def against_factor(table: Table, factor: str, palette: Palette) -> Chart:
         if _is_number(row, factor)
     ]
     several = len(series) > 1
-    caption = "Means over seeds; the band is the 95% interval over seeds and test samples."
     return Chart(
         "factor",
-        f"{name} against {title}",
-        caption,
-        _lines(data, "value", {"title": factor}, name, series, palette),
+        _capital(f"{name} against {title}"),
+        "Means over seeds; the band is the 95% interval over seeds and test samples.",
+        _lines(data, "value", factor, name, series, palette, form="~g"),
         height=300,
         series=series if several else (),
     )
@@ -151,7 +150,7 @@ def while_training(table: Table, points: Sequence[CurvePoint], spent: str, palet
         f"Validation {name} against {UNITS[spent].split()[0]}",
         "Means over seeds; the band is their range."
         + (f" The {left_out} worst rows are left out." if left_out else ""),
-        _lines(data, "value", {"title": unit}, name, series, palette),
+        _lines(data, "value", unit, name, series, palette),
         height=280,
         series=series,
     )
@@ -170,7 +169,7 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
     ]
     many = len(rows) > MOST_SERIES
     series = () if many else tuple(row.label for row in rows)
-    x = _quantity("value", unit)
+    x = _quantity("value", unit, padding=12)
     colour = {"value": palette.accent} if many else _colour(series, palette)
     marks: Spec = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     encoding: Spec = {
@@ -200,7 +199,7 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
     ]
     return Chart(
         f"pareto_{cost}",
-        f"{name} against {UNITS[cost]}",
+        _capital(f"{name} against {UNITS[cost]}"),
         "Means with 95% intervals; the dashed line joins the rows that no other beats in both score and cost.",
         {"data": {"values": data}, "layer": layers},
         height=300,
@@ -213,7 +212,7 @@ def against_published(table: Table, palette: Palette) -> Chart:
     rows = [row for row in table.finished if table.metric in row.published][:MOST_SERIES]
     series = tuple(row.label for row in rows)
     data = [_dot(table, row) | {"value": row.published[table.metric], "series": row.label} for row in rows]
-    x = _quantity("value", f"published {name}")
+    x = _quantity("value", f"published {name}", padding=12)
     layers: list[Spec] = [
         {
             "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
@@ -358,12 +357,13 @@ def _with_legend(value: Any) -> Any:
 def _lines(
     data: Sequence[Mapping[str, Any]],
     x: str,
-    axis: Mapping[str, Any],
+    title: str,
     name: str,
     series: Sequence[str],
     palette: Palette,
+    form: str = "~s",
 ) -> Spec:
-    horizontal = _quantity(x, axis["title"])
+    horizontal = _quantity(x, title, form)
     colour = _colour(series, palette)
     return {
         "data": {"values": list(data)},
@@ -390,7 +390,7 @@ def _lines(
                     "shape": _shape(series),
                     "tooltip": [
                         *_tooltip(name),
-                        {"field": x, "title": axis["title"], "format": ".3~s"},
+                        {"field": x, "title": title, "format": f".3{form}"},
                     ],
                 },
             },
@@ -398,14 +398,19 @@ def _lines(
     }
 
 
-def _quantity(field: str, title: str) -> Spec:
+def _quantity(field: str, title: str, form: str = "~s", padding: int = 0) -> Spec:
+    """`padding`: pixels between the outermost points and the ends of the axis."""
     return {
         "field": field,
         "type": "quantitative",
         "title": title,
-        "scale": {"zero": False, "nice": True},
-        "axis": {"format": "~s"},
+        "scale": {"zero": False, "nice": True, "padding": padding},
+        "axis": {"format": form},
     }
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _tooltip(name: str) -> list[Spec]:
