@@ -1,0 +1,74 @@
+"""What is drawn, from tables made by hand; how it looks is tested in a browser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import vl_convert
+
+from mac_ray.ablation.report.charts import as_file, charts, numeric_factor, pareto_front, shown_rows
+from mac_ray.ablation.report.palette import LIGHT, MOST_SERIES
+from mac_ray.ablation.table import Interval, Table, TableRow
+
+
+def row(label: str, mean: float, flops: float, **values: Any) -> TableRow:
+    found = {"t2v/R1": Interval(mean, mean - 1, mean + 1)}
+    return TableRow(label, values, 1, {0: mean}, found, costs={"flops": flops, "seconds": flops})
+
+
+def table(*rows: TableRow, maximize: bool = True) -> Table:
+    return Table("t2v/R1", maximize, rows[0].label, rows, "set", 10, {}, "", None, ())
+
+
+def test_front_is_what_no_row_beats_in_score_and_cost() -> None:
+    rows = [
+        row("a", 40, 3),
+        row("b", 42, 2),
+        row("c", 30, 1),
+        row("d", 29, 1),
+        row("e", 50, 9),
+        row("f", 42, 5),
+    ]
+    beaten = {
+        one.label
+        for one in rows
+        for other in rows
+        if other is not one
+        and other.metrics["t2v/R1"].mean >= one.metrics["t2v/R1"].mean
+        and other.costs["flops"] <= one.costs["flops"]
+    }
+    assert {found.label for found in pareto_front(table(*rows), "flops")} == {
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+    } - beaten
+    cheapest_is_best = pareto_front(table(*rows, maximize=False), "flops")
+    assert [found.label for found in cheapest_is_best] == ["d"]
+
+
+def test_factor_with_a_curve_is_the_number_that_varies_most() -> None:
+    rows = [row(str(n), 40, 1, ratio=n / 10, width=n % 2, masked=bool(n), kind="x") for n in range(4)]
+    assert numeric_factor(table(*rows)) == "ratio"
+    assert numeric_factor(table(*rows[:2])) is None
+
+
+def test_many_rows_are_shown_by_the_best_and_the_baseline() -> None:
+    rows = [row(str(n), float(n), 1.0) for n in range(30)]
+    shown = shown_rows(table(*rows))
+    assert shown == ["0", *map(str, range(30 - MOST_SERIES + 1, 30))]
+
+
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [row(f"row <{n}>", 40 + n % 7, 1.0 + n, ratio=float(n)) for n in range(count)]
+    for chart in charts(table(*rows), [], LIGHT):
+        svg = vl_convert.vegalite_to_svg(as_file(chart, LIGHT))
+        assert svg.startswith("<svg")
+        assert "row &lt;0&gt;" in svg or (not chart.series and chart.name != "rows")
+        json.dumps(chart.spec, allow_nan=False)
+    assert "WARN" not in capfd.readouterr().err
