@@ -33,7 +33,7 @@ class Estimate:
     mean: float
     error: float  # standard
     freedom: float  # degrees of, infinite for one seed: then the error is of test samples alone
-    floor: float  # no p-value is below it: what so many resamples can tell
+    resamples: int  # N
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -45,8 +45,8 @@ class Estimate:
     def p_value(self) -> float:
         """Two-sided, of the true value being 0."""
         if self.error == 0:
-            return 1.0 if self.mean == 0 else self.floor
-        return max(self.floor, float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom)))
+            return 1.0 if self.mean == 0 else 1 / (self.resamples + 1)  # so many resamples can tell no more
+        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.freedom))
 
 
 def estimate(values: FloatArray, resampled: FloatArray) -> Estimate:
@@ -54,16 +54,16 @@ def estimate(values: FloatArray, resampled: FloatArray) -> Estimate:
     samples (S, N): the columns of all seeds are the same draws.
     """
     num_seeds, num_resamples = resampled.shape
-    mean, floor = float(values.mean()), 1 / (num_resamples + 1)
+    mean = float(values.mean())
     samples = float(resampled.mean(axis=0).var(ddof=1))
-    of_samples = Estimate(mean, math.sqrt(samples), math.inf, floor)
+    of_samples = Estimate(mean, math.sqrt(samples), math.inf, num_resamples)
     seeds = float(values.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
     if seeds == 0:
         return of_samples
     # what samples do differently to each seed is in both terms; it is there once as the spread that resamples add
     both = max(float(resampled.var(axis=0, ddof=1).mean()) / num_seeds - seeds, 0.0)
     total = seeds + max(samples - both, 0.0)
-    of_both = Estimate(mean, math.sqrt(total), (num_seeds - 1) * (total / seeds) ** 2, floor)
+    of_both = Estimate(mean, math.sqrt(total), (num_seeds - 1) * (total / seeds) ** 2, num_resamples)
     # two or three seeds agree by luck now and then, but that makes no mean surer than its samples do
     return max(of_both, of_samples, key=lambda found: found.interval[1])
 

@@ -18,6 +18,7 @@ from mac_ray.ablation.verdict import metric_name
 
 Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched from there
+LONGEST_LABEL = 26  # letters on an axis
 MOST_DOTS = 40  # rows in the overview
 FEWEST_VALUES = 3  # of a factor that has a curve
 UNITS = {"samples": "samples", "flops": "FLOPs of training", "seconds": "seconds of training"}
@@ -63,7 +64,7 @@ def shown_rows(table: Table) -> list[str]:
 
 def overview(table: Table, palette: Palette) -> Chart:
     """Each row's mean and interval."""
-    name = metric_name(table.metric)
+    metric = metric_name(table.metric)
     sign = -1 if table.maximize else 1
     rows = table.finished
     if len(rows) > MOST_DOTS:
@@ -71,30 +72,31 @@ def overview(table: Table, palette: Palette) -> Chart:
             rows, key=lambda row: (row.label != table.baseline, sign * row.metrics[table.metric].mean)
         )
         rows = [row for row in table.finished if row in best[:MOST_DOTS]]
-    data = [_dot(table, row) for row in rows]
+    names = _shortened([row.label for row in rows])
+    data = [_dot(table, row) | {"name": name} for row, name in zip(rows, names, strict=True)]
     of_baseline = [dot for dot in data if dot["row"] == table.baseline]
-    axis = {"field": "row", "type": "nominal", "sort": None, "title": None}
-    x = _quantity("mean", name)
+    axis = {"field": "name", "type": "nominal", "sort": None, "title": None}
+    x = _quantity("mean", metric)
     layers: list[Spec] = [
         {
             "mark": {"type": "rule", "strokeWidth": 2, "color": palette.accent},
-            "encoding": {"y": axis, "x": _quantity("low", name), "x2": {"field": "high"}},
+            "encoding": {"y": axis, "x": _quantity("low", metric), "x2": {"field": "high"}},
         },
         {
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "color": palette.accent},
-            "encoding": {"y": axis, "x": x, "tooltip": _tooltip(name)},
+            "encoding": {"y": axis, "x": x, "tooltip": _tooltip(metric)},
         },
     ]
     if of_baseline:
         rule = {"type": "rule", "strokeDash": [4, 4], "color": palette.dim}
         layers.insert(
             0,
-            {"data": {"values": of_baseline}, "mark": rule, "encoding": {"x": _quantity("mean", name)}},
+            {"data": {"values": of_baseline}, "mark": rule, "encoding": {"x": _quantity("mean", metric)}},
         )
     left_out = len(table.finished) - len(rows)
     return Chart(
         "rows",
-        _capital(f"{name} of each row"),
+        _capital(f"{metric} of each row"),
         "Means over seeds with 95% intervals over seeds and test samples; dashed, the baseline."
         + (f" The {left_out} worst rows are left out." if left_out else ""),
         {"data": {"values": data}, "layer": layers},
@@ -186,21 +188,21 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
             "mark": {"type": "line", "interpolate": "linear", "color": palette.dim, "strokeDash": [4, 4]},
             "encoding": {"x": x, "y": _quantity("mean", name), "order": {"field": "value"}},
         },
-        {
-            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
-            "encoding": {
-                "x": x,
-                "y": _quantity("low", name),
-                "y2": {"field": "high"},
-                "color": colour,
-            },
-        },
         {"mark": marks, "encoding": encoding},
     ]
+    if not many:
+        interval: Spec = {
+            "x": x,
+            "y": _quantity("low", name),
+            "y2": {"field": "high"},
+            "color": colour,
+        }
+        layers.insert(1, {"mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6}, "encoding": interval})
     return Chart(
         f"pareto_{cost}",
         _capital(f"{name} against {UNITS[cost]}"),
-        "Means with 95% intervals; the dashed line joins the rows that no other beats in both score and cost.",
+        f"Means{'' if many else ' with 95% intervals'}; the dashed line joins the rows that no other beats in both "
+        "score and cost.",
         {"data": {"values": data}, "layer": layers},
         height=300,
         series=series,
@@ -276,6 +278,16 @@ def _priced(table: Table, cost: str) -> list[TableRow]:
     return [row for row in table.finished if cost in row.costs]
 
 
+def _shortened(labels: Sequence[str]) -> list[str]:
+    """Labels that fit beside a chart on a phone: without their middles, and numbered where that makes them equal."""
+    end = LONGEST_LABEL // 2
+    short = [
+        label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - end - 1]}…{label[-end:]}"
+        for label in labels
+    ]
+    return [f"{number + 1}: {name}" if short.count(name) > 1 else name for number, name in enumerate(short)]
+
+
 def _is_number(row: TableRow, path: str) -> bool:
     value = row.values.get(path)
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -311,7 +323,7 @@ def themed(spec: Spec, palette: Palette) -> Spec:
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "titlePadding": 8,
-        "labelLimit": 170,
+        "labelLimit": 200,
         "labelOverlap": "greedy",
     }
     return {
@@ -334,10 +346,17 @@ def as_file(chart: Chart, palette: Palette) -> Spec:
         "width": 640,
         "height": chart.height,
         "background": palette.paper,
+        "padding": 12,
         "title": {"text": chart.title, "color": palette.ink, "anchor": "start", "fontSize": 14},
     }
     if chart.series:
-        spec["config"]["legend"] = {"orient": "bottom", "columns": 3, "title": None, "labelLimit": 220}
+        spec["config"]["legend"] = {
+            "orient": "bottom",
+            "columns": 3,
+            "title": None,
+            "labelLimit": 220,
+            "symbolOpacity": 1,
+        }
     return _with_legend(spec) if chart.series else spec
 
 

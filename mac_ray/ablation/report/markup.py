@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ class Heading:
 
 def text(words: str) -> str:
     return html.escape(words)
+
+
+def breakable(words: str) -> str:
+    """With places where a narrow column may break a name that has no spaces."""
+    return re.sub(r"([=_./,])", r"\1<wbr>", text(words))
 
 
 def sortable(caption: str, headings: Sequence[Heading], lines: Sequence[Sequence[Cell]]) -> str:

@@ -18,6 +18,7 @@ from mac_ray.ablation.report.markup import (
     NOTHING,
     Cell,
     Heading,
+    breakable,
     duration,
     facts,
     figure,
@@ -118,7 +119,7 @@ def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
 
 def _label(table: Table, row: TableRow) -> Cell:
     tags = ["baseline"] * (row.label == table.baseline) + ["best"] * (row == table.best)
-    return Cell(text(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
+    return Cell(breakable(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
 
 
 def _state(row: TableRow) -> str:
@@ -184,7 +185,7 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
     for outcome in outcomes:
         status = outcome.status.lower() if outcome.status else "not started"
         link = _link(outcome.folder, context)
-        label = f'<a href="{text(link)}">{text(outcome.row)}</a>' if link else text(outcome.row)
+        label = f'<a href="{text(link)}">{breakable(outcome.row)}</a>' if link else breakable(outcome.row)
         value = table.row(outcome.row).by_seed.get(outcome.seed)
         lines.append(
             [

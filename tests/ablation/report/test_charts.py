@@ -72,3 +72,11 @@ def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.Ca
         assert "row &lt;0&gt;" in svg or (not chart.series and chart.name != "rows")
         json.dumps(chart.spec, allow_nan=False)
     assert "WARN" not in capfd.readouterr().err
+
+
+def test_long_labels_of_the_overview_stay_apart() -> None:
+    rows = [row(f"a rather long beginning {n} and a rather long end", 40, 1) for n in range(3)]
+    (overview,) = (chart for chart in charts(table(*rows), [], LIGHT) if chart.name == "rows")
+    names = [dot["name"] for dot in overview.spec["data"]["values"]]
+    assert len(set(names)) == 3
+    assert max(map(len, names)) < 32
