@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mac_ray.ablation.report.charts import Chart
 from mac_ray.ablation.report.palette import IN_PAGE, SHAPES
 from mac_ray.ablation.report.pictures import Picture
+from mac_ray.ablation.report.vega import Chart
 from mac_ray.ablation.table import Interval
 
 

@@ -12,7 +12,7 @@ import vl_convert
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
-from mac_ray.ablation.report.charts import Chart, charts, shown_rows, themed
+from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.report.markup import (
     NOTHING,
@@ -32,6 +32,7 @@ from mac_ray.ablation.report.markup import (
 )
 from mac_ray.ablation.report.palette import IN_PAGE, css_variables
 from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
+from mac_ray.ablation.report.vega import Chart, themed
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict

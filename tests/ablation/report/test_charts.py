@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import vl_convert
 
-from mac_ray.ablation.report.charts import as_file, charts, numeric_factor, pareto_front, shown_rows
+from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, shown_rows
 from mac_ray.ablation.report.palette import LIGHT, MOST_SERIES
+from mac_ray.ablation.report.vega import as_file
 from mac_ray.ablation.table import Interval, Table, TableRow
 
 
@@ -51,10 +52,17 @@ def test_front_is_what_no_row_beats_in_score_and_cost() -> None:
     assert [found.label for found in cheapest_is_best] == ["d"]
 
 
-def test_factor_with_a_curve_is_the_number_that_varies_most() -> None:
-    rows = [row(str(n), 40, 1, ratio=n / 10, width=n % 2, masked=bool(n), kind="x") for n in range(4)]
-    assert numeric_factor(table(*rows)) == "ratio"
-    assert numeric_factor(table(*rows[:2])) is None
+def test_lines_join_rows_that_differ_in_one_number_alone() -> None:
+    grid = [row(f"{v} {t}", 40, 1, video=v, text=t) for v in (0.0, 0.3, 0.6) for t in (0.0, 0.15, 0.3)]
+    apart = [row(f"kind {n}", 40, 1, width=n, kind="x" if n < 3 else "y", masked=bool(n)) for n in range(5)]
+    found = numeric_factors(table(*grid, *apart))
+    assert {path: {name: len(rows) for name, rows in lines.items()} for path, lines in found.items()} == {
+        "video": {"text=0.0": 3, "text=0.15": 3, "text=0.3": 3},
+        "text": {"video=0.0": 3, "video=0.3": 3, "video=0.6": 3},
+    }
+    plain = numeric_factors(table(*(row(str(n), 40, 1, width=n) for n in range(4))))
+    assert {path: list(lines) for path, lines in plain.items()} == {"width": [""]}
+    assert numeric_factors(table(*grid[:2])) == {}
 
 
 def test_many_rows_are_shown_by_the_best_and_the_baseline() -> None:
