@@ -60,10 +60,11 @@ def themed(spec: Spec, palette: Palette) -> Spec:
 def as_file(chart: Chart, palette: Palette) -> Spec:
     """With a size, a title and, where there are several series, a legend."""
     spec = themed(chart.spec, palette) | {
-        "width": 640,
+        "width": 560,
         "height": chart.height,
         "background": palette.paper,
         "padding": 12,
+        "autosize": "pad",  # the size is that of the plot, however much the legend needs below
         "title": {"text": chart.title, "color": palette.ink, "anchor": "start", "fontSize": 14},
     }
     if chart.series:
