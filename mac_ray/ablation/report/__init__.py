@@ -9,11 +9,12 @@ import vl_convert
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
-from mac_ray.ablation.report.charts import as_file, charts, shown_rows
+from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import curves
 from mac_ray.ablation.report.files import write_tables
 from mac_ray.ablation.report.page import page
 from mac_ray.ablation.report.palette import LIGHT
+from mac_ray.ablation.report.vega import as_file
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table
 

@@ -1,44 +1,35 @@
-"""The charts of a report, as Vega-Lite: for the page, where they answer to the pointer, and as files.
-
-The specification is the same for both but for its colours (see palette) and its legend, which in the page is HTML
-so that it wraps on a phone.
-"""
+"""The charts of a report: which there are, and what each shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from mac_ray.ablation.plan import short_name
 from mac_ray.ablation.report.curves import CurvePoint
-from mac_ray.ablation.report.palette import MOST_SERIES, SHAPES, Palette
+from mac_ray.ablation.report.palette import MOST_SERIES, Palette
+from mac_ray.ablation.report.vega import (
+    LONGEST_LABEL,
+    Chart,
+    Spec,
+    colour_of,
+    lines,
+    quantity,
+    shape_of,
+    tooltip,
+)
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import metric_name
 
-Spec = dict[str, Any]
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched from there
 MOST_DOTS = 40  # rows in the overview
 FEWEST_VALUES = 3  # of a factor that has a curve
 UNITS = {"samples": "samples", "flops": "FLOPs of training", "seconds": "seconds of training"}
 
 
-@dataclass(frozen=True)
-class Chart:
-    name: str  # of its file
-    title: str
-    caption: str
-    spec: Spec  # without size, colours of the theme
-    height: int  # pixels
-    series: tuple[str, ...] = ()  # labels with colours and shapes in their order
-    wide: bool = False  # takes the whole width of the page
-
-
 def charts(table: Table, points: Sequence[CurvePoint], palette: Palette) -> list[Chart]:
     """Every chart that the numbers allow."""
     drawn = [overview(table, palette)] if table.finished else []
-    if factor := numeric_factor(table):
-        drawn.append(against_factor(table, factor, palette))
+    for factor, series in numeric_factors(table).items():
+        drawn.append(against_factor(table, factor, series, palette))
     if points:
         drawn += [while_training(table, points, spent, palette) for spent in UNITS]
     drawn += [against_cost(table, cost, palette) for cost in ("flops", "seconds") if _priced(table, cost)]
@@ -48,14 +39,8 @@ def charts(table: Table, points: Sequence[CurvePoint], palette: Palette) -> list
 
 
 def shown_rows(table: Table) -> list[str]:
-    """The rows that charts of many lines show: all, or the best ones and the baseline, in the table's order."""
-    sign = -1 if table.maximize else 1
-    best = sorted(
-        table.finished,
-        key=lambda row: (row.label != table.baseline, sign * row.metrics[table.metric].mean),
-    )
-    kept = {row.label for row in best[:MOST_SERIES]}
-    return [row.label for row in table.finished if row.label in kept]
+    """The rows that charts of many lines show."""
+    return [row.label for row in _best(table, MOST_SERIES)]
 
 
 # ---------------------------------------------------------------- the charts
@@ -63,38 +48,33 @@ def shown_rows(table: Table) -> list[str]:
 
 def overview(table: Table, palette: Palette) -> Chart:
     """Each row's mean and interval."""
-    name = metric_name(table.metric)
-    sign = -1 if table.maximize else 1
-    rows = table.finished
-    if len(rows) > MOST_DOTS:
-        best = sorted(
-            rows, key=lambda row: (row.label != table.baseline, sign * row.metrics[table.metric].mean)
-        )
-        rows = [row for row in table.finished if row in best[:MOST_DOTS]]
-    data = [_dot(table, row) for row in rows]
+    metric = metric_name(table.metric)
+    rows = _best(table, MOST_DOTS)
+    names = _shortened([row.label for row in rows])
+    data = [_dot(table, row) | {"name": name} for row, name in zip(rows, names, strict=True)]
     of_baseline = [dot for dot in data if dot["row"] == table.baseline]
-    axis = {"field": "row", "type": "nominal", "sort": None, "title": None}
-    x = _quantity("mean", name)
+    axis = {"field": "name", "type": "nominal", "sort": None, "title": None}
+    x = quantity("mean", metric)
     layers: list[Spec] = [
         {
             "mark": {"type": "rule", "strokeWidth": 2, "color": palette.accent},
-            "encoding": {"y": axis, "x": _quantity("low", name), "x2": {"field": "high"}},
+            "encoding": {"y": axis, "x": quantity("low", metric), "x2": {"field": "high"}},
         },
         {
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "color": palette.accent},
-            "encoding": {"y": axis, "x": x, "tooltip": _tooltip(name)},
+            "encoding": {"y": axis, "x": x, "tooltip": tooltip(metric)},
         },
     ]
     if of_baseline:
         rule = {"type": "rule", "strokeDash": [4, 4], "color": palette.dim}
         layers.insert(
             0,
-            {"data": {"values": of_baseline}, "mark": rule, "encoding": {"x": _quantity("mean", name)}},
+            {"data": {"values": of_baseline}, "mark": rule, "encoding": {"x": quantity("mean", metric)}},
         )
     left_out = len(table.finished) - len(rows)
     return Chart(
         "rows",
-        f"{name} of each row",
+        _capital(f"{metric} of each row"),
         "Means over seeds with 95% intervals over seeds and test samples; dashed, the baseline."
         + (f" The {left_out} worst rows are left out." if left_out else ""),
         {"data": {"values": data}, "layer": layers},
@@ -103,29 +83,22 @@ def overview(table: Table, palette: Palette) -> Chart:
     )
 
 
-def against_factor(table: Table, factor: str, palette: Palette) -> Chart:
+def against_factor(
+    table: Table, factor: str, series: Mapping[str, Sequence[TableRow]], palette: Palette
+) -> Chart:
     name, title = metric_name(table.metric), short_name(factor)
-    others = {
-        row.label: ", ".join(
-            f"{short_name(path)}={value}" for path, value in row.values.items() if path != factor
-        )
-        for row in table.finished
-    }
-    series = tuple(dict.fromkeys(others[row.label] for row in table.finished if _is_number(row, factor)))
     data = [
-        _dot(table, row) | {"value": row.values[factor], "series": others[row.label]}
-        for row in table.finished
-        if _is_number(row, factor)
+        _dot(table, row) | {"value": row.values[factor], "series": label}
+        for label, rows in series.items()
+        for row in rows
     ]
-    several = len(series) > 1
-    caption = "Means over seeds; the band is the 95% interval over seeds and test samples."
     return Chart(
-        "factor",
-        f"{name} against {title}",
-        caption,
-        _lines(data, "value", {"title": factor}, name, series, palette),
+        f"against_{title.replace('.', '_')}",
+        _capital(f"{name} against {title}"),
+        "Means over seeds; the band is the 95% interval over seeds and test samples.",
+        lines(data, "value", factor, name, tuple(series), palette, form="~g"),
         height=300,
-        series=series if several else (),
+        series=tuple(series) if len(series) > 1 else (),
     )
 
 
@@ -151,7 +124,7 @@ def while_training(table: Table, points: Sequence[CurvePoint], spent: str, palet
         f"Validation {name} against {UNITS[spent].split()[0]}",
         "Means over seeds; the band is their range."
         + (f" The {left_out} worst rows are left out." if left_out else ""),
-        _lines(data, "value", {"title": unit}, name, series, palette),
+        lines(data, "value", unit, name, series, palette),
         height=280,
         series=series,
     )
@@ -170,38 +143,38 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
     ]
     many = len(rows) > MOST_SERIES
     series = () if many else tuple(row.label for row in rows)
-    x = _quantity("value", unit)
-    colour = {"value": palette.accent} if many else _colour(series, palette)
+    x = quantity("value", unit, padding=12)
+    colour = {"value": palette.accent} if many else colour_of(series, palette)
     marks: Spec = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     encoding: Spec = {
         "x": x,
-        "y": _quantity("mean", name),
+        "y": quantity("mean", name),
         "color": colour,
-        "tooltip": [*_tooltip(name), {"field": "value", "title": unit, "format": ".3~s"}],
+        "tooltip": [*tooltip(name), {"field": "value", "title": unit, "format": ".3~s"}],
     }
     if not many:
-        encoding["shape"] = _shape(series)
+        encoding["shape"] = shape_of(series)
     layers: list[Spec] = [
         {
             "transform": [{"filter": "datum.front"}],
             "mark": {"type": "line", "interpolate": "linear", "color": palette.dim, "strokeDash": [4, 4]},
-            "encoding": {"x": x, "y": _quantity("mean", name), "order": {"field": "value"}},
-        },
-        {
-            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
-            "encoding": {
-                "x": x,
-                "y": _quantity("low", name),
-                "y2": {"field": "high"},
-                "color": colour,
-            },
+            "encoding": {"x": x, "y": quantity("mean", name), "order": {"field": "value"}},
         },
         {"mark": marks, "encoding": encoding},
     ]
+    if not many:
+        interval: Spec = {
+            "x": x,
+            "y": quantity("low", name),
+            "y2": {"field": "high"},
+            "color": colour,
+        }
+        layers.insert(1, {"mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6}, "encoding": interval})
     return Chart(
         f"pareto_{cost}",
-        f"{name} against {UNITS[cost]}",
-        "Means with 95% intervals; the dashed line joins the rows that no other beats in both score and cost.",
+        _capital(f"{name} against {UNITS[cost]}"),
+        f"Means{'' if many else ' with 95% intervals'}; the dashed line joins the rows that no other beats in both "
+        "score and cost.",
         {"data": {"values": data}, "layer": layers},
         height=300,
         series=series,
@@ -213,25 +186,25 @@ def against_published(table: Table, palette: Palette) -> Chart:
     rows = [row for row in table.finished if table.metric in row.published][:MOST_SERIES]
     series = tuple(row.label for row in rows)
     data = [_dot(table, row) | {"value": row.published[table.metric], "series": row.label} for row in rows]
-    x = _quantity("value", f"published {name}")
+    x = quantity("value", f"published {name}", padding=12)
     layers: list[Spec] = [
         {
             "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
             "encoding": {
                 "x": x,
-                "y": _quantity("low", name),
+                "y": quantity("low", name),
                 "y2": {"field": "high"},
-                "color": _colour(series, palette),
+                "color": colour_of(series, palette),
             },
         },
         {
             "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
             "encoding": {
                 "x": x,
-                "y": _quantity("mean", name),
-                "color": _colour(series, palette),
-                "shape": _shape(series),
-                "tooltip": [*_tooltip(name), {"field": "value", "title": "published", "format": ".1f"}],
+                "y": quantity("mean", name),
+                "color": colour_of(series, palette),
+                "shape": shape_of(series),
+                "tooltip": [*tooltip(name), {"field": "value", "title": "published", "format": ".1f"}],
             },
         },
     ]
@@ -248,15 +221,24 @@ def against_published(table: Table, palette: Palette) -> Chart:
 # ---------------------------------------------------------------- what is drawn
 
 
-def numeric_factor(table: Table) -> str | None:
-    """The dotted path with the most different numbers over the finished rows, if there are enough for a curve."""
-    values: dict[str, set[float]] = {}
-    for row in table.finished:
-        for path in row.values:
+def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
+    """By dotted path, finished rows that differ in this number alone, by what else they set.
+
+    Only what makes a chart: a line has at least FEWEST_VALUES points, and a chart no more lines than there are shapes.
+    """
+    found: dict[str, dict[str, list[TableRow]]] = {}
+    for path in dict.fromkeys(path for row in table.finished for path in row.values):
+        series: dict[str, list[TableRow]] = {}
+        for row in table.finished:
             if _is_number(row, path):
-                values.setdefault(path, set()).add(row.values[path])
-    enough = [path for path in values if len(values[path]) >= FEWEST_VALUES]
-    return max(enough, key=lambda path: len(values[path]), default=None)
+                others = (
+                    f"{short_name(other)}={value}" for other, value in row.values.items() if other != path
+                )
+                series.setdefault(", ".join(others), []).append(row)
+        drawn = {label: rows for label, rows in series.items() if len(rows) >= FEWEST_VALUES}
+        if 0 < len(drawn) <= MOST_SERIES:
+            found[path] = drawn
+    return found
 
 
 def pareto_front(table: Table, cost: str) -> list[TableRow]:
@@ -273,8 +255,29 @@ def pareto_front(table: Table, cost: str) -> list[TableRow]:
     return front
 
 
+def _best(table: Table, count: int) -> list[TableRow]:
+    """So many finished rows, the baseline among them, in the order of the table."""
+    sign = -1 if table.maximize else 1
+    ranked = sorted(
+        table.finished,
+        key=lambda row: (row.label != table.baseline, sign * row.metrics[table.metric].mean),
+    )
+    kept = {row.label for row in ranked[:count]}
+    return [row for row in table.finished if row.label in kept]
+
+
 def _priced(table: Table, cost: str) -> list[TableRow]:
     return [row for row in table.finished if cost in row.costs]
+
+
+def _shortened(labels: Sequence[str]) -> list[str]:
+    """Labels that fit beside a chart on a phone: without their middles, and numbered where that makes them equal."""
+    end = LONGEST_LABEL // 2
+    short = [
+        label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - end - 1]}…{label[-end:]}"
+        for label in labels
+    ]
+    return [f"{number + 1}: {name}" if short.count(name) > 1 else name for number, name in enumerate(short)]
 
 
 def _is_number(row: TableRow, path: str) -> bool:
@@ -297,139 +300,5 @@ def _unit(cost: str, largest: float) -> tuple[float, str]:
     return 1.0, UNITS[cost]
 
 
-# ---------------------------------------------------------------- Vega-Lite
-
-
-def themed(spec: Spec, palette: Palette) -> Spec:
-    """With the look that all charts share."""
-    axis = {
-        "domainColor": palette.dim,
-        "gridColor": palette.grid,
-        "tickColor": palette.dim,
-        "labelColor": palette.dim,
-        "titleColor": palette.ink,
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-        "titlePadding": 8,
-        "labelLimit": 170,
-        "labelOverlap": "greedy",
-    }
-    return {
-        "$schema": SCHEMA,
-        "background": None,
-        "autosize": {"type": "fit", "contains": "padding", "resize": True},
-        "config": {
-            "font": "system-ui, 'Liberation Sans', sans-serif",
-            "view": {"stroke": None},
-            "axis": axis,
-            "axisQuantitative": {"tickCount": 6},
-        },
-        **spec,
-    }
-
-
-def as_file(chart: Chart, palette: Palette) -> Spec:
-    """With a size, a title and, where there are several series, a legend."""
-    spec = themed(chart.spec, palette) | {
-        "width": 640,
-        "height": chart.height,
-        "background": palette.paper,
-        "title": {"text": chart.title, "color": palette.ink, "anchor": "start", "fontSize": 14},
-    }
-    if chart.series:
-        spec["config"]["legend"] = {"orient": "bottom", "columns": 3, "title": None, "labelLimit": 220}
-    return _with_legend(spec) if chart.series else spec
-
-
-def _with_legend(value: Any) -> Any:
-    """Charts of the page have none: theirs is HTML."""
-    match value:
-        case dict():
-            return {
-                key: {} if key == "legend" and item is None else _with_legend(item)
-                for key, item in value.items()
-            }
-        case list():
-            return [_with_legend(item) for item in value]
-    return value
-
-
-def _lines(
-    data: Sequence[Mapping[str, Any]],
-    x: str,
-    axis: Mapping[str, Any],
-    name: str,
-    series: Sequence[str],
-    palette: Palette,
-) -> Spec:
-    horizontal = _quantity(x, axis["title"])
-    colour = _colour(series, palette)
-    return {
-        "data": {"values": list(data)},
-        "layer": [
-            {
-                "mark": {"type": "area", "opacity": 0.16},
-                "encoding": {
-                    "x": horizontal,
-                    "y": _quantity("low", name),
-                    "y2": {"field": "high"},
-                    "color": colour,
-                },
-            },
-            {
-                "mark": {"type": "line", "strokeWidth": 2},
-                "encoding": {"x": horizontal, "y": _quantity("mean", name), "color": colour},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
-                "encoding": {
-                    "x": horizontal,
-                    "y": _quantity("mean", name),
-                    "color": colour,
-                    "shape": _shape(series),
-                    "tooltip": [
-                        *_tooltip(name),
-                        {"field": x, "title": axis["title"], "format": ".3~s"},
-                    ],
-                },
-            },
-        ],
-    }
-
-
-def _quantity(field: str, title: str) -> Spec:
-    return {
-        "field": field,
-        "type": "quantitative",
-        "title": title,
-        "scale": {"zero": False, "nice": True},
-        "axis": {"format": "~s"},
-    }
-
-
-def _tooltip(name: str) -> list[Spec]:
-    return [
-        {"field": "row", "title": "row"},
-        {"field": "mean", "title": name, "format": ".1f"},
-        {"field": "low", "title": "from", "format": ".1f"},
-        {"field": "high", "title": "to", "format": ".1f"},
-    ]
-
-
-def _colour(series: Sequence[str], palette: Palette) -> Spec:
-    return _series(series, palette.series)
-
-
-def _shape(series: Sequence[str]) -> Spec:
-    return _series(series, SHAPES)
-
-
-def _series(series: Sequence[str], given: Sequence[str]) -> Spec:
-    chosen = [given[number % len(given)] for number in range(len(series))]
-    return {
-        "field": "series",
-        "type": "nominal",
-        "scale": {"domain": list(series), "range": chosen},
-        "legend": None,
-    }
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]

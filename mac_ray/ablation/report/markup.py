@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mac_ray.ablation.report.charts import Chart
 from mac_ray.ablation.report.palette import IN_PAGE, SHAPES
 from mac_ray.ablation.report.pictures import Picture
+from mac_ray.ablation.report.vega import Chart
 from mac_ray.ablation.table import Interval
 
 
@@ -31,6 +32,11 @@ class Heading:
 
 def text(words: str) -> str:
     return html.escape(words)
+
+
+def breakable(words: str) -> str:
+    """With places where a narrow column may break a name that has no spaces."""
+    return re.sub(r"([=_./,])", r"\1<wbr>", text(words))
 
 
 def sortable(caption: str, headings: Sequence[Heading], lines: Sequence[Sequence[Cell]]) -> str:

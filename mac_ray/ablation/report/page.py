@@ -12,12 +12,13 @@ import vl_convert
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
-from mac_ray.ablation.report.charts import Chart, charts, shown_rows, themed
+from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.report.markup import (
     NOTHING,
     Cell,
     Heading,
+    breakable,
     duration,
     facts,
     figure,
@@ -31,6 +32,7 @@ from mac_ray.ablation.report.markup import (
 )
 from mac_ray.ablation.report.palette import IN_PAGE, css_variables
 from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
+from mac_ray.ablation.report.vega import Chart, themed
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
@@ -118,7 +120,7 @@ def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
 
 def _label(table: Table, row: TableRow) -> Cell:
     tags = ["baseline"] * (row.label == table.baseline) + ["best"] * (row == table.best)
-    return Cell(text(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
+    return Cell(breakable(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
 
 
 def _state(row: TableRow) -> str:
@@ -184,7 +186,7 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
     for outcome in outcomes:
         status = outcome.status.lower() if outcome.status else "not started"
         link = _link(outcome.folder, context)
-        label = f'<a href="{text(link)}">{text(outcome.row)}</a>' if link else text(outcome.row)
+        label = f'<a href="{text(link)}">{breakable(outcome.row)}</a>' if link else breakable(outcome.row)
         value = table.row(outcome.row).by_seed.get(outcome.seed)
         lines.append(
             [

@@ -1,0 +1,174 @@
+"""What charts are made of in Vega-Lite: marks, axes, series, and the look that all share.
+
+The specification is the same for the page and for files but for its colours (see palette) and its legend, which in
+the page is HTML so that it wraps on a phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mac_ray.ablation.report.palette import SHAPES, Palette
+
+Spec = dict[str, Any]
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched from there
+LONGEST_LABEL = 26  # letters on an axis
+
+
+@dataclass(frozen=True)
+class Chart:
+    name: str  # of its file
+    title: str
+    caption: str
+    spec: Spec  # without size, colours of the theme
+    height: int  # pixels
+    series: tuple[str, ...] = ()  # labels with colours and shapes in their order
+    wide: bool = False  # takes the whole width of the page
+
+
+def themed(spec: Spec, palette: Palette) -> Spec:
+    """With the look that all charts share."""
+    axis = {
+        "domainColor": palette.dim,
+        "gridColor": palette.grid,
+        "tickColor": palette.dim,
+        "labelColor": palette.dim,
+        "titleColor": palette.ink,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "labelLimit": 200,
+        "labelOverlap": "greedy",
+    }
+    return {
+        "$schema": SCHEMA,
+        "background": None,
+        "autosize": {"type": "fit", "contains": "padding", "resize": True},
+        "config": {
+            "font": "system-ui, 'Liberation Sans', sans-serif",
+            "view": {"stroke": None},
+            "axis": axis,
+            "axisQuantitative": {"tickCount": 6},
+        },
+        **spec,
+    }
+
+
+def as_file(chart: Chart, palette: Palette) -> Spec:
+    """With a size, a title and, where there are several series, a legend."""
+    spec = themed(chart.spec, palette) | {
+        "width": 560,
+        "height": chart.height,
+        "background": palette.paper,
+        "padding": 12,
+        "autosize": "pad",  # the size is that of the plot, however much the legend needs below
+        "title": {"text": chart.title, "color": palette.ink, "anchor": "start", "fontSize": 14},
+    }
+    if chart.series:
+        columns = 3 if max(map(len, chart.series)) <= LONGEST_LABEL else 1
+        spec["config"]["legend"] = {
+            "orient": "bottom",
+            "columns": columns,
+            "title": None,
+            "labelLimit": 600 // columns,
+            "symbolOpacity": 1,
+        }
+    return _with_legend(spec) if chart.series else spec
+
+
+def _with_legend(value: Any) -> Any:
+    """Charts of the page have none: theirs is HTML."""
+    match value:
+        case dict():
+            return {
+                key: {} if key == "legend" and item is None else _with_legend(item)
+                for key, item in value.items()
+            }
+        case list():
+            return [_with_legend(item) for item in value]
+    return value
+
+
+def lines(
+    data: Sequence[Mapping[str, Any]],
+    x: str,
+    title: str,
+    name: str,
+    series: Sequence[str],
+    palette: Palette,
+    form: str = "~s",
+) -> Spec:
+    horizontal = quantity(x, title, form)
+    colour = colour_of(series, palette)
+    return {
+        "data": {"values": list(data)},
+        "layer": [
+            {
+                "mark": {"type": "area", "opacity": 0.16},
+                "encoding": {
+                    "x": horizontal,
+                    "y": quantity("low", name),
+                    "y2": {"field": "high"},
+                    "color": colour,
+                },
+            },
+            {
+                "mark": {"type": "line", "strokeWidth": 2},
+                "encoding": {"x": horizontal, "y": quantity("mean", name), "color": colour},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                "encoding": {
+                    "x": horizontal,
+                    "y": quantity("mean", name),
+                    "color": colour,
+                    "shape": shape_of(series),
+                    "tooltip": [
+                        *tooltip(name),
+                        {"field": x, "title": title, "format": f".3{form}"},
+                    ],
+                },
+            },
+        ],
+    }
+
+
+def quantity(field: str, title: str, form: str = "~s", padding: int = 0) -> Spec:
+    """`padding`: pixels between the outermost points and the ends of the axis."""
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"zero": False, "nice": True, "padding": padding},
+        "axis": {"format": form},
+    }
+
+
+def tooltip(name: str) -> list[Spec]:
+    return [
+        {"field": "row", "title": "row"},
+        {"field": "mean", "title": name, "format": ".1f"},
+        {"field": "low", "title": "from", "format": ".1f"},
+        {"field": "high", "title": "to", "format": ".1f"},
+    ]
+
+
+def colour_of(series: Sequence[str], palette: Palette) -> Spec:
+    return _series(series, palette.series)
+
+
+def shape_of(series: Sequence[str]) -> Spec:
+    return _series(series, SHAPES)
+
+
+def _series(series: Sequence[str], given: Sequence[str]) -> Spec:
+    chosen = [given[number % len(given)] for number in range(len(series))]
+    return {
+        "field": "series",
+        "type": "nominal",
+        "scale": {"domain": list(series), "range": chosen},
+        "legend": None,
+    }

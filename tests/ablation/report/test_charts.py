@@ -1,0 +1,90 @@
+"""What is drawn, from tables made by hand; how it looks is tested in a browser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import vl_convert
+
+from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, shown_rows
+from mac_ray.ablation.report.palette import LIGHT, MOST_SERIES
+from mac_ray.ablation.report.vega import as_file
+from mac_ray.ablation.table import Interval, Table, TableRow
+
+
+def row(label: str, mean: float, flops: float, **values: Any) -> TableRow:
+    found = {"t2v/R1": Interval(mean, mean - 1, mean + 1)}
+    return TableRow(label, values, 1, {0: mean}, found, costs={"flops": flops, "seconds": flops})
+
+
+def table(*rows: TableRow, maximize: bool = True) -> Table:
+    return Table("t2v/R1", maximize, rows[0].label, rows, "set", 10, {}, "", None, ())
+
+
+def test_front_is_what_no_row_beats_in_score_and_cost() -> None:
+    rows = [
+        row("a", 40, 3),
+        row("b", 42, 2),
+        row("c", 30, 1),
+        row("d", 29, 1),
+        row("e", 50, 9),
+        row("f", 42, 5),
+    ]
+    beaten = {
+        one.label
+        for one in rows
+        for other in rows
+        if other is not one
+        and other.metrics["t2v/R1"].mean >= one.metrics["t2v/R1"].mean
+        and other.costs["flops"] <= one.costs["flops"]
+    }
+    assert {found.label for found in pareto_front(table(*rows), "flops")} == {
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+    } - beaten
+    cheapest_is_best = pareto_front(table(*rows, maximize=False), "flops")
+    assert [found.label for found in cheapest_is_best] == ["d"]
+
+
+def test_lines_join_rows_that_differ_in_one_number_alone() -> None:
+    grid = [row(f"{v} {t}", 40, 1, video=v, text=t) for v in (0.0, 0.3, 0.6) for t in (0.0, 0.15, 0.3)]
+    apart = [row(f"kind {n}", 40, 1, width=n, kind="x" if n < 3 else "y", masked=bool(n)) for n in range(5)]
+    found = numeric_factors(table(*grid, *apart))
+    assert {path: {name: len(rows) for name, rows in lines.items()} for path, lines in found.items()} == {
+        "video": {"text=0.0": 3, "text=0.15": 3, "text=0.3": 3},
+        "text": {"video=0.0": 3, "video=0.3": 3, "video=0.6": 3},
+    }
+    plain = numeric_factors(table(*(row(str(n), 40, 1, width=n) for n in range(4))))
+    assert {path: list(lines) for path, lines in plain.items()} == {"width": [""]}
+    assert numeric_factors(table(*grid[:2])) == {}
+
+
+def test_many_rows_are_shown_by_the_best_and_the_baseline() -> None:
+    rows = [row(str(n), float(n), 1.0) for n in range(30)]
+    shown = shown_rows(table(*rows))
+    assert shown == ["0", *map(str, range(30 - MOST_SERIES + 1, 30))]
+
+
+@pytest.mark.parametrize("count", [1, 2, 60])
+def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [row(f"row <{n}>", 40 + n % 7, 1.0 + n, ratio=float(n)) for n in range(count)]
+    for chart in charts(table(*rows), [], LIGHT):
+        svg = vl_convert.vegalite_to_svg(as_file(chart, LIGHT))
+        assert svg.startswith("<svg")
+        assert "row &lt;0&gt;" in svg or (not chart.series and chart.name != "rows")
+        json.dumps(chart.spec, allow_nan=False)
+    assert "WARN" not in capfd.readouterr().err
+
+
+def test_long_labels_of_the_overview_stay_apart() -> None:
+    rows = [row(f"a rather long beginning {n} and a rather long end", 40, 1) for n in range(3)]
+    (overview,) = (chart for chart in charts(table(*rows), [], LIGHT) if chart.name == "rows")
+    names = [dot["name"] for dot in overview.spec["data"]["values"]]
+    assert len(set(names)) == 3
+    assert max(map(len, names)) < 32

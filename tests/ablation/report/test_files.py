@@ -1,0 +1,61 @@
+"""Table files as other programs read them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mac_ray.ablation.record import SweepRecord
+from mac_ray.ablation.report.files import write_tables
+from mac_ray.ablation.table import Table, build_table
+
+
+@pytest.fixture(scope="module")
+def table(study: SweepRecord) -> Table:
+    built = build_table(study.sweep, study.rows, study.outcomes())
+    first, *others = built.rows
+    return replace(built, rows=(replace(first, label="50% & a_b | $"), *others), baseline="50% & a_b | $")
+
+
+@pytest.fixture(scope="module")
+def folder(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    assert sorted(path.name for path in write_tables(folder, table)) == sorted(
+        path.name for path in folder.iterdir()
+    )
+    return folder
+
+
+def test_csv_has_a_line_per_row_in_full_precision(table: Table, folder: Path) -> None:
+    with (folder / "table.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["row"] for line in lines] == [row.label for row in table.rows]
+    assert float(lines[1]["t2v/R1/low"]) == table.rows[1].metrics["t2v/R1"].low
+    assert [line["masking.video.ratio"] for line in lines] == ["0.0", "0.6", "0.9"]
+    assert lines[2]["t2v/R1"] == ""
+    assert "seed 0 failed: step 7" in lines[2]["problems"]
+
+
+def test_json_is_valid_and_holds_the_verdict(table: Table, folder: Path) -> None:
+    content = json.loads((folder / "table.json").read_text(), parse_constant=pytest.fail)
+    assert content["rows"][1]["comparison"]["adjusted"] == table.rows[1].comparison.adjusted
+    assert "the best, 'video.ratio=0.6', has text-to-video R@1" in content["verdict"][0]
+
+
+def test_markdown_lines_have_equally_many_cells(folder: Path) -> None:
+    lines = [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
+    assert len(lines) == 5
+    assert {line.replace("\\|", "").count("|") for line in lines} == {8}
+
+
+def test_latex_escapes_what_is_special(folder: Path) -> None:
+    lines = (folder / "table.tex").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("50"))
+    assert line.startswith(r"50\% \& a\_b | \$ & 2 & ")
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert {row.replace(r"\&", "").count("&") for row in rows} == {6}
+    assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lrrrrrr}")])

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mac_ray.ablation.record import RecordError, SweepRecord, read_record
+from tests.ablation.conftest import SWEEP
+from tests.ablation.made import recorded
+
+
+def test_record_read_back_is_the_same(study: SweepRecord, runs: Path) -> None:
+    folder = runs / "sweep-made"
+    folder.mkdir()
+    study.write(folder)
+    found = read_record(folder)
+    assert (found.sweep, found.context) == (study.sweep, study.context)
+    assert [(row.label, dict(row.values)) for row in found.rows] == [
+        (row.label, dict(row.values)) for row in study.rows
+    ]
+    assert [outcome.status for outcome in found.outcomes()] == [
+        outcome.status for outcome in study.outcomes()
+    ]
+    assert [outcome.status for outcome in found.outcomes()].count("FINISHED") == 4
+
+
+def test_record_moved_together_with_its_runs_finds_them(runs: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "before"
+    shutil.copytree(runs, storage)
+    (storage / "sweep").mkdir()
+    recorded(SWEEP, storage).write(storage / "sweep")
+    storage.rename(tmp_path / "after")
+    found = read_record(tmp_path / "after" / "sweep").outcomes()
+    assert [outcome.status for outcome in found].count("FINISHED") == 4
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"sweep": {"name": "x"}, "rows": [], "runs": [], "context": {}}']
+)
+def test_record_that_is_none_says_so(content: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"holds no sweep.json; name the folder of a sweep"):
+        read_record(tmp_path)
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(RecordError, match=r"is no record of a sweep"):
+        read_record(tmp_path)

@@ -1,0 +1,121 @@
+"""Errors over crossed seeds and samples against the analysis of variance written out; levels on made data."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from mac_ray.ablation.statistics import agreement, estimate, holm
+
+
+def resampled_means(scores: np.ndarray, num_resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """(S, N) from (S, V): the same samples for all seeds."""
+    num_samples = scores.shape[1]
+    drawn = generator.integers(num_samples, size=(num_resamples, num_samples))
+    return scores[:, drawn].mean(axis=2)
+
+
+def made(generator: np.random.Generator, seeds: int, samples: int, spread: float) -> np.ndarray:
+    """Hits in percent (S, V) of models that differ by their seed's luck and by what each finds hard."""
+    hardness = np.random.default_rng(1).normal(size=samples)
+    luck = generator.normal(scale=spread, size=(seeds, 1))
+    return 100.0 * (hardness + luck + generator.normal(size=(seeds, samples)) > 0.4)
+
+
+def test_estimate_of_seeds_and_samples_agrees_with_the_mean_squares() -> None:
+    generator = np.random.default_rng(3)
+    seeds, samples = 4, 150
+    scores = (
+        generator.normal(scale=3, size=(seeds, 1))
+        + generator.normal(scale=20, size=(1, samples))
+        + generator.normal(scale=10, size=(seeds, samples))
+    )
+    found = estimate(scores.mean(axis=1), resampled_means(scores, 4000, generator))
+    grand = scores.mean()
+    of_seed = [sum(scores[s]) / samples for s in range(seeds)]
+    of_sample = [sum(scores[:, v]) / seeds for v in range(samples)]
+    seed_square = samples * sum((mean - grand) ** 2 for mean in of_seed) / (seeds - 1)
+    sample_square = seeds * sum((mean - grand) ** 2 for mean in of_sample) / (samples - 1)
+    both_square = sum(
+        (scores[s, v] - of_seed[s] - of_sample[v] + grand) ** 2 for s in range(seeds) for v in range(samples)
+    ) / ((seeds - 1) * (samples - 1))
+    together = seed_square + sample_square - both_square
+    assert found.mean == pytest.approx(grand)
+    assert found.error == pytest.approx(math.sqrt(together / (seeds * samples)), rel=0.05)
+    assert found.freedom == pytest.approx((seeds - 1) * (together / seed_square) ** 2, rel=0.15)
+
+
+def test_estimate_of_one_seed_is_the_spread_of_its_resamples() -> None:
+    resampled = np.random.default_rng(0).normal(40.0, 2.0, size=(1, 5000))
+    found = estimate(np.array([40.0]), resampled)
+    low, high = found.interval
+    assert low == pytest.approx(40 - 1.96 * 2, abs=0.15)
+    assert high == pytest.approx(40 + 1.96 * 2, abs=0.15)
+
+
+def test_estimate_of_seeds_that_agree_by_luck_is_no_surer_than_its_samples() -> None:
+    generator = np.random.default_rng(0)
+    resampled = 40 + generator.normal(scale=2.0, size=(2, 2000))
+    found = estimate(np.array([40.0, 40.0]), resampled)
+    assert found.error == pytest.approx(2 / math.sqrt(2), rel=0.1)
+
+
+def test_interval_of_seeds_that_differ_needs_the_quantile_of_few_degrees_of_freedom() -> None:
+    values = np.array([30.0, 40.0, 50.0])
+    found = estimate(values, np.repeat(values[:, None], 10, axis=1))  # every sample says the same
+    assert found.interval[1] - 40 == pytest.approx(4.303 * 10 / math.sqrt(3), rel=1e-3)  # Student, 2 degrees
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05, 0.15])
+def test_p_values_without_a_difference_are_small_about_as_often_as_they_say(spread: float) -> None:
+    generator = np.random.default_rng(7)
+    trials, found = 500, 0
+    for _ in range(trials):
+        difference = made(generator, 3, 120, spread) - made(generator, 3, 120, spread)
+        resampled = resampled_means(difference, 150, generator)
+        found += estimate(difference.mean(axis=1), resampled).p_value < 0.05
+    assert 0.004 < found / trials < 0.075
+
+
+def test_p_value_of_a_clear_difference_is_small() -> None:
+    generator = np.random.default_rng(7)
+    difference = made(generator, 5, 400, 0.02) - 0.5 * made(generator, 5, 400, 0.02)
+    found = estimate(difference.mean(axis=1), resampled_means(difference, 300, generator))
+    assert found.p_value < 0.01
+
+
+def test_p_value_without_any_spread_is_one_only_where_there_is_no_difference() -> None:
+    assert estimate(np.zeros(2), np.zeros((2, 99))).p_value == 1.0
+    assert estimate(np.ones(2), np.ones((2, 99))).p_value == pytest.approx(0.01)
+
+
+def test_holm_agrees_with_a_worked_example() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
+    )
+    assert holm({"a": 0.6, "b": 0.7}) == pytest.approx({"a": 1.0, "b": 1.0})
+    assert holm({}) == {}
+
+
+def test_agreement_counts_pairs_and_gives_tau_b() -> None:
+    ours, theirs = [3.0, 1.0, 2.0, 5.0, 2.0], [30.0, 10.0, 25.0, 20.0, 25.0]
+    signs = [
+        ((ours[i] > ours[j]) - (ours[i] < ours[j]), (theirs[i] > theirs[j]) - (theirs[i] < theirs[j]))
+        for i, j in combinations(range(5), 2)
+    ]
+    expected = sum(a * b for a, b in signs) / math.sqrt(
+        sum(a * a for a, _ in signs) * sum(b * b for _, b in signs)
+    )
+    found = agreement(np.array(ours), np.array(theirs))
+    assert found.tau == pytest.approx(expected)
+    assert found.pairs == sum(a * b != 0 for a, b in signs)
+    assert found.agreeing == sum(a * b > 0 for a, b in signs)
+
+
+def test_agreement_of_three_rows_can_not_be_told_from_chance() -> None:
+    found = agreement(np.array([1.0, 2.0, 3.0]), np.array([10.0, 20.0, 30.0]))
+    assert found.tau == pytest.approx(1.0)
+    assert found.p_value == pytest.approx(found.smallest_p_value) == pytest.approx(1 / 3)

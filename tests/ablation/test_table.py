@@ -1,0 +1,177 @@
+"""Tables of made runs against plain loops over their ranks."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mac_ray.ablation.record import SweepRecord
+from mac_ray.ablation.table import Table, TableError, build_table
+from mac_ray.ablation.verdict import verdict
+from mac_ray.config import ConfigError
+from tests.ablation.conftest import REASON, SWEEP
+from tests.ablation.made import finished_run, recorded, run_folder
+
+PLAIN, MASKED, FAILED = "video.ratio=0", "video.ratio=0.6", "video.ratio=0.9"
+
+
+@pytest.fixture(scope="module")
+def table(study: SweepRecord) -> Table:
+    return build_table(study.sweep, study.rows, study.outcomes())
+
+
+def recall(folder: Path, direction: str, cutoff: int) -> float:
+    hits = [row["rank"] <= cutoff for row in rank_rows(folder) if row["direction"] == direction]
+    return 100 * sum(hits) / len(hits)
+
+
+def rank_rows(folder: Path) -> list[dict[str, object]]:
+    rows = pq.read_table(folder / "ranks.parquet").to_pylist()
+    assert rows
+    return rows
+
+
+def test_means_are_those_of_the_ranks(table: Table, runs: Path) -> None:
+    for label in (PLAIN, MASKED):
+        folders = [run_folder(runs, label, seed) for seed in (0, 1)]
+        for direction in ("t2v", "v2t"):
+            for cutoff in (1, 5, 10):
+                expected = sum(recall(folder, direction, cutoff) for folder in folders) / 2
+                found = table.row(label).metrics[f"{direction}/R{cutoff}"]
+                assert found.mean == pytest.approx(expected)
+                assert 0 <= found.low <= found.mean <= found.high <= 100
+        ranks = [
+            sorted(row["rank"] for row in rank_rows(folder) if row["direction"] == "t2v")
+            for folder in folders
+        ]
+        middles = [(own[len(own) // 2 - 1] + own[len(own) // 2]) / 2 for own in ranks]
+        assert table.row(label).metrics["t2v/MdR"].mean == pytest.approx(sum(middles) / 2)
+
+
+def test_difference_is_paired_on_seeds_and_samples(table: Table, runs: Path) -> None:
+    compared = table.row(MASKED).comparison
+    assert compared is not None
+    hits = {
+        (label, seed): [
+            r["rank"] <= 1 for r in rank_rows(run_folder(runs, label, seed)) if r["direction"] == "t2v"
+        ]
+        for label in (PLAIN, MASKED)
+        for seed in (0, 1)
+    }
+    differences = [
+        [100 * (mine - other) for mine, other in zip(hits[MASKED, seed], hits[PLAIN, seed], strict=True)]
+        for seed in (0, 1)
+    ]
+    means = [sum(own) / len(own) for own in differences]
+    assert compared.seeds == 2
+    assert compared.difference.mean == pytest.approx(sum(means) / 2)
+    # at least what the samples alone, with both seeds as they are, leave open
+    per_sample = np.mean(differences, axis=0)
+    least = 1.96 * per_sample.std(ddof=1) / math.sqrt(len(per_sample))
+    assert compared.difference.high - compared.difference.mean > 0.9 * least
+    assert compared.adjusted == compared.p_value  # the only comparison
+
+
+def test_costs_are_means_and_ratios_to_the_baseline(table: Table) -> None:
+    assert table.row(MASKED).costs["flops"] == pytest.approx(1e15)
+    assert table.row(MASKED).cost_ratios == pytest.approx(
+        {"samples": 1, "flops": 0.5, "seconds": 0.5, "visible_tokens": 1}
+    )
+
+
+def test_runs_without_a_result_are_named_with_their_reason(table: Table) -> None:
+    row = table.row(FAILED)
+    assert row.metrics == {}
+    assert [problem.sentence for problem in row.problems] == [
+        f"seed 0 failed: {REASON}",
+        "seed 1 not started",
+    ]
+    assert "Without a result, of 6 runs: 1 failed, 1 not started." in verdict(table)
+
+
+def test_same_folders_give_the_same_table(table: Table, study: SweepRecord) -> None:
+    again = build_table(study.sweep, study.rows, list(reversed(study.outcomes())))
+    assert again == table
+
+
+def test_row_that_is_the_baseline_under_another_name_differs_by_nothing(study: SweepRecord) -> None:
+    twin = [replace(outcome, row=MASKED) for outcome in study.outcomes() if outcome.row == PLAIN]
+    others = [outcome for outcome in study.outcomes() if outcome.row != MASKED]
+    compared = build_table(study.sweep, study.rows, [*others, *twin]).row(MASKED).comparison
+    assert compared is not None
+    assert (compared.difference.mean, compared.p_value) == (0.0, 1.0)
+
+
+def test_one_seed_is_said_to_cover_samples_alone(study: SweepRecord) -> None:
+    first = [outcome for outcome in study.outcomes() if outcome.seed == 0]
+    found = build_table(SWEEP.model_copy(update={"seeds": (0,)}), study.rows, first)
+    assert found.notes[0].startswith("Every row has one finished seed")
+    value = found.row(PLAIN).metrics["t2v/R1"]
+    share = value.mean / 100
+    assert (value.high - value.low) / 2 == pytest.approx(196 * math.sqrt(share * (1 - share) / 60), rel=0.15)
+
+
+def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
+    study: SweepRecord, runs: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(runs, tmp_path / "runs")
+    lacking = run_folder(copied, MASKED, 1) / "ranks.parquet"
+    ranks = pq.read_table(lacking)
+    pq.write_table(ranks.filter([sample != "clip0003" for sample in ranks["sample"].to_pylist()]), lacking)
+    found = build_table(SWEEP, study.rows, recorded(SWEEP, copied).outcomes())
+    assert found.num_samples == 59
+    assert "1 test samples that not every run has scored are left out of all rows." in found.notes
+    kept = [
+        r
+        for r in rank_rows(run_folder(copied, PLAIN, 0))
+        if r["sample"] != "clip0003" and r["direction"] == "t2v"
+    ]
+    assert found.row(PLAIN).by_seed[0] == pytest.approx(100 * sum(r["rank"] <= 1 for r in kept) / 59)
+
+
+def test_baseline_without_a_result_leaves_nothing_to_compare(study: SweepRecord) -> None:
+    found = build_table(SWEEP.model_copy(update={"baseline": FAILED}), study.rows, study.outcomes())
+    assert all(row.comparison is None for row in found.rows)
+    assert f"No run of the baseline {FAILED!r} has finished, so nothing is compared with it." in found.notes
+
+
+def test_nothing_finished_is_a_table_too(study: SweepRecord) -> None:
+    found = build_table(SWEEP, study.rows, [])
+    assert verdict(found)[0] == "No run has finished, so there is no answer yet."
+    assert {problem.status for row in found.rows for problem in row.problems} == {"not started"}
+
+
+def test_metric_that_no_run_reports_is_refused(study: SweepRecord) -> None:
+    with pytest.raises(
+        ConfigError, match="metric is 't2v/R2', which no run reports; there are t2v/R1, t2v/R5"
+    ):
+        build_table(SWEEP.model_copy(update={"metric": "t2v/R2"}), study.rows, study.outcomes())
+
+
+def test_runs_scored_differently_are_refused(study: SweepRecord, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    finished_run(other, 0, 0.5, scored="shapes_every_caption")
+    record = recorded(SWEEP, tmp_path)
+    outcomes = [*study.outcomes()[:2], replace(recorded_outcome(record, other), row=MASKED, seed=0)]
+    with pytest.raises(TableError, match=r"scored as shapes_every_caption and .* as shapes_one_caption"):
+        build_table(SWEEP, study.rows, outcomes)
+
+
+def recorded_outcome(record: SweepRecord, folder: Path) -> object:
+    (found,) = replace(record, runs=[replace(record.runs[0], folder=folder)]).outcomes()
+    return found
+
+
+def test_ranks_that_are_lost_are_named(study: SweepRecord, runs: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(runs, tmp_path / "runs")
+    (run_folder(copied, PLAIN, 1) / "ranks.parquet").write_bytes(b"PAR1")
+    with pytest.raises(
+        TableError, match=r"video-ratio-0-seed1/ranks.parquet of a finished run cannot be read"
+    ):
+        build_table(SWEEP, study.rows, recorded(SWEEP, copied).outcomes())

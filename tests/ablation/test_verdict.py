@@ -1,0 +1,89 @@
+"""What is said of tables made by hand."""
+
+from __future__ import annotations
+
+from mac_ray.ablation.statistics import Agreement
+from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
+from mac_ray.ablation.verdict import metric_name, shown_p, verdict
+
+
+def row(
+    label: str, mean: float, difference: float | None = None, p: float = 1.0, flops: float = 1.0
+) -> TableRow:
+    pair = None
+    if difference is not None:
+        pair = Comparison(Interval(difference, difference - 2, difference + 2), p / 2, p, 3)
+    return TableRow(
+        label,
+        {},
+        3,
+        {0: mean, 1: mean, 2: mean},
+        {"t2v/R1": Interval(mean, mean - 3, mean + 3)},
+        pair,
+        cost_ratios={"flops": flops},
+    )
+
+
+def table(*rows: TableRow, maximize: bool = True, agreement: Agreement | None = None) -> Table:
+    return Table(
+        "t2v/R1", maximize, "none", rows, "set", 100, {"t2v/R1": 1.0}, "Paper, Table 1", agreement, ()
+    )
+
+
+def test_significant_best_row_is_the_answer() -> None:
+    said = verdict(table(row("none", 40), row("tube", 44, 4, 0.01, flops=0.4), row("random", 38, -2, 0.3)))
+    assert said[0] == (
+        "'tube' has the best text-to-video R@1, 44.0 [41.0, 47.0], a difference of +4.0 [+2.0, +6.0] from the baseline "
+        "'none' that is significant (p = 0.010, after Holm's correction for 2 comparisons)."
+    )
+    assert "significantly better: 'tube'; not told apart" in said[1]
+    assert "'tube', takes 40% of the baseline's FLOPs" in said[2]
+
+
+def test_best_row_that_is_not_significant_is_not_called_better() -> None:
+    (first, *_) = verdict(table(row("none", 40), row("tube", 41, 1, 0.4)))
+    assert first.startswith("No row is significantly better than the baseline: the best, 'tube',")
+
+
+def test_baseline_that_is_best_is_not_called_better_than_what_it_can_not_be_told_from() -> None:
+    unclear = verdict(table(row("none", 40), row("tube", 39, -1, 0.4)))
+    assert unclear[0].endswith("but no row is significantly worse.")
+    clear = verdict(table(row("none", 40), row("tube", 30, -10, 0.001)))
+    assert clear[0] == "The baseline 'none' has the best text-to-video R@1, 40.0 [37.0, 43.0]."
+    assert "significantly worse: 'tube'" in clear[1]
+
+
+def test_lower_is_better_when_the_direction_says_so() -> None:
+    said = verdict(table(row("none", 5), row("tube", 3, -2, 0.01), maximize=False))
+    assert said[0].startswith("'tube' has the best")
+    assert "significantly better: 'tube'" in said[1]
+
+
+def test_row_that_is_surely_worse_before_correction_is_not_offered_as_cheap() -> None:
+    said = verdict(table(row("none", 40), row("tube", 35, -5, 0.06, flops=0.3)))
+    assert not [sentence for sentence in said if "cheapest" in sentence]
+
+
+def test_row_at_chance_is_named() -> None:
+    assert "Not above chance (1.0): 'tube'." in verdict(table(row("none", 40), row("tube", 2, -38, 0.001)))
+
+
+def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
+    few = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(3, 3, 3, 1.0, 1 / 3)))
+    assert few[-1] == (
+        "The order published in Paper, Table 1 is reproduced: 3 of 3 pairs of means agree (Kendall tau-b 1.00, "
+        "p = 0.33, 3 rows); 3 rows are too few to tell agreement from chance."
+    )
+    many = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(5, 10, 9, 0.8, 0.083)))
+    assert many[-1].endswith(
+        "is not wholly reproduced: 9 of 10 pairs of means agree (Kendall tau-b 0.80, p = 0.083, 5 rows)."
+    )
+
+
+def test_numbers_have_the_precision_that_helps() -> None:
+    assert [shown_p(p) for p in (0.0002, 0.0123, 0.0999, 0.4321)] == ["< 0.001", "0.012", "0.100", "0.43"]
+    assert [metric_name(name) for name in ("t2v/R1", "v2t/MdR", "Rsum")] == [
+        "text-to-video R@1",
+        "video-to-text MdR",
+        "Rsum",
+    ]

@@ -1,0 +1,42 @@
+"""The command that makes a report again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dashboards.report import main
+from mac_ray.ablation.sweep import Sweep
+from tests.ablation.made import make_runs, recorded
+
+SWEEP = Sweep(
+    name="two-rows",
+    question="q",
+    base="configs/ablation.yaml",
+    variants={"none": {}, "tube": {}},
+    seeds=(0,),
+)
+
+
+def test_report_is_made_again_by_folder_and_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sweep-two-rows-1a2b"
+    folder.mkdir()
+    recorded(SWEEP, tmp_path).write(folder)
+    assert main([str(folder)]) == 0
+    assert "No run has finished" in (folder / "report.html").read_text()
+    make_runs(SWEEP, tmp_path, {"none": 0.5, "tube": 0.6}, {})
+    capsys.readouterr()
+    assert main(["two-rows", "--runs", str(tmp_path), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert "tube" in capsys.readouterr().out
+    assert "No run has finished" in (folder / "report.html").read_text()
+    assert "No run has finished" not in (tmp_path / "elsewhere" / "report.html").read_text()
+
+
+def test_sweep_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["nowhere", "--runs", str(tmp_path)]) == 2
+    assert "there is neither a folder nowhere nor a sweep of that name" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
