@@ -30,7 +30,7 @@ from mac_ray.ablation.record import Context, RecordedRun, SweepRecord
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import PAGE_NAME, write_report
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.ablation.table import Table, build_table, require_metric
+from mac_ray.ablation.table import Table, TableError, build_table, require_metric
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
@@ -65,7 +65,7 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return run_sweep(_as_asked(sweep, given), console, dry_run=given.dry_run)
-    except (ConfigError, ManifestError, JournalError) as error:
+    except (ConfigError, ManifestError, JournalError, TableError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
 

@@ -3,6 +3,7 @@
 A row is one way to train; a point is a row with a seed, and becomes one run.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -64,7 +65,10 @@ def expand(sweep: Sweep) -> list[Point]:
     for row in rows:
         for seed in sweep.seeds:
             try:
-                points.append(Point(row, seed, config_of(sweep, row.values, seed)))
+                config = config_of(sweep, row.values, seed)
+                points.append(
+                    Point(row, seed, config.model_copy(update={"name": run_name(sweep, row, seed)}))
+                )
             except ConfigError as error:
                 problems.append(f"sweep {sweep.name}, row {row.label!r}: {error}")
                 break  # the seed is not to blame
@@ -100,6 +104,12 @@ def baseline_of(sweep: Sweep, rows: list[Row]) -> Row:
         f"sweep {sweep.name}: baseline is {sweep.baseline!r}, but the rows are "
         f"{', '.join(repr(row.label) for row in rows)}; name one of these"
     )
+
+
+def run_name(sweep: Sweep, row: Row, seed: int) -> str:
+    """What the run of a point is called where people look for it; it is no part of what identifies the run."""
+    label = re.sub(r"[^\w.,=+-]+", "_", row.label).strip("_")
+    return f"{sweep.name}.{label}.seed={seed}"
 
 
 def short_name(path: str) -> str:

@@ -4,7 +4,7 @@ Every seed is scored on the same test samples, so seeds and samples are crossed,
 studies of diagnosis, and the analysis is theirs: what samples contribute to the error of a mean over seeds is
 measured by the bootstrap, what seeds contribute by their own spread, and the quantile is Student's, with the
 degrees of freedom of Hillis (2007, Statistics in Medicine 26:596-619); where seeds happen to agree, the error of
-the samples alone holds. Resampling seeds too, as a nested bootstrap does, misses its level for a handful of them. On
+the samples alone holds. Resampling seeds too, as a crossed bootstrap does, misses its level for a handful of them. On
 made data without any difference, at the 5% level and from seeds that do not matter to seeds that matter most, it
 finds one in 1% to 12% of cases with two seeds a side, 1% to 8% with three; samples alone find 6% to 34%; this
 1% to 6% and 2% to 5%.

@@ -57,6 +57,13 @@ def test_schedule_as_a_value_arrives_as_a_schedule() -> None:
     assert (ratio.value(0.0), ratio.value(1.0)) == pytest.approx((0.9, 0.3))
 
 
+def test_runs_are_named_by_their_rows_and_known_by_what_they_train() -> None:
+    point = expand(sweep(variants={"no tail, 60%": {}}))[0]
+    assert point.config.name == "s.no_tail,_60.seed=3"
+    renamed = point.config.model_copy(update={"name": "another"})
+    assert renamed.identity({"shapes": "f"}, {}) == point.config.identity({"shapes": "f"}, {})
+
+
 def test_baseline_is_the_first_row_unless_one_is_named() -> None:
     named = sweep(factors={RATIO: (0.3, 0.9)}, baseline="video.ratio=0.9")
     assert baseline_of(named, rows_of(named)).values == {RATIO: 0.9}

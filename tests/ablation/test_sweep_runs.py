@@ -66,7 +66,7 @@ def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
 def runs_below(folder: Path) -> dict[str, Path]:
     """The run folders by the row they stand for."""
     found = {}
-    for journal in folder.glob("tiny-*/journal.jsonl"):
+    for journal in folder.glob("tiny-ratio.*/journal.jsonl"):
         tags = [record["values"] for record in read(journal) if record["kind"] == "tags"]
         row = next(values["mac_ray.row"] for values in tags if "mac_ray.row" in values)
         found[row] = journal.parent
