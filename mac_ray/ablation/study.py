@@ -55,8 +55,8 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study:
         study.set_user_attr(SPACE, searched)
     elif known != searched:
         raise ConfigError(
-            f"sweep {sweep.name}: the study {name} in {_place(search, folder)} searched another space, or for another metric; give "
-            "the sweep another name or another search.storage"
+            f"sweep {sweep.name}: the study {name} in {_place(search, folder)} searched another space, or for another "
+            "metric; give the sweep another name or another search.storage"
         )
     return study
 
@@ -125,8 +125,8 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
     except (ArgumentError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = " ".join(str(error.__cause__ or error).split())
         raise ConfigError(
-            f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause}); give the URL of "
-            "a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
+            f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause}); give the URL "
+            "of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
         ) from error
     except ConfigError:
         raise
