@@ -22,7 +22,7 @@ from mac_ray.ablation.study import begun, leftovers, sampler_of, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
 from mac_ray.data.manifest import ManifestError
-from mac_ray.tracking.journal import Summary, points, status_of, summarize
+from mac_ray.tracking.journal import PARENT_TAG, Summary, points, status_of, summarize
 from mac_ray.training.folder import RunFolder
 
 # attributes of a trial
@@ -52,11 +52,20 @@ class Proposal:
 
 class Proposals:
     def __init__(
-        self, study: Study, sweep: Sweep, search: Search, plan: Plan, num_steps: Callable[[Config], int]
+        self,
+        study: Study,
+        sweep: Sweep,
+        search: Search,
+        parent: str,
+        plan: Plan,
+        num_steps: Callable[[Config], int],
     ) -> None:
-        """`plan` lays out a trial or raises ConfigError or ManifestError; `num_steps` are those of a run."""
+        """`plan` lays out a trial or raises ConfigError or ManifestError; `num_steps` are those of a run.
+
+        `parent` is the key of the sweep's own run, which those that it trains have in their tags.
+        """
         self._study, self._sweep, self._search = study, sweep, search
-        self._plan, self._num_steps = plan, num_steps
+        self._parent, self._plan, self._num_steps = parent, plan, num_steps
         self._left = leftovers(study)
         self._underway: dict[int, Proposal] = {}
         self._twins: list[Proposal] = []  # wait for the runs of a trial under way
@@ -99,11 +108,16 @@ class Proposals:
             return
         for proposal in self._underway.values():
             run = proposal.runs[0]
-            if status_of(run.folder) == "RUNNING" and self._is_condemned(proposal):
+            if self._is_ours(run) and self._is_condemned(proposal):
                 request = RunFolder(run.folder).stop_request
                 # a run that is just being taken up again removes a request that was made before
                 if not request.exists():
                     request.write_text(PRUNED)
+
+    def _is_ours(self, run: PlannedRun) -> bool:
+        """It is being trained, and by this search: where another sweep trains it, ours waits."""
+        found = _summaries([run])
+        return bool(found) and found[0].status == "RUNNING" and found[0].tags.get(PARENT_TAG) == self._parent
 
     def _is_condemned(self, proposal: Proposal) -> bool:
         condemned = self._study.pruner.prune(self._study, self._frozen(proposal.trial))

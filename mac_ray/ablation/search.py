@@ -144,7 +144,7 @@ def train_trials(
             board.add(run, planner.num_steps(run.point.config))
         return runs
 
-    proposals = Proposals(study, sweep, search, plan, planner.num_steps)
+    proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
     with on_ray():
         board.start()
         try:

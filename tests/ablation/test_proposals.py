@@ -176,6 +176,16 @@ def test_other_strategies_are_compared_where_that_is_asked_for(tmp_path: Path) -
     assert advance(driver, "tube", 10.0, 0.3)
 
 
+def test_run_that_another_sweep_trains_is_not_stopped(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"))
+    assert not advance(driver, "random", 30.0, 0.3)
+    proposal = driver.proposals.next()
+    assert proposal is not None
+    write_run(proposal.runs[0], "RUNNING", [(50, 1.0)], parent="key-of-another-sweep")
+    driver.proposals.judge()
+    assert not RunFolder(proposal.runs[0].folder).stop_request.exists()
+
+
 def test_pruned_trial_is_pruned_and_never_complete_with_its_early_value(tmp_path: Path) -> None:
     search = Search(space=SPACE, trials=2, prune="everywhere")
     driver = Driver(tmp_path, search)

@@ -9,8 +9,9 @@ from mac_ray.ablation.plan import Point, Row, config_of
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposals
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
-from mac_ray.tracking.journal import Journal, Status
+from mac_ray.tracking.journal import PARENT_TAG, Journal, Status
 
+PARENT = "key-of-the-sweep"
 STEPS = 100  # of every run, so that a step is a percent
 STRATEGY, RATIO, RATE = "masking.video.strategy", "masking.video.ratio", "optimizer.learning_rate"
 SPACE: Mapping[str, Any] = {
@@ -32,7 +33,7 @@ class Driver:
         self.folder, self.sweep = folder, sweep_of(search, **given)
         folder.mkdir(exist_ok=True)
         self.study = open_study(self.sweep, search, "sweep-s", folder)
-        self.proposals = Proposals(self.study, self.sweep, search, self.plan, lambda _: STEPS)
+        self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: STEPS)
 
     def plan(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """A run is known by its values and seed, as by an identity."""
@@ -56,10 +57,12 @@ def write_run(
     pruned: bool = False,
     reason: str = "",
     flops: float = 1e12,
+    parent: str = PARENT,
 ) -> None:
     """What a run leaves in its journal; `scores` are (step, val/t2v/R1)."""
     with Journal.open_or_create(run.folder, name="r", experiment="e", identity=run.identity) as journal:
         journal.status("RUNNING")
+        journal.tags({PARENT_TAG: parent})
         for step, score in scores:
             journal.metrics(step, {"val/t2v/R1": score, "cost/flops": flops * step / STEPS})
         if pruned:
