@@ -23,16 +23,28 @@ WATCHED = "val/t2v/R1"
 class Board(threading.Thread):
     """Looks at the runs every so often until stopped. On a terminal a table in place, in a log a line per event."""
 
-    def __init__(self, runs: Sequence[PlannedRun], steps: Mapping[str, int], console: Console) -> None:
-        """`steps`: of each run, by identity."""
+    def __init__(
+        self,
+        runs: Sequence[PlannedRun],
+        steps: Mapping[str, int],
+        console: Console,
+        planned: int | None = None,
+    ) -> None:
+        """`steps`: of each run, by identity. `planned`: how many runs there are to be, if more come by `add`."""
         super().__init__(daemon=True)
         self._runs = {run.identity: run for run in runs}
-        self._steps = steps
+        self._steps = dict(steps)
+        self._planned = len(self._runs) if planned is None else planned
         self._console = console
         self._ended = threading.Event()
         self._begun = time.monotonic()
         self._told: dict[str, str] = {}
         self._first_share: float | None = None
+
+    def add(self, run: PlannedRun, steps: int) -> None:
+        # what the thread iterates over is replaced, not changed
+        self._steps = self._steps | {run.identity: steps}
+        self._runs = self._runs | {run.identity: run}
 
     def states(self) -> dict[str, int]:
         """How many runs are in each state."""
@@ -72,7 +84,9 @@ class Board(threading.Thread):
         return step / self._steps[identity]
 
     def _left(self, summaries: Mapping[str, Summary]) -> str:
-        total = sum(self._steps.values())
+        if not summaries:
+            return ""
+        total = sum(self._steps.values()) / len(self._runs) * self._planned
         share = sum(self._share(name, found) * self._steps[name] for name, found in summaries.items()) / total
         if self._first_share is None:
             self._first_share = share
@@ -93,7 +107,9 @@ class Board(threading.Thread):
         best = max(scores, key=lambda name: float(scores[name]), default=None)
         said = f" · best {WATCHED} {scores[best]:.1f}: {self._runs[best].point.label}" if best else ""
         failed = f" · {ended['FAILED']} failed" if ended["FAILED"] else ""
-        return f"{ended['FINISHED']} of {len(self._runs)} runs finished{failed}{self._left(summaries)}{said}"
+        stopped = f" · {ended['KILLED']} stopped" if ended["KILLED"] else ""
+        done = f"{ended['FINISHED']} of {self._planned} runs finished"
+        return f"{done}{failed}{stopped}{self._left(summaries)}{said}"
 
     def _tell(self) -> None:
         summaries = self._summaries()

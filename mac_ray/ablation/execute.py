@@ -8,7 +8,8 @@ say, so nothing of Tune's own state is ever restored.
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,36 +66,71 @@ def at_once(config: Config, cluster: Mapping[str, float]) -> int:
     return most
 
 
+@contextmanager
+def on_ray() -> Iterator[None]:
+    """The cluster this job runs in, or one started on this machine."""
+    # Tune's own table of trials would stand beside ours
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def execute(jobs: Sequence[Job], folder: Path) -> None:
     """Train them all, as many at a time as fit; returns when each has ended, well or not.
 
     Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small.
     """
-    together = min(at_once(job.config, ray.cluster_resources()) for job in jobs)
-    first = jobs[0].config.cluster
-    in_actor = all(job.config.cluster.most_workers == 1 for job in jobs)
-    needs = {"cpu": first.cpus_per_worker, "gpu": first.gpus_per_worker} if in_actor else {"cpu": 0}
-    trainable = tune.with_parameters(_trial, jobs=list(jobs), here=str(Path.cwd()), in_actor=in_actor)
+    configs = [job.config for job in jobs]
+    trainable = tune.with_parameters(_trial, jobs=list(jobs), here=str(Path.cwd()), launch=launch_of(configs))
+    together = min(at_once(config, ray.cluster_resources()) for config in configs)
+    how = tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True)
+    fit(trainable, configs, folder, how, {"number": tune.grid_search(list(range(len(jobs))))})
+
+
+def fit(
+    trainable: Any,
+    configs: Sequence[Config],
+    folder: Path,
+    how: tune.TuneConfig,
+    space: Mapping[str, Any] | None = None,
+    callbacks: Sequence[tune.Callback] = (),
+) -> None:
+    """Tune's trials to their end, each in an actor that holds what a run of one worker needs."""
+    cluster = configs[0].cluster
+    needs = (
+        {"cpu": cluster.cpus_per_worker, "gpu": cluster.gpus_per_worker} if _in_actor(configs) else {"cpu": 0}
+    )
     tuner = tune.Tuner(
         tune.with_resources(trainable, needs),
-        param_space={"number": tune.grid_search(list(range(len(jobs))))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True),
+        param_space=dict(space or {}),
+        tune_config=how,
         run_config=tune.RunConfig(
             name="tune",
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=max(0, first.max_failures)),
+            failure_config=tune.FailureConfig(max_failures=max(0, cluster.max_failures)),
+            callbacks=list(callbacks),
         ),
     )
     tuner.fit()
 
 
-def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], here: str, in_actor: bool) -> None:
+def launch_of(configs: Sequence[Config]) -> Launch:
+    """How their runs are trained: in the actor itself where all are of one worker."""
+    return train_in_actor if _in_actor(configs) else train_on_ray
+
+
+def _in_actor(configs: Sequence[Config]) -> bool:
+    return all(config.cluster.most_workers == 1 for config in configs)
+
+
+def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], here: str, launch: Launch) -> None:
     """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
     os.chdir(here)  # Tune moves to a folder of its own, but paths in configs are as they were given
-    job = jobs[parameters["number"]]
-    code = run_quietly(job, train_in_actor if in_actor else train_on_ray)
-    tune.report({"exit_code": code})
+    tune.report({"exit_code": run_quietly(jobs[parameters["number"]], launch)})
 
 
 def train_in_actor(run: PreparedRun, console: Console) -> Outcome:

@@ -9,28 +9,30 @@ trained again.
 import argparse
 import hashlib
 import json
-import os
 import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import ray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
-from mac_ray.ablation.execute import execute, to_jobs
+from mac_ray.ablation.execute import execute, on_ray, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.parent import as_parent
 from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.record import Context, RecordedRun, SweepRecord
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import PAGE_NAME, write_report
+from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableError, build_table, require_metric
+from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
@@ -39,13 +41,10 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.address import public, resolve_uri
-from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, Status, run_key, status_of
-from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, run_key, status_of
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
 from mac_ray.training.start import git_state, machine
-
-ROW_TAG, SEED_TAG = "mac_ray.row", "mac_ray.seed"
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +71,8 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
 
 def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
     """Raises ConfigError, ManifestError or JournalError before anything is started."""
+    if sweep.search is not None:
+        return run_search(sweep, sweep.search, console, dry_run)
     here = working_directory(console)
     points, rows = expand(sweep), rows_of(sweep)
     require_metric(sweep)
@@ -94,38 +95,27 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
     with Journal.open_or_create(
         folder, name=sweep.name, experiment=tracking.experiment, identity=identity
     ) as journal:
-        journal.status("RUNNING")
-        journal.tags({SWEEP_TAG: sweep.name, "mac_ray.question": sweep.question})
-        sender = start_sender(folder, uri) if uri else None
+        tags = tags_by_identity(sweep, runs, run_key(folder))
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
-        journal.artifact(record.write(folder))
-        status: Status = "FAILED"
-        reason = "the driver was ended"
-        try:
-            train_missing(
-                runs, tags_by_identity(sweep, runs, run_key(folder)), locator, sweep.name, folder, console
-            )
+
+        def work() -> tuple[Table, str]:
+            journal.artifact(record.write(folder))
+            train_missing(runs, tags, locator, sweep.name, folder, console)
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):
                 journal.artifact(path, "plots" if path.parent != folder else "")
-            failed = [outcome for outcome in outcomes if outcome.status != "FINISHED"]
-            status, reason = "FINISHED", f"{len(failed)} of {len(outcomes)} runs failed" if failed else ""
-        except KeyboardInterrupt:
-            status, reason = "KILLED", "interrupted from the keyboard"
-        finally:
-            journal.status(status, reason)
-    if sender and uri and (missing := wait(sender, folder, uri)):
-        sender.terminate()
-        say(console, missing)
-    if status != "FINISHED":
-        say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
-        return EXIT_INTERRUPTED if status == "KILLED" else EXIT_FAILED
+            failed = sum(outcome.status != "FINISHED" for outcome in outcomes)
+            return table, f"{failed} of {len(outcomes)} runs failed" if failed else ""
+
+        table = as_parent(sweep, journal, uri, console, work)
+    if table is None:
+        return EXIT_INTERRUPTED
     show_results(table, console)
     say(console, f"report: {folder / PAGE_NAME}")
     if uri:
         say(console, f"in MLflow: {how_to_open(uri, folder)}")
-    return EXIT_FAILED if failed else 0
+    return 0 if all(map(is_finished, runs)) else EXIT_FAILED
 
 
 def train_missing(
@@ -139,21 +129,18 @@ def train_missing(
     missing = [run for run in runs if not is_finished(run)]
     if not missing:
         return
-    # Tune's own table of trials would stand beside ours
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
-    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
     steps = {
         run.identity: legs(run.point.config, locator.data(run.point.config).train_sizes)[-1].last
         for run in runs
     }
     board = Board(runs, steps, console)
-    board.start()
-    try:
-        with exported_trials(name, board.states):
-            execute(to_jobs(missing, tags), folder)
-    finally:
-        board.stop()
-        ray.shutdown()
+    with on_ray():
+        board.start()
+        try:
+            with exported_trials(name, board.states):
+                execute(to_jobs(missing, tags), folder)
+        finally:
+            board.stop()
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -177,6 +164,7 @@ def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> d
             ROW_TAG: run.point.row.label,
             SEED_TAG: str(run.point.seed),
             PARENT_TAG: parent,
+            PRUNED_TAG: "false",  # also of a run that a search has pruned, and that goes on here
         }
         for run in runs
     }

@@ -6,6 +6,8 @@ run once per seed. Nothing here imports torch, ray or mlflow.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -25,10 +27,22 @@ class Budget(Section):
 
 
 class Choice(Section):
-    """One of some values."""
+    """One of some values, each of which may be a section such as `{}`."""
 
     kind: Literal["choice"] = "choice"
     values: Annotated[tuple[Any, ...], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _names_each_once(self) -> Choice:
+        names = list(self.named)
+        if len(names) < len(self.values):
+            raise ValueError(f"values names a value twice: {list(self.values)}; name each once")
+        return self
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """By the text that stands for them in a study, which stores no sections: text as it is, else as JSON."""
+        return {value if isinstance(value, str) else json.dumps(value): value for value in self.values}
 
 
 class Range(Section):
@@ -49,6 +63,16 @@ class Range(Section):
             raise ValueError(
                 f"log is true with low {self.low:g} and step {self.step}; it needs low above 0 and no step"
             )
+        if self.whole and not all(float(end).is_integer() for end in (self.low, self.high, self.step or 1.0)):
+            raise ValueError(
+                f"whole is true with low {self.low:g}, high {self.high:g} and step {self.step}; give whole numbers"
+            )
+        steps = (self.high - self.low) / (self.step or 1.0)
+        if self.step is not None and not math.isclose(steps, round(steps)):
+            raise ValueError(
+                f"step {self.step:g} does not lead from low {self.low:g} to high {self.high:g}; "
+                f"give {self.low + math.floor(steps) * self.step:g} as high"
+            )
         return self
 
 
@@ -68,12 +92,22 @@ class Search(Section):
     """Instead of rows: Optuna proposes points of `space`, by dotted path of the config."""
 
     space: Annotated[Mapping[str, Knob], Field(min_length=1)]
-    trials: Positive = 30
+    trials: Positive = 30  # in all; more of them continue the same study
     # nsga2 weighs the metric against the cost of a run, in FLOPs; the others see the metric alone
     sampler: Literal["tpe", "gp", "nsga2"] = "tpe"
-    # stop the worst early, judged on val: only fair among runs of one masking strategy and one budget
-    prune: bool = False
+    # Stop the worse half early, judged on val. Which masking strategy is ahead turns with the budget, so trials are
+    # compared with those of the same strategy and budget only, unless "everywhere" is asked for
+    prune: Literal["same_strategy", "everywhere"] | None = None
     storage: str | None = None  # an RDB's URL; None: a journal file in the sweep's folder
+
+    @model_validator(mode="after")
+    def _prunes_one_objective(self) -> Search:
+        if self.prune and self.sampler == "nsga2":
+            raise ValueError(
+                f"prune is {self.prune!r} with sampler 'nsga2'; stopping what has a low recall would take the cheap "
+                "end of the front away, so leave prune out or take another sampler"
+            )
+        return self
 
 
 class Sweep(Section):
@@ -106,6 +140,10 @@ class Sweep(Section):
         if self.search is not None and (self.factors or self.variants):
             raise ValueError(
                 "search stands beside factors or variants; give either rows or a space to search"
+            )
+        if self.search is not None and (self.baseline or self.reference or self.published):
+            raise ValueError(
+                "search stands beside baseline, reference or published; a search has no rows to compare with these"
             )
         if not (self.search or self.factors or self.variants):
             raise ValueError("factors, variants and search are all empty; give at least one thing to vary")

@@ -1,0 +1,44 @@
+"""A sweep as a run of its own, under which MLflow shows the runs it trains: tracked from a journal like any other."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.console import Console
+
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.console import say
+from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
+from mac_ray.tracking.launch import start_sender, wait
+
+QUESTION_TAG = "mac_ray.question"
+AnswerT = TypeVar("AnswerT")
+
+
+def as_parent(
+    sweep: Sweep, journal: Journal, uri: str | None, console: Console, work: Callable[[], tuple[AnswerT, str]]
+) -> AnswerT | None:
+    """Do the work of a sweep and track how it ended; its answer, or None when it was interrupted.
+
+    `work` returns the answer and what there is to say of it, such as failures; what it raises is raised. `uri` is
+    MLflow's, of resolve_uri, or None without it.
+    """
+    folder = journal.run_directory
+    journal.status("RUNNING")
+    journal.tags({SWEEP_TAG: sweep.name, QUESTION_TAG: sweep.question})
+    sender = start_sender(folder, uri) if uri else None
+    status: Status = "FAILED"
+    reason = "the driver was ended"
+    answer = None
+    try:
+        answer, reason = work()
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status, reason = "KILLED", "interrupted from the keyboard"
+    finally:
+        journal.status(status, reason)
+    if sender and uri and (missing := wait(sender, folder, uri)):
+        sender.terminate()
+        say(console, missing)
+    if status != "FINISHED":
+        say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
+    return answer

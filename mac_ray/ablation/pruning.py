@@ -1,0 +1,70 @@
+"""Which trials of a search are stopped early: asynchronous successive halving, within a stratum.
+
+Judged on the val metric after equal shares of a run, as runs of one budget may differ in the size of their steps.
+Which masking strategy is ahead turns with the budget, so a trial is compared with its own kind only.
+"""
+
+import json
+import math
+from typing import NamedTuple
+
+from optuna.pruners import BasePruner
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial
+
+from mac_ray.ablation.sweep import Budget, Search
+from mac_ray.config import Config
+
+STRATUM = "mac_ray.stratum"  # attribute of a trial
+RUNGS = (25, 50)  # percent of a run; before the first, every trial has its grace
+KEPT = 2  # one of so many goes on
+
+
+class StratifiedHalving(BasePruner):
+    """ASHA's rule (Li et al. 2020): at each rung, the better half of what has reached it goes on.
+
+    Trials report their value under the percent of the run made. Nothing is stored but these reports, so a search
+    that is resumed judges as it would have.
+    """
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        own = _at_last_rung(trial)
+        if own is None or own.step != trial.last_step or own.step == 100:
+            return False  # on its way to a rung: judged before, or not yet; or at the end
+        others = [
+            _at(other, own.rung)
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number and other.user_attrs.get(STRATUM) == trial.user_attrs.get(STRATUM)
+        ]
+        peers = [other.value for other in others if other]
+        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+        better = sum(sign * value > sign * own.value for value in peers)  # equals go on together
+        return better >= math.ceil((len(peers) + 1) / KEPT)
+
+
+class _Arrival(NamedTuple):
+    """A trial's first report at or after a rung."""
+
+    rung: int
+    step: int
+    value: float
+
+
+def _at(trial: FrozenTrial, rung: int) -> _Arrival | None:
+    step = min((step for step in trial.intermediate_values if step >= rung), default=None)
+    return None if step is None else _Arrival(rung, step, trial.intermediate_values[step])
+
+
+def _at_last_rung(trial: FrozenTrial) -> _Arrival | None:
+    return next((arrival for rung in reversed(RUNGS) if (arrival := _at(trial, rung))), None)
+
+
+def stratum_of(config: Config, search: Search, budget: Budget) -> str:
+    """The masking strategies of each stage and what the run may spend; the same for all if that is asked for."""
+    if search.prune == "everywhere":
+        return "all"
+    maskings = [config.stage_masking(stage) for stage in config.stages]
+    strategies = [[masking.video.strategy, masking.text.strategy] for masking in maskings]
+    # under any other budget, epochs are what makes runs cost the same
+    as_given = budget.equal == "samples" and budget.amount is None
+    return json.dumps([strategies, [stage.epochs for stage in config.stages] if as_given else "equal"])

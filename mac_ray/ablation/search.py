@@ -1,0 +1,266 @@
+"""A sweep whose rows Optuna proposes: planned trial by trial, trained on Ray, answered by a front and importances.
+
+The search goes by the val metric of finished runs, so the test metric of what it chooses, the best trial or the
+front, is scored on samples that no choice was made on.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from mac_ray.ablation.board import Board
+from mac_ray.ablation.budget import Calculator, equalised
+from mac_ray.ablation.execute import on_ray
+from mac_ray.ablation.findings import Finding, find, write_findings
+from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.outcome import outcome_in
+from mac_ray.ablation.parent import as_parent
+from mac_ray.ablation.plan import Point, Row, config_of, short_name, shown
+from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
+from mac_ray.ablation.pruning import RUNGS
+from mac_ray.ablation.searcher import execute_search
+from mac_ray.ablation.space import require_sound
+from mac_ray.ablation.study import counted, is_over, open_study
+from mac_ray.ablation.sweep import Choice, Search, Sweep
+from mac_ray.ablation.table import require_metric
+from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
+from mac_ray.config import Config, ConfigError
+from mac_ray.console import preparing, say
+from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.ray_metrics import exported_trials
+from mac_ray.tracking.address import resolve_uri
+from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
+from mac_ray.tracking.progress import how_to_open
+from mac_ray.training.plan import legs
+
+TRIAL_TAG = "mac_ray.trial"
+SHOWN_TRIALS = 10
+
+
+@dataclass(frozen=True)
+class TrialPlanner:
+    """Lays out the runs of a trial, at the budget of the sweep.
+
+    With budget.equal seconds, a kind of step is measured when a trial first has it, beside whatever trains then.
+    """
+
+    sweep: Sweep
+    locator: Locator
+    calculator: Calculator
+
+    def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
+        """One run per seed. Raises ConfigError or ManifestError for what cannot be trained."""
+        said = [f"{short_name(path)}={shown(value)}" for path, value in values.items()]
+        row = Row(f"trial {number}: {', '.join(said)}", values)
+        points = [Point(row, seed, config_of(self.sweep, values, seed)) for seed in self.sweep.seeds]
+        for point in points:
+            self.num_steps(point.config)
+        base = base_point(self.sweep)
+        points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
+        return self.locator.planned(points)
+
+    def num_steps(self, config: Config) -> int:
+        """Raises ConfigError for stages that do not fit their data."""
+        return legs(config, self.locator.data(config).train_sizes)[-1].last
+
+
+def base_point(sweep: Sweep) -> Point:
+    """What a trial's budget is measured by."""
+    return Point(Row("base", {}), sweep.seeds[0], config_of(sweep, {}, sweep.seeds[0]))
+
+
+def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) -> int:
+    """Raises ConfigError, ManifestError or JournalError before anything is started."""
+    here = working_directory(console)
+    base = base_point(sweep).config
+    require_metric(sweep)
+    require_sound(sweep, search)
+    _require_two_objectives(sweep, search)
+    with preparing(console) as progress:
+        locator = Locator(Path.cwd(), here, progress)
+        storage = Path(locator.absolute(base).storage.runs)
+        planner = TrialPlanner(sweep, locator, Calculator(locator, storage / "speeds.json"))
+        (run,) = locator.planned([base_point(sweep)])
+        if search.prune:
+            _require_looks(sweep, planner, base)
+        flops = planner.calculator.flops(base)
+    identity = identity_of(sweep, search, run)
+    name = f"sweep-{sweep.name}-{identity[:10]}"
+    folder = storage / name
+    show_search(sweep, search, flops, console)
+    if dry_run:
+        ended = counted(sweep, search, name, folder)
+        said = ", ".join(f"{count} {state}" for state, count in ended.items())
+        say(console, f"trials so far: {said or 'none'}")
+        return 0
+    uri = resolve_uri(base.tracking.uri, here) if base.tracking.enabled else None
+    with Journal.open_or_create(
+        folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
+    ) as journal:
+        study = open_study(sweep, search, name, folder)
+
+        def work() -> tuple[list[Finding], str]:
+            if not is_over(study, search):
+                train_trials(study, sweep, search, planner, base, folder, console)
+            findings = find(study, search)
+            for path in write_findings(study, sweep, findings, folder):
+                journal.artifact(path)
+            return findings, summary_of(findings)
+
+        findings = as_parent(sweep, journal, uri, console, work)
+    if findings is None:
+        return EXIT_INTERRUPTED
+    show_findings(findings, sweep, planner, console)
+    say(console, f"the plots and all trials: {folder}")
+    if uri:
+        say(console, f"in MLflow: {how_to_open(uri, folder)}")
+    return 0 if any(finding.value is not None for finding in findings) else EXIT_FAILED
+
+
+def train_trials(
+    study: Study,
+    sweep: Sweep,
+    search: Search,
+    planner: TrialPlanner,
+    base: Config,
+    folder: Path,
+    console: Console,
+) -> None:
+    """All there are yet to be. Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself."""
+    board = Board([], {}, console, search.trials * len(sweep.seeds))
+    parent = run_key(folder)
+
+    def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
+        runs = planner(number, values)
+        for run in runs:
+            board.add(run, planner.num_steps(run.point.config))
+        return runs
+
+    proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
+    with on_ray():
+        board.start()
+        try:
+            with exported_trials(sweep.name, board.states):
+                execute_search(proposals, lambda own: tags_of(sweep, own, parent), base, folder)
+        finally:
+            board.stop()
+    if not is_over(study, search):
+        raise KeyboardInterrupt
+
+
+def identity_of(sweep: Sweep, search: Search, base: PlannedRun) -> str:
+    """Of the study. How many trials it is to have is not part of it, so that more of them continue the same."""
+    asked = sweep.model_dump(mode="json") | {
+        "search": search.model_dump(mode="json", exclude={"trials", "storage"})
+    }
+    return hashlib.sha256(json.dumps([asked, base.identity], sort_keys=True).encode()).hexdigest()
+
+
+def tags_of(sweep: Sweep, proposal: Proposal, parent: str) -> list[dict[str, str]]:
+    """Of each run."""
+    return [
+        {
+            SWEEP_TAG: sweep.name,
+            ROW_TAG: run.point.row.label,
+            SEED_TAG: str(run.point.seed),
+            TRIAL_TAG: str(proposal.number),
+            PARENT_TAG: parent,
+            PRUNED_TAG: "false",  # until it is; a run that goes on after all must not keep an earlier "true"
+        }
+        for run in proposal.runs
+    ]
+
+
+# ---------------------------------------------------------------- what is asked for, checked
+
+
+def _require_two_objectives(sweep: Sweep, search: Search) -> None:
+    if search.sampler == "nsga2" and sweep.budget.equal == "flops":
+        raise ConfigError(
+            f"sweep {sweep.name}: search.sampler 'nsga2' weighs {sweep.metric} against FLOPs, but budget.equal 'flops' "
+            "makes these the same for all; give another budget or another sampler"
+        )
+
+
+def _require_looks(sweep: Sweep, planner: TrialPlanner, base: Config) -> None:
+    every, total = base.evaluation.every_epochs, planner.num_steps(base)
+    first = RUNGS[0] * total / 100
+    if not any(
+        leg.is_evaluated(step, every)
+        for leg in legs(base, planner.locator.data(base).train_sizes)
+        for step in range(leg.first + 1, leg.last + 1)
+        if first <= step < total
+    ):
+        raise ConfigError(
+            f"sweep {sweep.name}: search.prune goes by val scores between {RUNGS[0]}% of a run and its end, but with "
+            f"evaluation.every_epochs {every:g} there are none; lower it"
+        )
+
+
+# ---------------------------------------------------------------- shown
+
+
+def show_search(sweep: Sweep, search: Search, flops: float, console: Console) -> None:
+    table = RichTable("knob", "values", "only where")
+    for path, knob in search.space.items():
+        domain = knob.domain
+        if isinstance(domain, Choice):
+            values = ", ".join(domain.named)
+        else:
+            values = f"{domain.low:g} to {domain.high:g}" + (" (log)" if domain.log else "")
+        only = f"{knob.only.on} is {' or '.join(map(shown, knob.only.among))}" if knob.only else ""
+        table.add_row(escape(path), escape(values), escape(only))
+    console.print(table)
+    runs = search.trials * len(sweep.seeds)
+    say(
+        console,
+        f"{search.trials} trials of {len(sweep.seeds)} seeds by {search.sampler}, {runs} runs in all; the base takes "
+        f"{flops / 1e12:.3g} TFLOP a run, all of them about {flops * runs / 1e12:.3g}",
+    )
+
+
+def summary_of(findings: list[Finding]) -> str:
+    """Empty when every trial is complete."""
+    states = [finding.state for finding in findings]
+    others = {state: states.count(state) for state in dict.fromkeys(states) if state != "COMPLETE"}
+    return (
+        f"{', '.join(f'{count} {state}' for state, count in others.items())} of {len(states)} trials"
+        if others
+        else ""
+    )
+
+
+def show_findings(findings: list[Finding], sweep: Sweep, planner: TrialPlanner, console: Console) -> None:
+    """The best trials by val; the test metric of the chosen ones alone, or it would be chosen by."""
+    table = RichTable("trial", f"val/{sweep.metric}", "TFLOP", f"test {sweep.metric}", "95%")
+    best = [finding for finding in findings if finding.value is not None]
+    shown_ones = [finding for finding in best[:SHOWN_TRIALS] if not finding.chosen]
+    for finding in [finding for finding in best if finding.chosen] + shown_ones:
+        said = ", ".join(f"{short_name(path)}={shown(value)}" for path, value in finding.values.items())
+        cells = [escape(f"{finding.number}: {said}"), f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
+        table.add_row(*cells, *(_tested(finding, sweep, planner) if finding.chosen else ()))
+    console.print(table)
+    if said := summary_of(findings):
+        say(console, said)
+    reasons = dict.fromkeys(finding.reason for finding in findings if finding.state == "FAIL")
+    for reason in reasons:
+        say(console, f"failed: {reason}", "yellow")
+
+
+def _tested(finding: Finding, sweep: Sweep, planner: TrialPlanner) -> tuple[str, str]:
+    """Mean over seeds, and the interval over queries of each."""
+    runs = planner(finding.number, finding.values)
+    outcomes = [outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity) for run in runs]
+    values = [outcome.metrics[sweep.metric] for outcome in outcomes]
+    intervals = [outcome.intervals[sweep.metric] for outcome in outcomes]
+    return f"{sum(values) / len(values):.1f}", escape(
+        " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
+    )

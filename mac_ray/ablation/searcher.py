@@ -1,0 +1,127 @@
+"""The trials of a search on Ray Tune, which asks for the next one whenever there is room.
+
+Ray's own OptunaSearch tells a pruned trial as complete with its early value, and after a restart no longer knows
+which trials were under way. So Tune has a searcher that hands out `Proposals` and says when one has ended, no more.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+from rich.console import Console
+
+from mac_ray.ablation.execute import Job, at_once, fit, launch_of, run_quietly
+from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
+from mac_ray.config import Config, ConfigError
+from mac_ray.data.manifest import ManifestError
+from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, opened_journal
+from mac_ray.training.loop import Outcome
+from mac_ray.training.start import PreparedRun
+
+JUDGE_EVERY_S = 1.0
+
+
+class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
+    """Tune's side of `Proposals`."""
+
+    def __init__(self, proposals: Proposals, to_jobs: Callable[[Proposal], list[Job]]) -> None:
+        super().__init__()
+        self._proposals, self._to_jobs = proposals, to_jobs
+        self._numbers: dict[str, int] = {}  # of trials under way, by Tune's name for them
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        proposal = self._proposals.next()
+        if proposal is None:
+            return str(Searcher.FINISHED)
+        self._numbers[trial_id] = proposal.number
+        return {"jobs": self._to_jobs(proposal)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        # without either, Tune itself is being stopped, and the trial is for the next driver to go on with
+        if result or error:
+            self._proposals.ended(self._numbers.pop(trial_id), (result or {}).get("problem", ""))
+
+    def judge(self) -> None:
+        self._proposals.judge()
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """The study is what is kept; nothing is restored from what Tune would keep."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # for Tune's own files, as above
+
+
+class Judging(tune.Callback):  # type: ignore[misc]
+    """Lets the pruner look at the trials every so often, in the thread that Tune asks and tells in."""
+
+    def __init__(self, searcher: ProposalSearcher) -> None:
+        self._searcher = searcher
+        self._looked = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self._looked > JUDGE_EVERY_S:
+            self._searcher.judge()
+            self._looked = time.monotonic()
+
+
+def execute_search(
+    proposals: Proposals, tags: Callable[[Proposal], Sequence[Mapping[str, str]]], base: Config, folder: Path
+) -> None:
+    """Train all trials there are to be, as many at a time as fit; `tags` are those of each run of a trial.
+
+    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small.
+    """
+
+    def to_jobs(proposal: Proposal) -> list[Job]:
+        return [
+            Job(run.point.config, run.folder, own)
+            for run, own in zip(proposal.runs, tags(proposal), strict=True)
+        ]
+
+    searcher = ProposalSearcher(proposals, to_jobs)
+    fit(
+        tune.with_parameters(_train_proposal, here=str(Path.cwd()), launch=marking_pruned(launch_of([base]))),
+        [base],
+        folder,
+        tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,  # until the searcher has no more
+            max_concurrent_trials=at_once(base, ray.cluster_resources()),
+            reuse_actors=True,
+        ),
+        callbacks=[Judging(searcher)],
+    )
+
+
+def _train_proposal(parameters: Mapping[str, Any], here: str, launch: Launch) -> None:
+    """One run after the other, up to the first that does not finish."""
+    os.chdir(here)
+    code, problem = 0, ""
+    for job in parameters["jobs"]:
+        try:
+            code = run_quietly(job, launch)
+        except (ConfigError, ManifestError) as error:
+            code, problem = EXIT_BAD_INPUT, str(error)
+        if code:
+            break
+    tune.report({"exit_code": code, "problem": problem})
+
+
+def marking_pruned(launch: Launch) -> Launch:
+    """The same, with a tag on a run that stops because the pruner asked, before its status says KILLED."""
+
+    def launch_and_mark(run: PreparedRun, console: Console) -> Outcome:
+        outcome = launch(run, console)
+        if outcome == "interrupted" and run.folder.stop_request.read_text() == PRUNED:
+            with opened_journal(run, console) as journal:
+                journal.tags({PRUNED_TAG: "true"})
+        return outcome
+
+    return launch_and_mark

@@ -1,0 +1,151 @@
+"""The space of a search: drawing a point of it, and telling before anything starts what is wrong with it.
+
+Some combinations of sound values cannot be trained, and that is for the search to find out; a value that no
+combination makes trainable is a mistake, and so is a path or a condition that leads nowhere.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import BaseTrial
+
+from mac_ray.ablation.plan import config_of
+from mac_ray.ablation.sweep import Choice, Knob, Range, Search, Sweep
+from mac_ray.config import ConfigError
+from mac_ray.config.sentences import shown
+
+NOT_TRAINED = ("name", "cluster", "storage", "tracking")  # sections that make no other run
+COMPLETIONS = 16  # random ones, in which a value may still turn out trainable
+
+Space = Mapping[str, Knob]
+
+
+def propose(trial: BaseTrial, space: Space) -> dict[str, Any]:
+    """The values of a trial by dotted path, drawn by its study's sampler; what its conditions leave out is absent."""
+    values: dict[str, Any] = {}
+    for path in in_order(space):
+        only = space[path].only
+        if only is None or (only.on in values and values[only.on] in only.among):
+            values[path] = _draw(trial, path, space[path].domain)
+    return values
+
+
+def values_of(parameters: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """The same of a trial that has been drawn, from what the study stores of it."""
+    stored = {path: parameters[path] for path in in_order(space) if path in parameters}
+    domains = {path: space[path].domain for path in stored}
+    return {
+        path: domain.named[stored[path]] if isinstance(domain, Choice) else stored[path]
+        for path, domain in domains.items()
+    }
+
+
+def in_order(space: Space) -> list[str]:
+    """Paths such that a knob follows what its condition looks at, and a section comes before what is in it."""
+    ordered: list[str] = []
+
+    def add(path: str) -> None:
+        only = space[path].only
+        if path not in ordered:
+            if only:
+                add(only.on)
+            ordered.append(path)
+
+    for path in sorted(space, key=lambda path: path.count(".")):
+        add(path)
+    return ordered
+
+
+def _draw(trial: BaseTrial, path: str, domain: Choice | Range) -> Any:
+    match domain:
+        case Choice():
+            return domain.named[trial.suggest_categorical(path, list(domain.named))]
+        case Range(whole=True):
+            step = int(domain.step or 1)
+            return trial.suggest_int(path, int(domain.low), int(domain.high), step=step, log=domain.log)
+        case Range():
+            return trial.suggest_float(path, domain.low, domain.high, step=domain.step, log=domain.log)
+
+
+# ---------------------------------------------------------------- what is wrong with it
+
+
+def require_sound(sweep: Sweep, search: Search) -> None:
+    """Raises ConfigError."""
+    for path in search.space:
+        _require_own(sweep, path)
+        _require_condition(sweep, search.space, path)
+    for path in search.space:
+        for fixed in _probes(search.space, path):
+            _require_trainable(sweep, search.space, path, fixed)
+
+
+def _require_own(sweep: Sweep, path: str) -> None:
+    place = f"sweep {sweep.name}: search.space.{path}"
+    if path == "seed":
+        raise ConfigError(f"{place} is no knob, every trial is run with each of seeds; give those instead")
+    if path.partition(".")[0] in NOT_TRAINED:
+        raise ConfigError(f"{place} makes no other run, it says where a run takes place; take it out")
+    if path in sweep.overrides:
+        raise ConfigError(f"{place} is also set by an override; take it out of one of them")
+
+
+def _require_condition(sweep: Sweep, space: Space, path: str) -> None:
+    way = [path]
+    while only := space[way[-1]].only:
+        place = f"sweep {sweep.name}: search.space.{way[-1]}.only"
+        if only.on not in space:
+            known = ", ".join(other for other in space if other != way[-1])
+            raise ConfigError(f"{place} looks at {only.on}, which is not in the space; there are {known}")
+        if only.on in way:
+            raise ConfigError(
+                f"{place} looks at {only.on}, which itself hangs on {path}; take one condition out"
+            )
+        domain = space[only.on].domain
+        if not isinstance(domain, Choice):
+            raise ConfigError(f"{place} looks at {only.on}, which is a range; a condition needs a choice")
+        if strange := [value for value in only.among if value not in domain.values]:
+            raise ConfigError(
+                f"{place}.among has {shown(strange[0])}, but {only.on} is one of "
+                f"{', '.join(map(shown, domain.values))}; name some of these"
+            )
+        way.append(only.on)
+
+
+def _probes(space: Space, path: str) -> Iterator[dict[str, Any]]:
+    """Every choice, or both ends of the range, each with what its conditions ask for."""
+    domain = space[path].domain
+    for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
+        fixed = {path: int(value) if isinstance(domain, Range) and domain.whole else value}
+        only = space[path].only
+        while only:
+            fixed = {only.on: only.among[0]} | fixed
+            only = space[only.on].only
+        yield fixed
+
+
+def _require_trainable(sweep: Sweep, space: Space, path: str, fixed: Mapping[str, Any]) -> None:
+    """In the base config, or in some point of the space."""
+    try:
+        config_of(sweep, fixed, sweep.seeds[0])
+        return
+    except ConfigError as error:
+        first = error
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    stored = {place: _stored(space[place].domain, value) for place, value in fixed.items()}
+    for _ in range(COMPLETIONS):
+        study.enqueue_trial(stored)
+        try:
+            config_of(sweep, propose(study.ask(), space), sweep.seeds[0])
+            return
+        except ConfigError:
+            continue
+    raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {first}") from first
+
+
+def _stored(domain: Choice | Range, value: Any) -> Any:
+    """As a study has it."""
+    if isinstance(domain, Choice):
+        return next(name for name, meant in domain.named.items() if meant == value)
+    return value

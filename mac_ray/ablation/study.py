@@ -1,0 +1,159 @@
+"""The Optuna study of a search: where it is kept, how it is opened again, what draws the next point.
+
+Only the driver of the sweep writes to it, and the lock on the sweep's journal sees to it that there is one. A draw
+is a function of the seed, the number of the trial and what is known of the others, whichever driver makes it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from mac_ray.ablation.pruning import StratifiedHalving
+from mac_ray.ablation.sweep import Search, Sweep
+from mac_ray.config import ConfigError
+from mac_ray.tracking.address import public
+
+FILE_NAME = "study.jsonl"
+LOCK_NAME = "study.jsonl.lock"  # of Optuna; a killed driver leaves it behind, and the next would wait for it
+SPACE = "mac_ray.space"  # attribute of a study: what it searches
+Direction = Literal["maximize", "minimize"]
+POPULATION = 12  # of NSGA-II: Optuna's 50 would be the whole of most searches, drawn at random
+
+REMEDY = "restore it from a copy, or remove it to search anew (runs that finished are not trained again)"
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def open_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study:
+    """The study of this name, made when there is none; `folder` is the sweep's, locked by whoever calls.
+
+    Raises ConfigError for storage that cannot be read, and for a study of that name that searched something else.
+    """
+    with _explained(sweep, search, folder):
+        study = optuna.create_study(
+            storage=RDBStorage(search.storage) if search.storage else _journal(folder),
+            study_name=name,
+            directions=_directions(sweep, search),
+            pruner=StratifiedHalving(),
+            load_if_exists=True,
+        )
+        known = study.user_attrs.get(SPACE)
+    searched = _searched(sweep, search)
+    if known is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr(SPACE, searched)
+    elif known != searched:
+        raise ConfigError(
+            f"sweep {sweep.name}: the study {name} in {_place(search, folder)} searched another space, or for another "
+            "metric; give the sweep another name or another search.storage"
+        )
+    return study
+
+
+def counted(sweep: Sweep, search: Search, name: str, folder: Path) -> dict[str, int]:
+    """Trials by state of a study, if there is one; only read, also while a driver writes it. Raises ConfigError."""
+    path = folder / FILE_NAME
+    if search.storage is None and not path.exists():
+        return {}
+    with _explained(sweep, search, folder):
+        storage = search.storage or JournalStorage(JournalFileBackend(str(path)))
+        if name not in optuna.get_all_study_names(storage):
+            return {}
+        study = optuna.load_study(study_name=name, storage=storage)
+        return dict(Counter(trial.state.name for trial in study.get_trials(deepcopy=False)))
+
+
+def is_over(study: Study, search: Search) -> bool:
+    """No trial is under way, and there are as many as there are to be."""
+    return not leftovers(study) and len(begun(study)) >= search.trials
+
+
+def begun(study: Study) -> list[FrozenTrial]:
+    """All but those that somebody has put into the queue."""
+    return [trial for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+
+
+def leftovers(study: Study) -> list[int]:
+    """Numbers of the trials that a driver was killed over. Not zombies: their runs go on from their checkpoints."""
+    return [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
+
+
+def taken_up(study: Study, number: int) -> optuna.Trial:
+    """A trial of `leftovers`. What it was given stays, what it had not yet been given is drawn now."""
+    storage = study._storage  # a study has no public way to a trial that it did not just make
+    study_id = storage.get_study_id_from_name(study.study_name)
+    return optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
+
+
+def sampler_of(search: Search, seed: int, number: int) -> BaseSampler:
+    """What draws the trial of this number. All there is to know of other trials, it reads from the study."""
+    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    match search.sampler:
+        case "tpe":
+            return TPESampler(seed=drawn)
+        case "gp":
+            return GPSampler(seed=drawn)
+        case "nsga2":
+            return NSGAIISampler(seed=drawn, population_size=POPULATION)
+
+
+def _directions(sweep: Sweep, search: Search) -> list[Direction]:
+    return [sweep.direction, "minimize"] if search.sampler == "nsga2" else [sweep.direction]
+
+
+def _searched(sweep: Sweep, search: Search) -> str:
+    space = {path: knob.model_dump(mode="json") for path, knob in search.space.items()}
+    return json.dumps([space, sweep.metric, _directions(sweep, search)], sort_keys=True)
+
+
+@contextmanager
+def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
+    """What Optuna and its database stumble on, as a sentence."""
+    try:
+        yield
+    except (ArgumentError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise ConfigError(
+            f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause}); give the URL "
+            "of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
+        ) from error
+    except ConfigError:
+        raise
+    except (AssertionError, LookupError, TypeError, ValueError) as error:  # of the replay of a journal
+        raise ConfigError(
+            f"{_place(search, folder)} is no journal of a study ({error!r}); {REMEDY}"
+        ) from error
+
+
+def _place(search: Search, folder: Path) -> str:
+    return public(search.storage) if search.storage else str(folder / FILE_NAME)
+
+
+def _journal(folder: Path) -> JournalStorage:
+    """Raises ConfigError on a line that is none. A last line that a kill left half written is cut off."""
+    path = folder / FILE_NAME
+    (folder / LOCK_NAME).unlink(missing_ok=True)
+    text = path.read_bytes() if path.exists() else b""
+    whole = text.rfind(b"\n") + 1
+    for number, line in enumerate(text[:whole].splitlines(), start=1):
+        try:
+            is_record = isinstance(json.loads(line), dict)
+        except ValueError:
+            is_record = False
+        if not is_record:
+            raise ConfigError(f"{path}, line {number} is no record of a study's journal; {REMEDY}")
+    if whole < len(text):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    return JournalStorage(JournalFileBackend(str(path)))

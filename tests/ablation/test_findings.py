@@ -1,0 +1,109 @@
+"""What a search reports: its best trials and front, found by a double loop here, and files that can be read again."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mac_ray.ablation.findings import Finding, find, front, importances, write_findings
+from mac_ray.ablation.sweep import Search
+from tests.ablation.trials import RATE, RATIO, SPACE, Driver, write_run
+
+
+def made(number: int, value: float, flops: float) -> Finding:
+    return Finding(number, "COMPLETE", {}, value, flops, False, "")
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_front_is_what_nothing_else_is_as_good_and_as_cheap_as(maximize: bool) -> None:
+    generator = np.random.default_rng(5)
+    trials = [
+        made(number, float(value), float(flops))
+        for number, (value, flops) in enumerate(generator.integers(0, 8, (30, 2)))
+    ]
+    sign = 1 if maximize else -1
+    values, costs = [sign * (trial.value or 0) for trial in trials], [trial.flops for trial in trials]
+    beaten = {
+        one
+        for one in range(30)
+        for other in range(30)
+        if values[other] >= values[one]
+        and costs[other] <= costs[one]
+        and (values[other], costs[other]) != (values[one], costs[one])
+    }
+    expected = {(values[one], costs[one]) for one in range(30) if one not in beaten}
+    found = front(trials, maximize)
+    assert [(sign * (trial.value or 0), trial.flops) for trial in found] == sorted(expected)
+
+
+def searched(driver: Driver) -> None:
+    """The rate decides, the best one is 1e-3; the fifth trial fails."""
+    while (proposal := driver.proposals.next()) is not None:
+        config = proposal.runs[0].point.config
+        score = 50 - 20 * abs(math.log10(config.optimizer.learning_rate) + 3)
+        if proposal.number == 4:
+            write_run(proposal.runs[0], "FAILED", reason="out of memory")
+        else:
+            write_run(proposal.runs[0], "FINISHED", [(100, score)], flops=1e12 * (1 + proposal.number % 3))
+        driver.proposals.ended(proposal.number)
+
+
+def test_search_reports_every_trial_with_the_best_first_and_chosen(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=24))
+    searched(driver)
+    findings = find(driver.study, Search(space=SPACE))
+    assert sorted(finding.number for finding in findings) == list(range(24))
+    values = [finding.value for finding in findings[:-1] if finding.value is not None]
+    assert len(values) == 23
+    assert values == sorted(values, reverse=True)
+    assert [finding.number for finding in findings if finding.chosen] == [findings[0].number]
+    assert (findings[-1].number, findings[-1].state, findings[-1].reason) == (4, "FAIL", "out of memory")
+
+    paths = write_findings(driver.study, driver.sweep, findings, tmp_path)
+    assert {path.name for path in paths} == {
+        "trials.csv",
+        *(f"{stem}.{kind}" for stem in ("pareto", "importances") for kind in ("png", "svg")),
+    }
+    for path in paths:
+        if path.suffix == ".png":
+            assert np.asarray(Image.open(path).convert("L")).std() > 5  # something is drawn
+    with paths[0].open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == [finding.number for finding in findings]
+    assert [float(row["val/t2v/R1"]) for row in rows[:-1]] == pytest.approx(values)
+    assert float(rows[0][RATE]) == findings[0].values[RATE]
+    assert {row[RATIO] == "" for row in rows} == {True, False}
+
+
+def test_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=24))
+    searched(driver)
+    found = importances(driver.study)
+    assert max(found, key=lambda path: found[path]) == RATE
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_search_that_weighs_cost_chooses_its_front(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=16, sampler="nsga2")
+    driver = Driver(tmp_path, search)
+    searched(driver)
+    findings = find(driver.study, search)
+    chosen = {finding.number for finding in findings if finding.chosen}
+    complete = [finding for finding in findings if finding.value is not None]
+    assert chosen == {finding.number for finding in front(complete, maximize=True)}
+
+
+def test_search_without_a_complete_trial_reports_the_failures(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=2)
+    driver = Driver(tmp_path, search)
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FAILED", reason="out of memory")
+        driver.proposals.ended(proposal.number)
+    findings = find(driver.study, search)
+    assert [finding.state for finding in findings] == ["FAIL", "FAIL"]
+    assert [path.name for path in write_findings(driver.study, driver.sweep, findings, tmp_path)] == [
+        "trials.csv"
+    ]

@@ -1,0 +1,254 @@
+"""Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from mac_ray.ablation.pruning import STRATUM
+from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, open_study
+from mac_ray.ablation.sweep import Choice, Knob, Search
+from mac_ray.config import ConfigError
+from mac_ray.training.folder import RunFolder
+from tests.ablation.trials import SPACE, STRATEGY, Driver, sweep_of, write_run
+
+FEW = {STRATEGY: Knob(domain=Choice(values=("none", "random")))}
+
+
+def test_trial_is_told_the_last_val_metric_averaged_over_seeds(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=1), seeds=(3, 5))
+    proposal = driver.proposals.next()
+    assert proposal is not None
+    assert [run.point.config.seed for run in proposal.runs] == [3, 5]
+    write_run(proposal.runs[0], "FINISHED", [(50, 40.0), (100, 20.0)])
+    write_run(proposal.runs[1], "FINISHED", [(50, 10.0), (100, 30.0)])
+    driver.proposals.ended(proposal.number)
+    (trial,) = driver.study.trials
+    assert (trial.state.name, trial.values) == ("COMPLETE", [25.0])
+    assert driver.proposals.next() is None
+
+
+def test_nsga2_is_told_the_cost_as_well(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=1, sampler="nsga2"))
+    proposal = driver.proposals.next()
+    assert proposal is not None
+    write_run(proposal.runs[0], "FINISHED", [(100, 20.0)], flops=7e12)
+    driver.proposals.ended(proposal.number)
+    assert driver.study.trials[0].values == [20.0, 7e12]
+    assert [direction.name for direction in driver.study.directions] == ["MAXIMIZE", "MINIMIZE"]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+def test_search_killed_again_and_again_ends_with_the_trials_of_an_undisturbed_one(
+    tmp_path: Path, sampler: Any
+) -> None:
+    search = Search(space=SPACE, trials=14, sampler=sampler)
+
+    def searched(folder: Path, killed: bool) -> list[tuple[dict[str, Any], str, list[float]]]:
+        driver = Driver(folder, search)
+        while (proposal := driver.proposals.next()) is not None:
+            if killed:  # with a trial under way
+                number, driver = proposal.number, Driver(folder, search)
+                proposal = driver.proposals.next()
+                assert proposal is not None
+                assert proposal.number == number
+            rate = proposal.runs[0].point.config.optimizer.learning_rate
+            write_run(proposal.runs[0], "FINISHED", [(100, 1000 * rate)])
+            driver.proposals.ended(proposal.number)
+        return [(trial.params, trial.state.name, trial.values) for trial in driver.study.trials]
+
+    undisturbed = searched(tmp_path / "a", killed=False)
+    assert len(undisturbed) == 14
+    assert searched(tmp_path / "b", killed=True) == undisturbed
+
+
+def test_trial_whose_draw_a_kill_cut_short_is_drawn_to_its_end(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=1)
+    whole = Driver(tmp_path / "whole", search).proposals.next()
+    assert whole is not None
+    lines = (tmp_path / "whole" / FILE_NAME).read_bytes().splitlines(keepends=True)
+    (first,) = [
+        number for number, line in enumerate(lines) if b'"param_name"' in line and STRATEGY.encode() in line
+    ]
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / FILE_NAME).write_bytes(b"".join(lines[: first + 1]) + b'{"op_code":5,"wor')
+    (tmp_path / "cut" / LOCK_NAME).symlink_to("nowhere")
+    driver = Driver(tmp_path / "cut", search)
+    again = driver.proposals.next()
+    assert again is not None
+    assert again.trial.params == whole.trial.params
+    assert driver.states() == ["RUNNING"]
+
+
+def test_more_trials_continue_the_same_study(tmp_path: Path) -> None:
+    for trials in (2, 3):
+        driver = Driver(tmp_path, Search(space=SPACE, trials=trials))
+        while (proposal := driver.proposals.next()) is not None:
+            write_run(proposal.runs[0], "FINISHED", [(100, 1.0)])
+            driver.proposals.ended(proposal.number)
+        assert driver.states() == ["COMPLETE"] * trials
+
+
+def test_trial_of_finished_runs_has_their_result_and_is_not_trained(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=FEW, trials=6))
+    for strategy, score in (("none", 3.0), ("random", 4.0)):
+        write_run(driver.plan(0, {STRATEGY: strategy})[0], "FINISHED", [(100, score)])
+    assert driver.proposals.next() is None
+    assert [(trial.state.name, trial.params[STRATEGY], trial.value) for trial in driver.study.trials] == [
+        ("COMPLETE", trial.params[STRATEGY], 3.0 if trial.params[STRATEGY] == "none" else 4.0)
+        for trial in driver.study.trials
+    ]
+    assert len(driver.states()) == 6
+
+
+def test_trials_of_runs_under_way_wait_for_these_and_share_their_result(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=FEW, trials=8))
+    proposals = []
+    while (proposal := driver.proposals.next()) is not None:
+        proposals.append(proposal)
+    assert len(proposals) == 2
+    for score, proposal in enumerate(proposals):
+        write_run(proposal.runs[0], "FINISHED", [(100, float(score))])
+        driver.proposals.ended(proposal.number)
+    assert driver.states() == ["COMPLETE"] * 8
+    scores = {proposal.trial.params[STRATEGY]: float(score) for score, proposal in enumerate(proposals)}
+    assert [trial.value for trial in driver.study.trials] == [
+        scores[trial.params[STRATEGY]] for trial in driver.study.trials
+    ]
+
+
+def test_combination_that_cannot_be_trained_fails_with_the_sentence_and_the_search_goes_on(
+    tmp_path: Path,
+) -> None:
+    overrides = {"objectives.reconstruction": {}}  # needs something hidden
+    driver = Driver(tmp_path, Search(space=FEW, trials=6), overrides=overrides)
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FINISHED", [(100, 1.0)])
+        driver.proposals.ended(proposal.number)
+    assert set(driver.states()) == {"COMPLETE", "FAIL"}
+    for trial in driver.study.trials:
+        assert (trial.state.name == "FAIL") == (trial.params[STRATEGY] == "none")
+        assert ("hides nothing" in trial.user_attrs.get("mac_ray.reason", "")) == (trial.state.name == "FAIL")
+
+
+def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=3))
+    ways: list[dict[str, Any]] = [
+        {"status": "FAILED", "scores": [(50, 99.0)], "reason": "the loss is not finite"},
+        {"status": "RUNNING", "scores": [(50, 99.0)]},  # its process died
+        {"status": "FINISHED", "scores": [(100, float("nan"))]},
+    ]
+    for way in ways:
+        proposal = driver.proposals.next()
+        assert proposal is not None
+        write_run(proposal.runs[0], **way)
+        driver.proposals.ended(proposal.number)
+    assert driver.states() == ["FAIL"] * 3
+    assert [trial.values for trial in driver.study.trials] == [None] * 3
+    reasons = [trial.user_attrs["mac_ray.reason"] for trial in driver.study.trials]
+    assert reasons == ["the loss is not finite", "the process that trained it ended", "val/t2v/R1 is nan"]
+
+
+def advance(driver: Driver, strategy: str, score: float, ratio: float) -> bool:
+    """Has a trial of this strategy come halfway with a score; whether its run is then asked to stop."""
+    driver.study.enqueue_trial({STRATEGY: strategy, "masking.video.ratio": ratio})
+    proposal = driver.proposals.next()
+    assert proposal is not None
+    write_run(proposal.runs[0], "RUNNING", [(50, score)])
+    driver.proposals.judge()
+    return RunFolder(proposal.runs[0].folder).stop_request.exists()
+
+
+def test_worse_half_is_stopped_within_its_strategy_only(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="same_strategy"))
+    assert not advance(driver, "random", 30.0, 0.3)
+    assert advance(driver, "random", 20.0, 0.4)
+    assert not advance(driver, "tube", 10.0, 0.3)  # worse than both, but the first of its strategy
+    assert not advance(driver, "random", 40.0, 0.5)
+    assert advance(driver, "tube", 5.0, 0.4)
+    assert len({trial.user_attrs[STRATUM] for trial in driver.study.trials}) == 2
+
+
+def test_other_strategies_are_compared_where_that_is_asked_for(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"))
+    assert not advance(driver, "random", 30.0, 0.3)
+    assert advance(driver, "tube", 10.0, 0.3)
+
+
+def test_run_that_another_sweep_trains_is_not_stopped(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"))
+    assert not advance(driver, "random", 30.0, 0.3)
+    proposal = driver.proposals.next()
+    assert proposal is not None
+    write_run(proposal.runs[0], "RUNNING", [(50, 1.0)], parent="key-of-another-sweep")
+    driver.proposals.judge()
+    assert not RunFolder(proposal.runs[0].folder).stop_request.exists()
+
+
+def test_pruned_trial_is_pruned_and_never_complete_with_its_early_value(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=2, prune="everywhere")
+    driver = Driver(tmp_path, search)
+    good, bad = driver.proposals.next(), driver.proposals.next()
+    assert good is not None
+    assert bad is not None
+    write_run(good.runs[0], "FINISHED", [(50, 30.0), (100, 35.0)])
+    driver.proposals.ended(good.number)
+    write_run(bad.runs[0], "RUNNING", [(50, 1.0)])
+    driver.proposals.judge()
+    assert RunFolder(bad.runs[0].folder).stop_request.exists()
+    write_run(bad.runs[0], "KILLED", pruned=True, reason="stopped on request")
+    driver.proposals.ended(bad.number)
+    assert driver.states() == ["COMPLETE", "PRUNED"]
+    assert driver.study.best_trial.number == good.number
+
+
+def test_trial_pruned_as_the_driver_was_killed_is_not_trained_on(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=1, prune="everywhere")
+    driver = Driver(tmp_path, search)
+    proposal = driver.proposals.next()
+    assert proposal is not None
+    write_run(proposal.runs[0], "RUNNING", [(50, 1.0)])
+    driver.proposals.judge()
+    write_run(proposal.runs[0], "KILLED", pruned=True)
+    driver = Driver(tmp_path, search)
+    assert driver.proposals.next() is None
+    assert driver.states() == ["PRUNED"]
+
+
+def test_corrupt_study_is_refused_with_its_line(tmp_path: Path) -> None:
+    search = Search(space=FEW)
+    Driver(tmp_path, search).proposals.next()
+    path = tmp_path / FILE_NAME
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "}" + lines[1], *lines[2:]]) + "\n")
+    with pytest.raises(ConfigError, match=r"study\.jsonl, line 2 .*restore"):
+        Driver(tmp_path, search)
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(ConfigError, match=r"study\.jsonl is no journal of a study"):
+        Driver(tmp_path, search)
+
+
+def test_study_of_another_space_is_refused_by_name(tmp_path: Path) -> None:
+    Driver(tmp_path, Search(space=FEW)).proposals.next()
+    with pytest.raises(ConfigError, match=r"sweep-s .* another space.* another name"):
+        Driver(tmp_path, Search(space=SPACE))
+
+
+def test_study_in_a_database_is_found_again_and_apart_from_others(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    search = Search(space=FEW, storage=url)
+    Driver(tmp_path / "a", search).proposals.next()
+    assert Driver(tmp_path / "b", search).states() == ["RUNNING"]
+    other = open_study(sweep_of(search), search, "sweep-other", tmp_path)
+    assert not other.trials
+    assert set(optuna.get_all_study_names(url)) == {"sweep-s", "sweep-other"}
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "sqlite:////nowhere/at/all.db", "postgresql://u:secret@127.0.0.1:1/x"]
+)
+def test_database_that_cannot_be_opened_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match=r"search\.storage") as caught:
+        Driver(tmp_path, Search(space=FEW, storage=url))
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,102 @@
+"""A search as a person runs it: a process of its own, killed and started again, with trials that are stopped early."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import mlflow
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from mac_ray.tracking.journal import summarize
+from tests.ablation.test_sweep_runs import WITHIN_S, base, finish, start
+
+__all__ = ["base"]  # a fixture
+
+pytestmark = pytest.mark.ray
+
+SWEEP = """
+from mac_ray.ablation import Choice, Conditional, Knob, Range, Search, Sweep, main
+STRATEGY = "masking.video.strategy"
+SWEEP = Sweep(
+    name="tiny-search",
+    question="Does the search work?",
+    base={base!r},
+    metric="t2v/MnR",
+    direction="minimize",
+    seeds=(0,),
+    search=Search(
+        trials=6,
+        prune="everywhere",
+        space={{
+            STRATEGY: Knob(domain=Choice(values=("none", "random"))),
+            "masking.video.ratio": Knob(
+                domain=Range(low=0.3, high=0.7), only=Conditional(on=STRATEGY, among=("random",))
+            ),
+            "optimizer.learning_rate": Knob(domain=Range(low=1e-4, high=1e-2, log=True)),
+        }},
+    ),
+)
+if __name__ == "__main__":
+    raise SystemExit(main(SWEEP))
+"""
+LONGER = [
+    "stages.0.epochs=60",
+    "stages.1.epochs=4",
+    "evaluation.every_epochs=8",
+    "storage.checkpoint_every=20",
+]
+
+
+def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its_run(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = tmp_path / "tiny_search.py"
+    file.write_text(SWEEP.format(base=base))
+    overrides = [*tiny_overrides, *LONGER]
+    job = start(file, overrides, tmp_path)
+    deadline = time.monotonic() + WITHIN_S
+    while len(list((tmp_path / "runs").glob("tiny-*/checkpoints/step_*"))) < 4:
+        assert job.poll() is None, finish(job)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+
+    code, output = finish(start(file, overrides, tmp_path))
+    assert code == 0, output
+    (folder,) = (tmp_path / "runs").glob("sweep-tiny-search-*")
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
+    study = optuna.load_study(study_name=folder.name, storage=storage)
+    states = {trial.number: trial.state.name for trial in study.trials}
+    assert len(states) == 6
+    assert set(states.values()) == {"COMPLETE", "PRUNED"}, output
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mac_ray")
+    assert experiment is not None
+    tracked = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in tracked if run.info.run_name == "tiny-search")
+    assert parent.info.status == "FINISHED"
+    children = {int(run.data.tags["mac_ray.trial"]): run for run in tracked if run is not parent}
+    assert len(tracked) == 7
+    expected = {"COMPLETE": ("FINISHED", "false"), "PRUNED": ("KILLED", "true")}
+    for number, state in states.items():
+        run = children[number]
+        assert (run.info.status, run.data.tags["mac_ray.pruned"]) == expected[state], (number, output)
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
+        assert trial.value == pytest.approx(children[trial.number].data.metrics["val/t2v/MnR"])
+
+    shown = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert {"trials.csv", "pareto.png", "pareto.svg"} <= shown
+    before = {path: path.read_text() for path in (tmp_path / "runs").glob("tiny-*/journal.jsonl")}
+    assert len(before) == 6
+
+    code, output = finish(start(file, overrides, tmp_path))  # all is there
+    assert code == 0, output
+    assert {path: path.read_text() for path in before} == before
+    assert summarize(folder).status == "FINISHED"

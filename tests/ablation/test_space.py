@@ -1,0 +1,134 @@
+"""Spaces of a search: conditions, sections as choices, and what is refused before anything starts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+import pytest
+from pydantic import ValidationError
+
+from mac_ray.ablation.plan import config_of
+from mac_ray.ablation.space import propose, require_sound, values_of
+from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search
+from mac_ray.config import ConfigError
+from tests.ablation.trials import RATE, RATIO, SPACE, STRATEGY, sweep_of
+
+MLM, TEXT = "objectives.masked_language", "masking.text.strategy"
+WEIGHTED = {
+    f"{MLM}.weight": Knob(domain=Range(low=0.1, high=1), only=Conditional(on=MLM, among=({},))),
+    MLM: Knob(domain=Choice(values=(None, {})), only=Conditional(on=TEXT, among=("token",))),
+    TEXT: Knob(domain=Choice(values=("none", "token"))),
+}
+
+
+def draws(space: Mapping[str, Any], number: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Values, and the parameters that the study stores of them."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
+    trials = [study.ask() for _ in range(number)]
+    return [(propose(trial, space), trial.params) for trial in trials]
+
+
+def test_knob_with_a_condition_is_there_exactly_when_it_holds() -> None:
+    found = [values for values, _ in draws(SPACE, 30)]
+    assert {values[STRATEGY] for values in found} == {"none", "random", "tube"}
+    for values in found:
+        assert (RATIO in values) == (values[STRATEGY] != "none")
+        assert RATE in values
+
+
+def test_objective_that_is_off_has_no_weight_and_one_that_is_on_reaches_the_config() -> None:
+    sweep = sweep_of(Search(space=WEIGHTED))
+    weighted = 0
+    for values, _ in draws(WEIGHTED, 30):
+        objective = config_of(sweep, values, 0).objectives.masked_language
+        assert (objective is None) == (values.get(MLM) is None)
+        if objective is not None:
+            assert objective.weight == values[f"{MLM}.weight"]
+            weighted += 1
+    assert weighted
+
+
+def test_values_are_the_same_read_back_from_what_the_study_stores() -> None:
+    for space in (SPACE, WEIGHTED):
+        for values, stored in draws(space, 20):
+            assert values_of(stored, space) == values
+
+
+def test_range_of_whole_numbers_gives_whole_numbers_with_both_ends() -> None:
+    space = {"stages.0.batch_size": Knob(domain=Range(low=8, high=12, whole=True, step=2))}
+    found = [values["stages.0.batch_size"] for values, _ in draws(space, 40)]
+    assert set(found) == {8, 10, 12}
+    assert all(isinstance(value, int) for value in found)
+
+
+def test_value_that_only_some_combinations_allow_is_no_mistake() -> None:
+    # resize and none hide nothing, which reconstruction cannot be trained with; random does
+    space = {
+        "objectives.reconstruction": Knob(domain=Choice(values=(None, {}))),
+        STRATEGY: Knob(domain=Choice(values=("none", "resize", "random"))),
+    }
+    sweep = sweep_of(Search(space=space), overrides={"masking.text.strategy": "token"})
+    assert sweep.search is not None
+    require_sound(sweep, sweep.search)
+
+
+CHOICE = Choice(values=("none", "random"))
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (
+            {"masking.video.ration": Knob(domain=Range(low=0.1, high=0.9))},
+            ["masking.video.ration", "'ratio'"],
+        ),
+        ({RATIO: Knob(domain=Range(low=0.1, high=1.2))}, [RATIO, "1.2", "below 1"]),
+        ({STRATEGY: Knob(domain=Choice(values=("random", "tubes")))}, [STRATEGY, "'tubes'", "'tube'"]),
+        (
+            {RATIO: Knob(domain=Range(low=0.1, high=0.9), only=Conditional(on=STRATEGY, among=("random",)))},
+            [f"{RATIO}.only", STRATEGY, "not in the space"],
+        ),
+        (
+            {
+                STRATEGY: Knob(domain=CHOICE),
+                RATIO: Knob(domain=Range(low=0.1, high=0.9), only=Conditional(on=STRATEGY, among=("tube",))),
+            },
+            [f"{RATIO}.only.among", "'tube'", "'random'"],
+        ),
+        (
+            {
+                STRATEGY: Knob(domain=CHOICE, only=Conditional(on=TEXT, among=("none",))),
+                TEXT: Knob(domain=CHOICE, only=Conditional(on=STRATEGY, among=("none",))),
+            },
+            [f"{TEXT}.only", "hangs on"],
+        ),
+        ({"seed": Knob(domain=Range(low=0, high=9, whole=True))}, ["seeds"]),
+        ({"cluster.workers": Knob(domain=Choice(values=(1, 2)))}, ["cluster.workers", "no other run"]),
+        ({"data.image_size": Knob(domain=Choice(values=(32, 64)))}, ["data.image_size", "override"]),
+    ],
+)
+def test_space_with_a_mistake_is_refused_in_a_sentence(space: dict[str, Knob], words: list[str]) -> None:
+    sweep = sweep_of(Search(space=space), overrides={"data.image_size": 32})
+    assert sweep.search is not None
+    with pytest.raises(ConfigError) as caught:
+        require_sound(sweep, sweep.search)
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"values": ({}, {})}, "once"),
+        ({"low": 0.1, "high": 0.9, "step": 0.3}, "0.7"),
+        ({"low": 1.5, "high": 4, "whole": True}, "whole numbers"),
+    ],
+)
+def test_domain_that_cannot_be_drawn_from_is_refused(given: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValidationError, match=word):
+        (Choice if "values" in given else Range).model_validate(given)
+
+
+def test_pruning_the_cheap_end_of_a_front_is_refused() -> None:
+    with pytest.raises(ValidationError, match="cheap end"):
+        Search(space=SPACE, sampler="nsga2", prune="same_strategy")

@@ -1,0 +1,71 @@
+"""Runs of a search as their folders tell of them, written without training anything."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.plan import Point, Row, config_of
+from mac_ray.ablation.proposals import PRUNED_TAG, Proposals
+from mac_ray.ablation.study import open_study
+from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
+from mac_ray.tracking.journal import PARENT_TAG, Journal, Status
+
+PARENT = "key-of-the-sweep"
+STEPS = 100  # of every run, so that a step is a percent
+STRATEGY, RATIO, RATE = "masking.video.strategy", "masking.video.ratio", "optimizer.learning_rate"
+SPACE: Mapping[str, Any] = {
+    RATIO: Knob(domain=Range(low=0.1, high=0.9), only=Conditional(on=STRATEGY, among=("random", "tube"))),
+    STRATEGY: Knob(domain=Choice(values=("none", "random", "tube"))),
+    RATE: Knob(domain=Range(low=1e-4, high=1e-2, log=True)),
+}
+
+
+def sweep_of(search: Search, **given: Any) -> Sweep:
+    asked = {"name": "s", "question": "?", "base": "configs/ablation.yaml", "seeds": (0,), **given}
+    return Sweep(**asked, search=search)
+
+
+class Driver:
+    """A driver of a search that can be let go of at any moment, as one that is killed."""
+
+    def __init__(self, folder: Path, search: Search, **given: Any) -> None:
+        self.folder, self.sweep = folder, sweep_of(search, **given)
+        folder.mkdir(exist_ok=True)
+        self.study = open_study(self.sweep, search, "sweep-s", folder)
+        self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: STEPS)
+
+    def plan(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
+        """A run is known by its values and seed, as by an identity."""
+        runs = []
+        for seed in self.sweep.seeds:
+            config = config_of(self.sweep, values, seed)
+            identity = f"{sorted(values.items())}-{seed}".replace("/", " ")
+            runs.append(
+                PlannedRun(Point(Row(str(number), values), seed, config), identity, self.folder / identity)
+            )
+        return runs
+
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.study.trials]
+
+
+def write_run(
+    run: PlannedRun,
+    status: Status,
+    scores: Sequence[tuple[int, float]] = (),
+    pruned: bool = False,
+    reason: str = "",
+    flops: float = 1e12,
+    parent: str = PARENT,
+) -> None:
+    """What a run leaves in its journal; `scores` are (step, val/t2v/R1)."""
+    with Journal.open_or_create(run.folder, name="r", experiment="e", identity=run.identity) as journal:
+        journal.status("RUNNING")
+        journal.tags({PARENT_TAG: parent})
+        for step, score in scores:
+            journal.metrics(step, {"val/t2v/R1": score, "cost/flops": flops * step / STEPS})
+        if pruned:
+            journal.tags({PRUNED_TAG: "true"})
+        if status != "RUNNING":
+            journal.status(status, reason)
