@@ -2,9 +2,9 @@
 
 Question:   do reconstruction and language objectives help or hurt retrieval, and at what cost?
 Hypothesis: at weight 1 they hurt, language most, as in the paper; at a tenth, or with a latent target, less so.
-Result:     2026-11-21, one seed, a first look: t2v R@1 VTC 27.8, + MVM 28.2, + MLM 26.0, + LM 31.8, + MVM + LM 26.2, each
-            about +-4 over 500 queries, at 1.13, 1.01, 1.26 and 1.38 of the FLOPs. The paper's collapse under LM (-9.2)
-            did not show; only + 0.1 MLM, 21.2, is told apart from VTC, and one seed says nothing about another.
+Result:     2026-11-21, one seed, a first look: t2v R@1 VTC 27.8, + MVM 28.2, + MLM 26.0, + LM 31.8, + MVM + LM 26.2,
+            each about +-4 over 500 queries, at 1.13, 1.01, 1.26 and 1.38 of the FLOPs. The paper's collapse under LM
+            (-9.2) did not show; only + 0.1 MLM, 21.2, is told apart from VTC, and one seed says nothing about another.
 """
 
 from mac_ray.ablation import Sweep, main

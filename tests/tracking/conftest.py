@@ -12,9 +12,9 @@ import pytest
 os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 from mlflow.tracking import MlflowClient
-from mlflow_server import Server
 
 from mac_ray.tracking.journal import Journal
+from tests.tracking.mlflow_server import Server
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from mlflow_server import free_port, wait_until
+from tests.tracking.mlflow_server import free_port, wait_until
 
 PASSWORD = "se cret/&"
 DEBIAN = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from mlflow_server import Server, points_in_journal, points_in_store, the_run, wait_until
 
 from mac_ray.tracking.address import replay_command
 from mac_ray.tracking.journal import Journal, status_of
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.tracking.progress import how_to_open, load
+from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run, wait_until
 
 Opener = Callable[[], Journal]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from mlflow_server import Server, the_run
 
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.lookup import RunNotFoundError, folder_of_run
 from mac_ray.tracking.mlflow import FOLDER_TAG
 from mac_ray.tracking.sender import replay
+from tests.tracking.mlflow_server import Server, the_run
 
 Opener = Callable[[], Journal]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from mlflow_server import Server, points_in_journal, points_in_store, the_run
-from postgresql_server import running_postgresql, what_is_missing
 
 from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.mlflow import RefusedError, UnavailableError
 from mac_ray.tracking.sender import replay
+from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run
+from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
 pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
 

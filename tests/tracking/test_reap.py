@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from mlflow.tracking import MlflowClient
-from mlflow_server import the_run
 
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.sender import replay
+from tests.tracking.mlflow_server import the_run
 
 CRASH = """
 import sys

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from mlflow_server import Server, points_in_journal, points_in_store, the_run
 
 from mac_ray.tracking import progress
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.mlflow import RefusedError, UnavailableError
 from mac_ray.tracking.sender import destinations, replay
+from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run
 
 Opener = Callable[[], Journal]
 
