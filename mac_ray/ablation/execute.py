@@ -81,13 +81,16 @@ def on_ray() -> Iterator[None]:
 def execute(jobs: Sequence[Job], folder: Path) -> None:
     """Train them all, as many at a time as fit; returns when each has ended, well or not.
 
-    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small.
+    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small, and
+    KeyboardInterrupt.
     """
     configs = [job.config for job in jobs]
     trainable = tune.with_parameters(_trial, jobs=list(jobs), here=str(Path.cwd()), launch=launch_of(configs))
     together = min(at_once(config, ray.cluster_resources()) for config in configs)
     how = tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True)
-    fit(trainable, configs, folder, how, {"number": tune.grid_search(list(range(len(jobs))))})
+    results = fit(trainable, configs, folder, how, {"number": tune.grid_search(list(range(len(jobs))))})
+    if results.num_terminated + results.num_errors < len(jobs):
+        raise KeyboardInterrupt  # Tune keeps it to itself, and returns as if all had ended
 
 
 def fit(
@@ -97,7 +100,7 @@ def fit(
     how: tune.TuneConfig,
     space: Mapping[str, Any] | None = None,
     callbacks: Sequence[tune.Callback] = (),
-) -> None:
+) -> tune.ResultGrid:
     """Tune's trials to their end, each in an actor that holds what a run of one worker needs."""
     cluster = configs[0].cluster
     needs = (
@@ -115,7 +118,7 @@ def fit(
             callbacks=list(callbacks),
         ),
     )
-    tuner.fit()
+    return tuner.fit()
 
 
 def launch_of(configs: Sequence[Config]) -> Launch:

@@ -150,3 +150,21 @@ def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
         assert row in done.stdout
     assert "TFLOP" in done.stdout
     assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
+
+
+def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = write_sweep(tmp_path, base, RATIOS)
+    job = start(file, [*tiny_overrides, "stages.0.epochs=200"], tmp_path)
+    deadline = time.monotonic() + WITHIN_S
+    while not any(map(checkpoint.latest, (tmp_path / "runs").glob("*/checkpoints"))):
+        assert job.poll() is None, finish(job)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job.send_signal(signal.SIGINT)
+    code, output = finish(job)
+    assert code == 130, output
+    assert "goes on with it" in output
+    (sweep,) = (tmp_path / "runs").glob("sweep-*")
+    assert status_of(sweep) == "KILLED"
