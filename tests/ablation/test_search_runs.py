@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import mlflow
@@ -12,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from mac_ray.tracking.journal import summarize
-from tests.ablation.test_sweep_runs import WITHIN_S, base, finish, start
+from tests.ablation.test_sweep_runs import base, finish, start, wait_for_checkpoints
 
 __all__ = ["base"]  # a fixture
 
@@ -58,11 +57,7 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
     file.write_text(SWEEP.format(base=base))
     overrides = [*tiny_overrides, *LONGER]
     job = start(file, overrides, tmp_path)
-    deadline = time.monotonic() + WITHIN_S
-    while len(list((tmp_path / "runs").glob("tiny-*/checkpoints/step_*"))) < 4:
-        assert job.poll() is None, finish(job)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_checkpoints(job, tmp_path / "runs", 4)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
 

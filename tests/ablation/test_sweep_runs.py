@@ -11,7 +11,6 @@ import mlflow
 import pytest
 
 from mac_ray.tracking.journal import read, status_of
-from mac_ray.training import checkpoint
 from tests.runs import weights_and_metrics
 
 pytestmark = pytest.mark.ray
@@ -63,6 +62,15 @@ def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
     return job.returncode, output
 
 
+def wait_for_checkpoints(job: subprocess.Popen[str], runs: Path, count: int) -> None:
+    """Until so many checkpoints of runs are there. Fails when the job ends before."""
+    deadline = time.monotonic() + WITHIN_S
+    while len(list(runs.glob("tiny*/checkpoints/step_*"))) < count:
+        assert job.poll() is None, finish(job)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def runs_below(folder: Path) -> dict[str, Path]:
     """The run folders by the row they stand for."""
     found = {}
@@ -79,11 +87,7 @@ def test_sweep_killed_and_started_again_ends_as_if_undisturbed_and_trains_nothin
     overrides = [*tiny_overrides, "stages.0.epochs=20"]
     file = write_sweep(tmp_path, base, RATIOS)
     job = start(file, overrides, tmp_path)
-    deadline = time.monotonic() + WITHIN_S
-    while not any(map(checkpoint.latest, (tmp_path / "runs").glob("*/checkpoints"))):
-        assert job.poll() is None, finish(job)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_checkpoints(job, tmp_path / "runs", 1)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
 
@@ -157,11 +161,7 @@ def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
 ) -> None:
     file = write_sweep(tmp_path, base, RATIOS)
     job = start(file, [*tiny_overrides, "stages.0.epochs=200"], tmp_path)
-    deadline = time.monotonic() + WITHIN_S
-    while not any(map(checkpoint.latest, (tmp_path / "runs").glob("*/checkpoints"))):
-        assert job.poll() is None, finish(job)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_checkpoints(job, tmp_path / "runs", 1)
     job.send_signal(signal.SIGINT)
     code, output = finish(job)
     assert code == 130, output
