@@ -23,6 +23,7 @@ from mac_ray.config import file as config_file
 from mac_ray.data.clips import centre_crop, midpoints, read_pool
 from mac_ray.data.manifest import Sample
 from mac_ray.data.readers.folder import kind_of
+from mac_ray.data.source import Source
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, restore_model
 from mac_ray.training.folder import EncoderFiles, find_encoder
@@ -67,7 +68,7 @@ class Encoder:
 def read_clip(path: Path, config: Config) -> Tensor:
     """The frames that evaluation takes of a whole file, (F, 3, S, S) uint8. Raises DecodeError."""
     kind = kind_of(str(path)) or "video"  # the decoder tells what is neither
-    sample = Sample(0, str(path), path, kind, split="test", start=None, end=None, captions=())
+    sample = Sample(0, str(path), Source.of(path), kind, split="test", start=None, end=None, captions=())
     pixels = read_pool(
         sample, config.data, DECODER, lambda length: midpoints(length, config.evaluation.frames)
     )

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mac_ray.data.manifest import Manifest
-from mac_ray.prepare import main
+from mac_ray.prepare.__main__ import main
 
 
 def make_clip(path: Path, seconds: int = 1) -> None:
@@ -157,4 +157,4 @@ def test_msrvtt_and_flickr8k_are_written_by_their_options(media: Path, tmp_path:
         (media / f"{split}_list_full.txt").write_text(content)
     videos = ["manifest", "msrvtt", "--annotations", str(media), "--videos", str(media), "--variant", "full"]
     assert main([*videos, "--out", str(tmp_path / "msrvtt.parquet")]) == 0
-    assert Manifest.open(tmp_path / "msrvtt.parquet")[0].path == media / "video0.mp4"
+    assert Manifest.open(tmp_path / "msrvtt.parquet")[0].source.file == media / "video0.mp4"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray import prepare
+from mac_ray.prepare import __main__ as prepare
 from mac_ray.tracking.journal import status_of
 from tests.runs import TINY, USE_OWN, metrics_of, the_run
 from tests.test_pretrain import run_job

@@ -80,7 +80,9 @@ def read_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pi
 
 def _decode_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pixels:
     """The chosen frames in the size they have in the file."""
-    return frames(sample.path, sample.kind, through_pool(section, choose), decoder, sample.start, sample.end)
+    return frames(
+        sample.source, sample.kind, through_pool(section, choose), decoder, sample.start, sample.end
+    )
 
 
 def through_pool(section: Data, choose: Choose) -> Callable[[int], list[int]]:

@@ -109,7 +109,7 @@ class TrainingBatches(Dataset[Batch]):
                 continue
             return training_crop(pixels, self.section, generator), caption, number
         raise TooManyFailuresError(
-            f"{SUBSTITUTES} samples drawn one for another cannot be decoded, the last is {sample.path} ({reason}); "
+            f"{SUBSTITUTES} samples drawn one for another cannot be decoded, the last is {sample.source} ({reason}); "
             "`python -m mac_ray.prepare check` names all that cannot"
         )
 

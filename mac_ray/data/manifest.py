@@ -21,23 +21,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mac_ray.data.source import Source, absolute_place, is_url, joined
+
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-KINDS = ("video", "image")
+FORMAT_VERSION = 2
+KINDS = (
+    "video",
+    "image",
+    "frames",
+)  # frames: members of a tar, one picture each, that are a clip in their order
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("path", pa.string()),  # relative to the root when inside it
+        ("path", pa.string()),  # relative to the root when inside it; may be a URL
+        (
+            "offset",
+            pa.int64(),
+        ),  # bytes; null: the file is the sample, else `length` bytes of it from here are
+        ("length", pa.int64()),
         ("kind", pa.string()),
         ("split", pa.string()),
         ("start", pa.float64()),  # seconds; null: from the first frame
         ("end", pa.float64()),  # seconds; null: to the last frame
         ("captions", pa.list_(pa.string())),
-        ("num_bytes", pa.int64()),  # of the media file; -1 when it was missing
+        ("num_bytes", pa.int64()),  # of the sample's media; -1 when they were missing
         ("duration", pa.float64()),  # seconds; null until `prepare check` has decoded the file
     ]
 )
+ADDED = {2: ("offset", "length")}  # columns that came with a format, and are null in files of older ones
 METADATA_KEY = b"mac_ray.manifest"
 ROWS_PER_GROUP = 65_536
 WRITE_ONE = "write one with `python -m mac_ray.prepare manifest`"
@@ -52,12 +64,14 @@ class Row:
     """What a reader says about one sample. A relative path is taken from the root of the manifest."""
 
     id: str
-    path: Path
+    path: Path | str  # a str may be a URL
     kind: str
     split: str
     captions: tuple[str, ...]
     start: float | None = None  # seconds
     end: float | None = None
+    offset: int | None = None  # bytes of the file that are the sample; None: all
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Sample:
 
     index: int
     id: str
-    path: Path
+    source: Source
     kind: str
     split: str
     start: float | None  # seconds; None: the whole file
@@ -77,11 +91,11 @@ class Sample:
 class Manifest:
     """Samples in file order. Columns stay in Arrow memory; a Sample exists only once it is asked for."""
 
-    def __init__(self, table: pa.Table, path: Path, name: str, root: Path, fingerprint: str) -> None:
+    def __init__(self, table: pa.Table, path: Path, name: str, root: str, fingerprint: str) -> None:
         self.table = table
         self.path = path
         self.name = name
-        self.root = root
+        self.root = root  # an absolute path or a URL
         self.fingerprint = fingerprint
 
     @classmethod
@@ -92,12 +106,12 @@ class Manifest:
         """
         path = Path(path).expanduser().absolute()
         description = _description(path)
-        table = pq.read_table(path, memory_map=True).select(SCHEMA.names).combine_chunks()
+        table = _as_of_now(pq.read_table(path, memory_map=True), description["version"])
         return cls(
             table=table,
             path=path,
             name=description["name"],
-            root=Path(description["root"] if root is None else root).expanduser().absolute(),
+            root=absolute_place(str(description["root"] if root is None else root)),
             fingerprint=description["fingerprint"],
         )
 
@@ -111,7 +125,7 @@ class Manifest:
         return Sample(
             index=index,
             id=value["id"],
-            path=self.root / value["path"],
+            source=Source(joined(self.root, value["path"]), value["offset"], value["length"]),
             kind=value["kind"],
             split=value["split"],
             start=value["start"],
@@ -153,7 +167,7 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
     empty window of time, text that is not Unicode, or no samples at all; the file at `path` stays as it was.
     """
     path = Path(path).expanduser().absolute()
-    root = Path(root).expanduser().absolute()
+    root = absolute_place(str(root))
     digest = hashlib.sha256()
     num_dropped = 0
     ids: dict[str, set[str]] = {}
@@ -168,7 +182,7 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
             known.add(row.id)
             content = _content(row, name, root)
             num_dropped += len(row.captions) - len(content["captions"])
-            digest.update(json.dumps(list(content.values())).encode() + b"\n")
+            digest.update(json.dumps(_identifying(content)).encode() + b"\n")
             batch.append(content)
             if len(batch) == ROWS_PER_GROUP:
                 writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
@@ -181,7 +195,7 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
         description = {
             "version": FORMAT_VERSION,
             "name": name,
-            "root": str(root),
+            "root": root,
             "fingerprint": digest.hexdigest(),
         }
         writer.add_key_value_metadata({METADATA_KEY: json.dumps(description).encode()})
@@ -203,17 +217,38 @@ def write_durations(path: Path, seconds: Sequence[float | None]) -> None:
         writer.add_key_value_metadata({METADATA_KEY: stored})
 
 
-def _content(row: Row, name: str, root: Path) -> dict[str, Any]:
-    """The columns of a row that count for the fingerprint, in their order; raises what `write` promises."""
+def _as_of_now(table: pa.Table, version: int) -> pa.Table:
+    """The columns of the newest format, in their order."""
+    for later in range(version + 1, FORMAT_VERSION + 1):
+        for name in ADDED[later]:
+            table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
+    return table.select(SCHEMA.names).combine_chunks()
+
+
+def _identifying(content: dict[str, Any]) -> list[Any]:
+    """What of a row counts for the fingerprint. Sets of whole files keep the one that they had in format 1."""
+    part = [content["offset"], content["length"]]
+    rest = [value for name, value in content.items() if name not in ("offset", "length")]
+    return rest if part == [None, None] else rest + part
+
+
+def _content(row: Row, name: str, root: str) -> dict[str, Any]:
+    """The columns of a row, but for what is measured later; raises what `write` promises."""
     place = f"{name}: sample {row.id!r} of split {row.split!r}"
     if not row.id or not row.split:
         raise ManifestError(f"{place}: id and split must not be empty ({row.path})")
     if row.kind not in KINDS:
         raise ManifestError(f"{place} has kind {row.kind!r}; kinds are {' and '.join(KINDS)}")
     start, end = (None if second is None else float(second) for second in (row.start, row.end))
-    if row.kind == "image" and (start, end) != (None, None):
+    if row.kind != "video" and (start, end) != (None, None):
         raise ManifestError(
-            f"{place} is an image with a window of {start} to {end} s; leave start and end empty"
+            f"{place} is of kind {row.kind} with a window of {start} to {end} s; leave start and end empty"
+        )
+    one_alone = (row.offset is None) != (row.length is None)
+    if one_alone or (row.offset is not None and row.length is not None and not row.offset >= 0 < row.length):
+        raise ManifestError(
+            f"{place} is {row.length} bytes from {row.offset}; "
+            "give an offset from 0 on and a positive length, or neither"
         )
     if not 0 <= (start or 0.0) < (math.inf if end is None else end):
         raise ManifestError(f"{place} covers {start} to {end} s; it needs 0 <= start < end")
@@ -224,21 +259,28 @@ def _content(row: Row, name: str, root: Path) -> dict[str, Any]:
         "".join((row.id, str(row.path), row.split, *captions)).encode()
     except UnicodeEncodeError as error:
         raise ManifestError(f"{place} holds text that is not valid Unicode: {error.object!r}") from error
-    path = root / Path(row.path).expanduser()
-    try:
-        num_bytes = path.stat().st_size
-    except FileNotFoundError:
-        num_bytes = -1
+    where = _from_root(str(row.path), root)
+    size = Source(joined(root, where), row.offset, row.length).size()
     return {
         "id": row.id,
-        "path": (path.relative_to(root) if path.is_relative_to(root) else path).as_posix(),
+        "path": where,
+        "offset": row.offset,
+        "length": row.length,
         "kind": row.kind,
         "split": row.split,
         "start": start,
         "end": end,
         "captions": captions,
-        "num_bytes": num_bytes,
+        "num_bytes": -1 if size is None else size,
     }
+
+
+def _from_root(path: str, root: str) -> str:
+    """A path as the manifest has it: relative where it is below the root."""
+    if is_url(path) or is_url(root):
+        return path.removeprefix(f"{root.partition('?')[0].rstrip('/')}/")
+    whole = Path(root) / Path(path).expanduser()
+    return (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -258,7 +300,9 @@ def _description(path: Path) -> dict[str, Any]:
             f"{path} has manifest format {description['version']}, newer than {FORMAT_VERSION}; "
             "update mac_ray or write the manifest again"
         )
-    missing = [name for name in SCHEMA.names if name not in metadata.schema.to_arrow_schema().names]
+    later = {name for version, names in ADDED.items() if version > description["version"] for name in names}
+    present = metadata.schema.to_arrow_schema().names
+    missing = [name for name in SCHEMA.names if name not in later and name not in present]
     if missing:
         raise ManifestError(f"manifest {path} lacks the columns {', '.join(missing)}; {WRITE_ONE}")
     return description

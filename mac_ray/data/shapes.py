@@ -89,7 +89,7 @@ def _is_complete(folder: Path, clips: Sequence[Clip], good: dict[str, str]) -> b
     if MANIFEST not in good or any(_file(clip) not in good for clip in clips):
         return False
     # a manifest knows where its media lie, and the cache may have been moved as a whole
-    return manifest.Manifest.open(folder / MANIFEST).root == folder
+    return manifest.Manifest.open(folder / MANIFEST).root == str(folder)
 
 
 def _complete(

@@ -14,6 +14,7 @@ import numpy as np
 from mac_ray.config import Data, Search
 from mac_ray.data.clips import Pixels, centre_crop, midpoints, through_pool, with_short_side
 from mac_ray.data.decode import Times, frames_of_windows
+from mac_ray.data.source import Source
 
 DECODER = "pyav"  # the frame asked for, of every codec, on every machine
 FRAMES_AT_ONCE = 32  # decoded in one pass over a file: 200 MB of them at 1080p
@@ -74,7 +75,7 @@ def read_stretch(path: Path, kind: str, first: int, cut: Cut, data: Data, num_fr
         return [(min(window.start, times[-1]), window.end) for window in chosen() or cuts[-1][-1:]]
 
     choose = through_pool(data, lambda size: midpoints(size, num_frames))
-    pixels = frames_of_windows(path, kind, plan, choose, DECODER)
+    pixels = frames_of_windows(Source.of(path), kind, plan, choose, DECODER)
     if data.short_side:
         pixels = with_short_side(pixels, data.short_side)
     clips = centre_crop(pixels, data.image_size).transpose(0, 3, 1, 2)
@@ -94,7 +95,7 @@ def thumbnail(path: Path, kind: str, window: Window | None, longest_side: int) -
         chosen = window or Window(0.0, duration)
         return [(min(chosen.start, times[-1]), chosen.end)]
 
-    pixels = frames_of_windows(path, kind, plan, lambda size: [size // 2], DECODER)
+    pixels = frames_of_windows(Source.of(path), kind, plan, lambda size: [size // 2], DECODER)
     height, width = pixels.shape[1:3]
     scale = min(1.0, longest_side / max(height, width))
     scaled: Pixels = with_short_side(pixels, max(1, round(min(height, width) * scale)))[0]

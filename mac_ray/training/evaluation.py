@@ -128,7 +128,7 @@ def require_decoded(reader: ClipReader, decoded: Tensor, allow_missing: bool) ->
     """`decoded` (n,): booleans of the first n samples. Raises UndecodableSamplesError."""
     missing = (~decoded).nonzero()[:, 0].tolist()
     if missing and not allow_missing:
-        named = ", ".join(str(reader.manifest[position].path) for position in missing[:5])
+        named = ", ".join(str(reader.manifest[position].source) for position in missing[:5])
         raise UndecodableSamplesError(
             f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded, among them {named}; "
             "mend them, leave them out with `python -m mac_ray.prepare`, or set evaluation.allow_missing=true"

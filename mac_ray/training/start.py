@@ -17,6 +17,7 @@ from mac_ray.config.file import to_yaml
 from mac_ray.config.unused import unused_masks
 from mac_ray.data.lexicon import count_words, save_words
 from mac_ray.data.sets import Progress
+from mac_ray.data.source import is_url
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
@@ -108,11 +109,15 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
             absolute(source, read_from) if source and Path(absolute(source, read_from)).exists() else source
         )
 
+    def where_on_disk(root: str | None) -> str | None:
+        """A URL stays what it is."""
+        return root if root is None or is_url(root) else absolute(root, read_from)
+
     sets = {
         name: section.model_copy(
             update={
                 "path": absolute(section.path, read_from),
-                "root": section.root and absolute(section.root, read_from),
+                "root": where_on_disk(section.root),
             }
         )
         if section.kind == "manifest"

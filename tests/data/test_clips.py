@@ -176,7 +176,7 @@ def test_cached_pixels_equal_decoded_pixels(
 
             one, other = cached.read(sample, choose), decoded.read(sample, choose)
             assert one.dtype == other.dtype == np.uint8
-            assert np.array_equal(one, other), sample.path.name
+            assert np.array_equal(one, other), str(sample.source)
         num_frames = VIDEOS[sample.index][0] if sample.kind == "video" else 1
         assert set(sizes) == {min(num_frames, pool_frames or num_frames)}
 
@@ -328,8 +328,8 @@ def test_faulty_files_are_the_same_with_and_without_a_cache(faulty: Manifest, tm
 
 def test_file_mended_after_the_cache_was_made_is_read(faulty: Manifest, tmp_path: Path) -> None:
     cached = ClipReader(faulty, Data(), "pyav", cache_of(faulty, Data(), tmp_path))
-    os.link(faulty[0].path, faulty.root / "copy.mp4")
-    (faulty.root / "copy.mp4").replace(faulty[2].path)
+    os.link(faulty[0].source.place, Path(faulty.root) / "copy.mp4")
+    (Path(faulty.root) / "copy.mp4").replace(faulty[2].source.place)
     assert np.array_equal(cached.read(faulty[2], range), cached.read(faulty[0], range))
 
 

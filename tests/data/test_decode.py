@@ -4,11 +4,13 @@ Clips are made here; each frame carries its number in the brightness of eight bl
 can be read off the pixels.
 """
 
+import io
 import os
 import pickle
 import random
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +30,7 @@ from mac_ray.data.decode import (
     frames_of_windows,
     probe,
 )
+from mac_ray.data.source import Source
 
 BACKENDS = list(DECODERS)
 BLOCK = 16  # pixels
@@ -97,7 +100,7 @@ def test_frames_of_h264_are_those_asked_for(
 ) -> None:
     path = make_clip(tmp_path / f"clip.{suffix}", options=options)
     for wanted in DRAWS:
-        assert numbers(frames(path, "video", always(wanted), decoder)) == wanted
+        assert numbers(frames(Source.of(path), "video", always(wanted), decoder)) == wanted
 
 
 OTHERS = {
@@ -116,14 +119,14 @@ def test_frames_of_other_codecs_are_those_asked_for_by_pyav(
 ) -> None:
     path = make_clip(tmp_path / name, codec=codec, options=options)
     for wanted in DRAWS:
-        assert numbers(frames(path, "video", always(wanted), "pyav")) == wanted
+        assert numbers(frames(Source.of(path), "video", always(wanted), "pyav")) == wanted
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)
 def test_choose_is_told_the_number_of_frames(tmp_path: Path, decoder: str) -> None:
     path = make_clip(tmp_path / "clip.mkv", count=23)
     asked = []
-    frames(path, "video", lambda count: asked.append(count) or [0], decoder)
+    frames(Source.of(path), "video", lambda count: asked.append(count) or [0], decoder)
     assert asked == [23]
 
 
@@ -144,7 +147,7 @@ def test_frames_within_a_window_are_those_shown_then(
     tmp_path: Path, decoder: str, start: float | None, end: float | None, expected: range
 ) -> None:
     path = make_clip(tmp_path / "clip.mp4", options=X264["B-frames"])
-    assert numbers(frames(path, "video", range, decoder, start, end)) == list(expected)
+    assert numbers(frames(Source.of(path), "video", range, decoder, start, end)) == list(expected)
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)
@@ -160,8 +163,8 @@ def test_several_windows_in_one_pass_give_the_frames_of_each_by_itself(tmp_path:
     def spread(count: int) -> list[int]:
         return [0, count // 2, count - 1]
 
-    together = frames_of_windows(path, "video", plan, spread, decoder)
-    alone = [frames(path, "video", spread, decoder, start, end) for start, end in windows]
+    together = frames_of_windows(Source.of(path), "video", plan, spread, decoder)
+    alone = [frames(Source.of(path), "video", spread, decoder, start, end) for start, end in windows]
     assert np.array_equal(together, np.concatenate(alone))
     assert durations == [pytest.approx(4.0, abs=1e-3)]
 
@@ -169,7 +172,7 @@ def test_several_windows_in_one_pass_give_the_frames_of_each_by_itself(tmp_path:
 def test_image_is_in_every_window(tmp_path: Path) -> None:
     Image.fromarray(numbered(9)).save(tmp_path / "picture.png")
     pictures = frames_of_windows(
-        tmp_path / "picture.png",
+        Source.of(tmp_path / "picture.png"),
         "image",
         lambda _, duration: [(duration, duration), (5.0, 6.0)],
         range,
@@ -182,28 +185,28 @@ def test_image_is_in_every_window(tmp_path: Path) -> None:
 def test_window_beyond_the_end_is_refused(tmp_path: Path, decoder: str) -> None:
     path = make_clip(tmp_path / "clip.mp4")
     with pytest.raises(DecodeError, match=r"clip\.mp4.*starts at 4\.5 s.*3\.900 s"):
-        frames(path, "video", range, decoder, start=4.5)
+        frames(Source.of(path), "video", range, decoder, start=4.5)
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)
 def test_window_of_variable_frame_rate_goes_by_time_not_by_count(tmp_path: Path, decoder: str) -> None:
     stamps = [0, 1, 2, 3, 20, 21, 22, 40, 41]  # tenths of a second
     path = make_clip(tmp_path / "clip.mp4", count=len(stamps), stamps=stamps)
-    assert numbers(frames(path, "video", range, decoder, 2.0, 4.0)) == [4, 5, 6]
+    assert numbers(frames(Source.of(path), "video", range, decoder, 2.0, 4.0)) == [4, 5, 6]
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 def test_rotation_in_the_container_is_applied(tmp_path: Path, decoder: str, rotation: int) -> None:
     path = make_clip(tmp_path / "clip.mp4", rotation=rotation)
-    pictures = frames(path, "video", always([5, 6]), decoder)
+    pictures = frames(Source.of(path), "video", always([5, 6]), decoder)
     upright = np.rot90(pictures, -rotation // 90, axes=(1, 2))
     assert numbers(upright) == [5, 6]
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)
 def test_probe_tells_frames_duration_and_upright_size(tmp_path: Path, decoder: str) -> None:
-    found = probe(make_clip(tmp_path / "clip.mp4", rotation=90), "video", decoder)
+    found = probe(Source.of(make_clip(tmp_path / "clip.mp4", rotation=90)), "video", decoder)
     assert found == Probe(40, pytest.approx(4.0, abs=1e-3), width=2 * BLOCK, height=4 * BLOCK)
 
 
@@ -216,7 +219,7 @@ def test_truncated_file_gives_the_frames_before_the_break(tmp_path: Path) -> Non
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(content[:middle] + b"\xff" * (end - middle) + content[end:])
     counts = []
-    pictures = frames(broken, "video", lambda count: counts.append(count) or range(count), "pyav")
+    pictures = frames(Source.of(broken), "video", lambda count: counts.append(count) or range(count), "pyav")
     assert counts[0] == 40
     assert 1 <= counts[-1] < 40
     sound = counts[-1] - 2  # the packet at the break may be half sound
@@ -232,7 +235,7 @@ def test_files_without_frames_give_one_sentence(tmp_path: Path, decoder: str, ki
         (tmp_path / name).write_bytes(content)
     for name in (*contents, "gone.mp4", "."):
         with pytest.raises(DecodeError, match=ONE_SENTENCE) as caught:
-            frames(tmp_path / name, kind, range, decoder)
+            frames(Source.of(tmp_path / name), kind, range, decoder)
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
@@ -245,13 +248,13 @@ def test_sound_without_pictures_is_refused(tmp_path: Path, decoder: str) -> None
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
     with pytest.raises(DecodeError, match="video stream"):
-        frames(path, "video", range, decoder)
+        frames(Source.of(path), "video", range, decoder)
 
 
 def test_decord_where_it_is_not_installed_is_no_choice(tmp_path: Path) -> None:
     # None in sys.modules is how Python marks a module that cannot be found
     script = (
-        "import sys; sys.modules['decord'] = None; from mac_ray import prepare; "
+        "import sys; sys.modules['decord'] = None; from mac_ray.prepare import __main__ as prepare; "
         "prepare.main(['check', 'any.parquet', '--decoder', 'decord'])"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -262,23 +265,23 @@ def test_decord_where_it_is_not_installed_is_no_choice(tmp_path: Path) -> None:
 
 def test_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:
     Image.fromarray(numbered(77)).save(tmp_path / "picture.png")
-    pictures = frames(tmp_path / "picture.png", "image", lambda count: [0] * (3 * count), "pyav")
+    pictures = frames(Source.of(tmp_path / "picture.png"), "image", lambda count: [0] * (3 * count), "pyav")
     assert (pictures.shape, pictures.dtype) == ((3, 2 * BLOCK, 4 * BLOCK, 3), np.uint8)
     assert numbers(pictures) == [77] * 3
-    assert probe(tmp_path / "picture.png", "image", "pyav") == Probe(1, 0.0, 4 * BLOCK, 2 * BLOCK)
+    assert probe(Source.of(tmp_path / "picture.png"), "image", "pyav") == Probe(1, 0.0, 4 * BLOCK, 2 * BLOCK)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
 def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     Image.fromarray(numbered(77)).convert(mode).save(tmp_path / "picture.tiff")
-    assert numbers(frames(tmp_path / "picture.tiff", "image", range, "pyav")) == [77]
+    assert numbers(frames(Source.of(tmp_path / "picture.tiff"), "image", range, "pyav")) == [77]
 
 
 def test_image_orientation_in_exif_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     Image.fromarray(np.rot90(numbered(77))).save(tmp_path / "picture.jpg", exif=exif, quality=95)
-    assert numbers(frames(tmp_path / "picture.jpg", "image", range, "pyav")) == [77]
+    assert numbers(frames(Source.of(tmp_path / "picture.jpg"), "image", range, "pyav")) == [77]
 
 
 # ---------------------------------------------------------------- real files
@@ -304,9 +307,9 @@ def test_difficult_files_give_frames_or_one_error(decoder: str) -> None:
     for path in real_files("faults"):
         if path.name in hopeless:
             with pytest.raises(DecodeError, match=ONE_SENTENCE):
-                frames(path, "video", spread, decoder)
+                frames(Source.of(path), "video", spread, decoder)
         else:
-            assert len(frames(path, "video", spread, decoder)) == 6, path.name
+            assert len(frames(Source.of(path), "video", spread, decoder)) == 6, path.name
 
 
 @pytest.mark.realdata
@@ -320,7 +323,7 @@ def test_difficult_files_by_pyav_equal_decoding_from_the_start() -> None:
                 for frame in container.decode(container.streams.best("video"))
             ]
         expected = np.stack([shown[index] for index in spread(len(shown))])
-        assert np.array_equal(frames(path, "video", spread, "pyav"), expected), path.name
+        assert np.array_equal(frames(Source.of(path), "video", spread, "pyav"), expected), path.name
 
 
 @pytest.mark.realdata
@@ -328,5 +331,34 @@ def test_difficult_files_by_pyav_equal_decoding_from_the_start() -> None:
 def test_rotated_and_ordinary_files_are_the_same_by_both_backends() -> None:
     rotated = [path for path in real_files("faults") if path.name.startswith(("video_", "fire2"))]
     for path in rotated + real_files("msrvtt-clips/videos"):
-        by_pyav, by_decord = (frames(path, "video", spread, decoder) for decoder in ("pyav", "decord"))
+        by_pyav, by_decord = (
+            frames(Source.of(path), "video", spread, decoder) for decoder in ("pyav", "decord")
+        )
         assert np.array_equal(by_pyav, by_decord), path.name
+
+
+@pytest.mark.parametrize("decoder", BACKENDS)
+def test_part_of_a_file_is_decoded_as_the_file_itself(tmp_path: Path, decoder: str) -> None:
+    content = make_clip(tmp_path / "clip.mp4").read_bytes()
+    (tmp_path / "shard.tar").write_bytes(b"before" + content + b"after")
+    part = Source(str(tmp_path / "shard.tar"), 6, len(content))
+    assert numbers(frames(part, "video", always([3, 17, 39]), decoder)) == [3, 17, 39]
+
+
+def test_pictures_of_a_part_of_a_tar_are_the_frames_of_a_clip(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for clip in range(2):
+            for number in range(4):
+                file = io.BytesIO()
+                Image.fromarray(numbered(10 * clip + number)).save(file, "PNG")
+                entry = tarfile.TarInfo(f"clip{clip}.{number}.png")
+                entry.size = file.tell()
+                tar.addfile(entry, io.BytesIO(file.getvalue()))
+        end = tar.offset
+    with tarfile.open(tmp_path / "shard.tar") as tar:
+        starts = [member.offset for member in tar]
+    second = Source(str(tmp_path / "shard.tar"), starts[4], end - starts[4])
+    assert numbers(frames(second, "frames", lambda count: [0, count - 1], "pyav")) == [10, 13]
+    cut = Source(str(tmp_path / "shard.tar"), starts[4], 10 * end)
+    with pytest.raises(DecodeError, match=r"shard\.tar \(bytes \d+ to \d+\): only \d+ bytes"):
+        frames(cut, "frames", range, "pyav")

@@ -1,5 +1,6 @@
 """The manifest: what goes in comes out, by content and not by place, and what is wrong is said."""
 
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -35,11 +36,11 @@ def test_manifest_written_and_opened_gives_the_same_samples(tmp_path: Path) -> N
 
     manifest = Manifest.open(tmp_path / "set.parquet")
 
-    assert (manifest.name, manifest.root, len(manifest)) == ("small", root, 3)
+    assert (manifest.name, manifest.root, len(manifest)) == ("small", str(root), 3)
     assert [sample.id for sample in manifest] == ["one", "two", "three"] == manifest.ids().to_pylist()
     assert manifest[0].captions == ("first", "second")
     assert (manifest[0].start, manifest[0].end) == (None, None)
-    assert (manifest[1].path, manifest[1].kind) == (root / "below/two.png", "image")
+    assert (manifest[1].source.file, manifest[1].kind) == (root / "below/two.png", "image")
     assert (manifest[2].index, manifest[2].start, manifest[2].end) == (2, 1.5, 4.0)
     assert manifest.table["num_bytes"].to_pylist() == [3, -1, 5]
     assert manifest.table["duration"].to_pylist() == [None] * 3
@@ -76,7 +77,7 @@ def test_fingerprint_of_the_same_set_in_another_place_is_the_same(tmp_path: Path
     first = write(tmp_path / "1.parquet", [Row("a", here / "a.mp4", "video", "train", ("c",))], "x", here)
     second = write(tmp_path / "2.parquet", [Row("a", Path("a.mp4"), "video", "train", ("c",))], "y", there)
     assert first.fingerprint == second.fingerprint
-    assert (first[0].path, second[0].path) == (here / "a.mp4", there / "a.mp4")
+    assert (first[0].source.file, second[0].source.file) == (here / "a.mp4", there / "a.mp4")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_root_given_when_opening_moves_the_relative_paths_only(tmp_path: Path) -
     rows = [video("a"), Row("b", outside, "video", "train", ("c",))]
     write(tmp_path / "set.parquet", rows, "small", tmp_path / "old")
     manifest = Manifest.open(tmp_path / "set.parquet", root=tmp_path / "new")
-    assert [sample.path for sample in manifest] == [tmp_path / "new/a.mp4", outside]
+    assert [sample.source.file for sample in manifest] == [tmp_path / "new/a.mp4", outside]
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,54 @@ def test_open_of_a_newer_format_or_lacking_columns_names_them(tmp_path: Path) ->
         pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(stored)}), path)
         with pytest.raises(ManifestError, match=reason):
             Manifest.open(path)
+
+
+def test_part_of_a_file_is_a_sample_with_bytes_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "shard.tar").write_bytes(bytes(range(100)))
+    rows = [
+        Row("a", "shard.tar", "video", "train", ("c",), offset=10, length=5),
+        Row("b", "shard.tar", "video", "train", ("c",), offset=98, length=5),
+    ]
+    manifest = write(tmp_path / "set.parquet", rows, "parts", tmp_path)
+
+    assert manifest[0].source.read() == bytes(range(10, 15))
+    assert (manifest[0].source.size(), manifest[0].source.file) == (5, None)
+    assert manifest.table["num_bytes"].to_pylist() == [5, -1]
+    moved = Manifest.open(tmp_path / "set.parquet", "s3://bucket/shards?scheme=http")
+    assert moved[0].source.place == "s3://bucket/shards/shard.tar?scheme=http"
+
+
+def test_other_part_of_the_same_file_makes_another_set(tmp_path: Path) -> None:
+    fingerprints = {
+        write(
+            tmp_path / "set.parquet",
+            [Row("a", "x.tar", "video", "train", ("c",), offset=offset, length=512)],
+            "parts",
+            tmp_path,
+        ).fingerprint
+        for offset in (0, 512)
+    }
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize(
+    "part", [{"offset": 1}, {"length": 1}, {"offset": -1, "length": 1}, {"offset": 0, "length": 0}]
+)
+def test_part_that_is_none_is_refused(tmp_path: Path, part: dict[str, int]) -> None:
+    with pytest.raises(ManifestError, match=r"'a'.*offset from 0"):
+        write(tmp_path / "set.parquet", [Row("a", "x.tar", "video", "train", ("c",), **part)], "x", tmp_path)
+
+
+def test_manifest_of_the_first_format_opens_with_its_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    written = write(path, [video("a")], "old", tmp_path)
+    stored = json.loads(pq.read_metadata(path).metadata[METADATA_KEY]) | {"version": 1}
+    old = pq.read_table(path).drop_columns(["offset", "length"])
+    pq.write_table(old.replace_schema_metadata({METADATA_KEY: json.dumps(stored).encode()}), path)
+
+    opened = Manifest.open(path)
+
+    assert opened[0] == written[0]
+    # what format 1 wrote for this row
+    row = ["a", "a.mp4", "video", "train", None, None, ["a caption"], -1]
+    assert opened.fingerprint == hashlib.sha256(json.dumps(row).encode() + b"\n").hexdigest()

@@ -10,6 +10,7 @@ import pytest
 from mac_ray.data.decode import frames
 from mac_ray.data.manifest import ManifestError, Row, write
 from mac_ray.data.readers import READERS, flickr8k, folder, msrvtt
+from mac_ray.data.source import Source
 
 
 def by_id(rows: list[Row]) -> dict[str, Row]:
@@ -341,4 +342,7 @@ def test_real_msrvtt_clips_have_captions_and_decode(tmp_path: Path, real: Path) 
     assert len(rows) == 16
     for row in rows:
         assert len(row.captions) == 20
-        assert frames(row.path, row.kind, lambda count: [0, count // 2, count - 1], "pyav").shape[0] == 3
+        assert (
+            frames(Source.of(row.path), row.kind, lambda count: [0, count // 2, count - 1], "pyav").shape[0]
+            == 3
+        )

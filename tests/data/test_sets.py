@@ -29,7 +29,7 @@ def test_set_made_elsewhere_has_the_same_fingerprint(tmp_path: Path) -> None:
 def test_set_with_a_root_finds_its_media_there(mixed: Manifest, tmp_path: Path) -> None:
     section = ManifestSet(path=str(mixed.path), root=str(tmp_path))
     sample = open_sets({"own": section}, tmp_path, lambda *_: None)["own"][0]
-    assert sample.path == tmp_path / "video0.mp4"
+    assert sample.source.file == tmp_path / "video0.mp4"
 
 
 def test_set_without_its_manifest_says_where_it_was_looked_for(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from mac_ray.config import Config, Search
 from mac_ray.data.clips import centre_crop, midpoints
 from mac_ray.data.decode import frames
+from mac_ray.data.source import Source
 from mac_ray.encoder import Encoder, load_encoder
 from mac_ray.gallery.index import CLIPS_AT_ONCE, bring_up_to_date, place_of
 from mac_ray.gallery.media import media_below
@@ -84,7 +85,7 @@ def test_every_window_of_every_file_has_the_vector_of_its_frames(
     assert len(gallery.windows) > 20
     for (path, kind), window, vector in zip(gallery.media, gallery.windows, gallery.vectors, strict=True):
         times = (window.start, window.end) if kind == "video" else (None, None)
-        pixels = frames(folder / path, kind, lambda size: list(midpoints(size, 4)), "pyav", *times)
+        pixels = frames(Source.of(folder / path), kind, lambda size: list(midpoints(size, 4)), "pyav", *times)
         clip = torch.from_numpy(centre_crop(pixels, 32).transpose(0, 3, 1, 2).copy())
         with torch.no_grad():
             expected = encoder.model.encode_video(clip[None])[0]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mac_ray.data.decode import frames
+from mac_ray.data.source import Source
 from mac_ray.gallery.media import Unreadable
 from mac_ray.gallery.page import page, picture_of
 from mac_ray.gallery.ranking import Hit
@@ -55,7 +56,7 @@ def test_page_shows_the_middle_of_each_window_and_links_to_it(tmp_path: Path) ->
     ]
     parsed = Parsed(page("a dog", "", "2 of 2", tmp_path, hits, []))
     shown = [picture(attributes["src"]) for attributes in parsed.every("img")]
-    expected = frames(tmp_path / "clip.mp4", "video", lambda _: [15, 5], "pyav")
+    expected = frames(Source.of(tmp_path / "clip.mp4"), "video", lambda _: [15, 5], "pyav")
     for found, pixels in zip(shown, expected, strict=True):
         assert found.size == (48, 32)
         assert np.abs(np.asarray(found).astype(int) - pixels).mean() < 25  # noise in JPEG, else about 80

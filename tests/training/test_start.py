@@ -105,7 +105,7 @@ def test_run_given_by_relative_paths_is_the_run_given_by_absolute_ones(
     monkeypatch.chdir("/")  # where a Ray worker is, say
     run = prepared(relative, tmp_path)
     assert run.identity == prepared(absolute).identity
-    assert run.data.train["own"][0].path.is_relative_to(tmp_path / "own")
+    assert run.data.train["own"][0].source.file.is_relative_to(tmp_path / "own")
 
 
 def test_local_tokeniser_keeps_the_identity_when_it_moves(
@@ -138,7 +138,7 @@ def test_set_without_a_split_it_needs_is_named(copied_set: CopiedSet, tmp_path: 
     config = copied_set(tmp_path / "own")
     path = tmp_path / "own/manifest.parquet"
     rows = [
-        Row(sample.id, sample.path, sample.kind, sample.split, sample.captions)
+        Row(sample.id, sample.source.place, sample.kind, sample.split, sample.captions)
         for sample in manifest.Manifest.open(path, tmp_path / "own")
         if sample.split != missing
     ]

@@ -1,0 +1,47 @@
+"""Turn annotation files and media into a checked manifest.
+
+    python -m mac_ray.prepare manifest folder DIR --out mine.parquet
+    python -m mac_ray.prepare manifest flickr8k --annotations DIR --images DIR --out flickr8k.parquet
+    python -m mac_ray.prepare manifest msrvtt --annotations DIR --videos DIR --variant 9k --out msrvtt.parquet
+    python -m mac_ray.prepare check msrvtt.parquet --workers 8 --json report.json
+
+`manifest` only looks whether the files are there, and writes in any case: annotations may arrive before the
+media. `check` decodes the first, middle and last frame of every sample and stores the durations.
+
+Exit code 0: all is well; 1: something is missing, changed or does not decode; 2: the input cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from mac_ray.data.manifest import ManifestError
+from mac_ray.prepare import check, manifest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    # how many samples a reader leaves out is logged by the reader
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m mac_ray.prepare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in (manifest, check):
+        command.add_parser(commands)
+    options = vars(parser.parse_args(arguments))
+    del options["command"]
+    run = options.pop("run")
+    try:
+        code: int = run(**options)
+    except (ManifestError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
