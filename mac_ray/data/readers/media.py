@@ -42,10 +42,11 @@ class MediaFolder:
                 # os.walk goes from the top down, so of equal names the nearest to the folder counts
                 self._by_name.setdefault(name, Path(place, name))
 
-    def find(self, stems: Iterable[str], endings: Iterable[str] = VIDEO_ENDINGS) -> Path:
+    def find(self, stems: Iterable[str], endings: Iterable[str] = VIDEO_ENDINGS, usual: str = "") -> Path:
         """The first file there is: each stem with the first ending, then with the second and so on.
 
-        Without any it is the path that the first would have, which `prepare` then names as missing.
+        Without any it is the path that the first would have in the folder `usual`, for `prepare` to name as missing.
         """
         names = [f"{stem}{ending}" for ending in endings for stem in stems]
-        return next((self._by_name[name] for name in names if name in self._by_name), self.folder / names[0])
+        there = (self._by_name[name] for name in names if name in self._by_name)
+        return next(there, self.folder / usual / names[0])
