@@ -7,10 +7,10 @@ import pytest
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.readers import lsmdc
 
-DOTTED = "3086_UGLY_TRUTH_00.23.23.000-00.23.28.886"
-TWICE = "1001_American_Beauty_00.00.51.926-00.00.54.129"
-EMPTY = "0001_American_Beauty_00.01.02.000-00.01.04.000"
-VAL = "1004_Juno_00.00.32.775-00.00.36.000"
+DOTTED = "3001_TWO_DOGS_00.12.34.000-00.12.38.765"
+TWICE = "1001_A_Movie_00.00.12.345-00.00.15.678"
+EMPTY = "0001_A_Movie_00.01.02.000-00.01.04.000"
+VAL = "1004_Other_00.00.33.333-00.00.36.000"
 
 
 def line(clip: str, sentence: str) -> str:
@@ -54,7 +54,7 @@ def test_lsmdc_clip_lies_in_the_folder_of_its_movie_and_keeps_its_dots(tmp_path:
     (videos / "flat").mkdir(parents=True)
     (videos / "flat" / f"{VAL}.mp4").touch()
     rows = {row.id: row for row in lsmdc.read(lsmdc_files(tmp_path), videos)}
-    assert rows[DOTTED].path == videos / "3086_UGLY_TRUTH" / f"{DOTTED}.avi"
+    assert rows[DOTTED].path == videos / "3001_TWO_DOGS" / f"{DOTTED}.avi"
     assert rows[VAL].path == videos / "flat" / f"{VAL}.mp4"
 
 
@@ -74,7 +74,7 @@ def test_lsmdc_blind_test_is_refused_as_a_test_split(tmp_path: Path) -> None:
         (line(DOTTED, "c").rsplit("\t", 1)[0], r"in line 1 .*a tab after each of the first five"),
         (line(DOTTED, "c\td"), r"in line 1 "),
         (f"{line(VAL, 'c')}\n{line('clip 7', 'c')}", r"in line 2 'clip 7"),
-        (line(TWICE, "c"), r"American_Beauty\S* is in both train and val of LSMDC"),
+        (line(TWICE, "c"), r"A_Movie\S* is in both train and val of LSMDC"),
     ],
 )
 def test_lsmdc_of_another_form_says_where(tmp_path: Path, content: str, reason: str) -> None:

@@ -110,7 +110,7 @@ def test_msvd_clips_without_captions_and_unlisted_ones_are_named(
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("captions_msvd.json", '{"v_aB0cD1eF2gH": {"timestamps": [[0, 1]]}}', r"'v_Q.*looks like .*ActivityNet"),
+        ("captions_msvd.json", '{"v_aB0cD1eF2gH": {"timestamps": [[0, 1]]}}', r"'v_aB.*looks like .*ActivityNet"),
         ("captions_msvd.json", '[{"video": "video7010.mp4", "caption": ["c"]}]', r"a list.*looks like .*MSR-VTT"),
         ("captions_msvd.json", '{"a_1_2": ["c", 3]}', r"the entry 'a_1_2'.*expected is captions by clip"),
         ("captions_msvd.json", '{"a_1_2": ["c"]}', r"none of the 4 clips listed .*has a caption.*youtube_mapping"),

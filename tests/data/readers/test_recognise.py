@@ -11,7 +11,7 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.data.readers import READERS
 from mac_ray.data.readers.recognise import HEAD, dataset_of, resemblance
 
-LSMDC_ID = "3086_UGLY_TRUTH_00.23.23.000-00.23.28.886"
+LSMDC_ID = "3001_TWO_DOGS_00.12.34.000-00.12.38.765"
 KARPATHY = {"imgid": 0, "sentids": [0], "sentences": [{"raw": "A dog ."}], "split": "train"}
 FORMS = [
     ("WebVid", "videoid,name,page_idx,page_dir,duration,contentUrl\n12,a dog,1,000001_000050,PT00H00M17S,u\n"),
