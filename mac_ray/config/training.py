@@ -87,6 +87,7 @@ Protocol = Literal[
     "paragraph",
     # benchmarks: a convention and the size of the gallery, so that numbers are those that others publish
     "msrvtt_1ka",
+    "msrvtt_1kb",
     "msrvtt_full",
     "msvd",
     "msvd_every_caption",

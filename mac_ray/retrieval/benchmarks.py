@@ -51,6 +51,9 @@ BENCHMARKS = {
         "the sentence of each video in MSRVTT_JSFUSION_test.csv",
         captions=1000,
     ),
+    "msrvtt_1kb": Benchmark(
+        "MSR-VTT 1k-B", "one_caption", *(1000, 1000), "the first of 20 of each video", captions=20000
+    ),
     "msrvtt_full": Benchmark(
         "MSR-VTT's full test split", "every_caption", *(2990, 59800), "20 of each video", captions=59800
     ),
@@ -86,6 +89,6 @@ BENCHMARKS = {
         at_most=5,
     ),
     "moving_shapes": Benchmark(
-        "the embedded moving shapes", "one_caption", *(500, 500), "the first caption of each clip"
+        "the embedded set of moving shapes", "one_caption", *(500, 500), "the first caption of each clip"
     ),
 }
