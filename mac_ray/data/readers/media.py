@@ -6,7 +6,7 @@ A name is looked up whole: ids of several datasets have dots in them, which `Pat
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 VIDEO_ENDINGS = (
@@ -31,15 +31,9 @@ class MediaFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._by_name: dict[str, Path] = {}
-        walked: set[str] = set()
-        for place, below, names in os.walk(folder, followlinks=True):
-            if os.path.realpath(place) in walked:
-                below.clear()
-                continue
-            walked.add(os.path.realpath(place))
-            below.sort()
+        # of equal names the nearest to the folder counts
+        for place, names in sorted(_folders(folder), key=lambda found: found[0].count(os.sep)):
             for name in names:
-                # os.walk goes from the top down, so of equal names the nearest to the folder counts
                 self._by_name.setdefault(name, Path(place, name))
 
     def find(self, stems: Iterable[str], endings: Iterable[str] = VIDEO_ENDINGS, usual: str = "") -> Path:
@@ -50,3 +44,16 @@ class MediaFolder:
         names = [f"{stem}{ending}" for ending in endings for stem in stems]
         there = (self._by_name[name] for name in names if name in self._by_name)
         return next(there, self.folder / usual / names[0])
+
+
+def _folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """(folder, names of its files), in the order of names; none is entered twice, so links may form a ring."""
+    entered: set[str] = set()
+    for place, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            below.clear()
+            continue
+        entered.add(real)
+        below.sort()
+        yield place, names
