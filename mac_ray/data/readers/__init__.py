@@ -2,15 +2,23 @@
 
 A reader is a generator, so that a set of millions of samples is never in memory as rows, and it touches no
 media: which files exist is for `prepare` to say.
+
+To add one: a module with a generator `read`, and its line in READERS. `prepare manifest` makes the sub-command from
+the signature (Path, Literal, numbers; `Annotated[Path, "help"]`) and from the module's first paragraph; paths of
+samples are relative to the last Path it is given.
 """
 
 from collections.abc import Callable, Iterator
 
 from mac_ray.data.manifest import Row
-from mac_ray.data.readers import flickr8k, folder, msrvtt
+from mac_ray.data.readers import activitynet, didemo, flickr8k, folder, lsmdc, msrvtt, msvd
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "folder": folder.read,
     "flickr8k": flickr8k.read,
     "msrvtt": msrvtt.read,
+    "msvd": msvd.read,
+    "didemo": didemo.read,
+    "activitynet": activitynet.read,
+    "lsmdc": lsmdc.read,
 }

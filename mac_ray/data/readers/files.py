@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from mac_ray.data.manifest import ManifestError
+from mac_ray.data.readers.recognise import resemblance
 
 
 def text(path: Path, expected: str) -> str:
     """The content of a UTF-8 file, line ends as they are; `expected` says what the file should hold."""
     if not path.is_file():
-        raise ManifestError(f"there is no file {path}; it should hold {expected}")
+        raise ManifestError(f"there is no file {path}; it should hold {expected}{resemblance(path.parent)}")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ManifestError(
-            f"{path} is not UTF-8 text ({error.reason}); it should hold {expected}"
+            f"{path} is not UTF-8 text ({error.reason}); it should hold {expected}{resemblance(path)}"
         ) from error
 
 
@@ -43,7 +44,7 @@ def table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, s
     missing = [name for name in columns if name not in found]
     if missing:
         raise ManifestError(
-            f"{path} lacks the column {', '.join(missing)}; its columns are {', '.join(found)}"
+            f"{path} lacks the column {', '.join(missing)}; its columns are {', '.join(found)}{resemblance(path)}"
         )
     for row in reader:
         # DictReader files surplus fields under None and fills lacking ones with it
@@ -60,7 +61,9 @@ def parsed(path: Path, expected: str) -> Any:
     try:
         return json.loads(text(path, expected))
     except json.JSONDecodeError as error:
-        raise ManifestError(f"{path} is not JSON ({error}); it should hold {expected}") from error
+        raise ManifestError(
+            f"{path} is not JSON ({error}); it should hold {expected}{resemblance(path)}"
+        ) from error
 
 
 def hashed(key: str) -> float:
