@@ -9,7 +9,6 @@ Without splits the path decides by its hash, not the id: windows of one video ne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -79,14 +78,8 @@ def _entries(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, row in files.table(table, ("path", "caption")):
             yield f"{table}, line {number}", row
         return
-    for number, line in enumerate(files.text(lines, "one JSON object per line").split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, entry in files.objects(lines, "one JSON object per line"):
         place = f"{lines}, line {number}"
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{place}: not a JSON object ({error})") from error
         if not isinstance(entry, dict) or "path" not in entry or not {"caption", "captions"} & entry.keys():
             found = ", ".join(entry) if isinstance(entry, dict) else f"a {type(entry).__name__}"
             raise ManifestError(f"{place}: an object with path and caption is expected; found {found}")
