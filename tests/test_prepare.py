@@ -1,16 +1,20 @@
 """The command `prepare`: what it writes, what it finds wrong, and how it exits."""
 
+import argparse
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Annotated, Literal
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from mac_ray.data.manifest import Manifest
+from mac_ray.data.manifest import Manifest, Row
 from mac_ray.prepare.__main__ import main
+from mac_ray.prepare.arguments import add_reader, media_root
 
 
 def make_clip(path: Path, seconds: int = 1) -> None:
@@ -136,7 +140,7 @@ def test_unusable_input_exits_with_two_and_one_sentence(
     with pytest.raises(SystemExit) as caught:
         main(["manifest", "folder", str(media / "nowhere"), "--out", "x.parquet"])
     assert caught.value.code == 2
-    assert "there is no folder" in capsys.readouterr().err
+    assert "there is no file or folder" in capsys.readouterr().err
 
 
 def test_msrvtt_and_flickr8k_are_written_by_their_options(media: Path, tmp_path: Path) -> None:
@@ -158,3 +162,46 @@ def test_msrvtt_and_flickr8k_are_written_by_their_options(media: Path, tmp_path:
     videos = ["manifest", "msrvtt", "--annotations", str(media), "--videos", str(media), "--variant", "full"]
     assert main([*videos, "--out", str(tmp_path / "msrvtt.parquet")]) == 0
     assert Manifest.open(tmp_path / "msrvtt.parquet")[0].source.file == media / "video0.mp4"
+
+
+def test_arguments_of_a_reader_are_the_parameters_of_its_function(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(
+        annotations: Path,
+        media_folder: Path,
+        half: Literal["a", "b"],
+        share: Annotated[float, "how much"] = 0.5,
+        more: Path | None = None,
+        strict: bool = False,
+    ) -> Iterator[Row]:
+        raise NotImplementedError
+
+    parser = argparse.ArgumentParser()
+    add_reader(parser.add_subparsers(), "made", read)
+    folders = ["made", "--media-folder", str(tmp_path / "in"), "--annotations", str(tmp_path / "list.csv")]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "list.csv").touch()
+
+    given = vars(parser.parse_args([*folders, "--half", "a"]))
+    assert given == {
+        "annotations": tmp_path / "list.csv",
+        "media_folder": tmp_path / "in",
+        "half": "a",
+        "share": 0.5,
+        "more": None,
+        "strict": False,
+    }
+    # a file stands for its folder
+    assert media_root(read, given) == tmp_path / "in"
+    given["more"] = tmp_path / "list.csv"
+    assert media_root(read, given) == tmp_path
+    changed = vars(parser.parse_args([*folders, "--half", "b", "--share", "0.1", "--strict"]))
+    assert (changed["share"], changed["strict"]) == (0.1, True)
+    for wrong in (["--half", "c"], [], ["--half", "a", "--share", "x"], ["--half", "a", "--more", "gone"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args([*folders, *wrong])
+    assert "there is no file or folder gone" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parser.parse_args(["made", "--help"])
+    assert "how much" in capsys.readouterr().out

@@ -2,6 +2,10 @@
 
 A reader is a generator, so that a set of millions of samples is never in memory as rows, and it touches no
 media: which files exist is for `prepare` to say.
+
+To add one: a module with a generator `read`, and its line in READERS. `prepare manifest` makes the sub-command from
+the signature (Path, Literal, numbers; `Annotated[Path, "help"]`) and from the module's first paragraph; paths of
+samples are relative to the last Path it is given.
 """
 
 from collections.abc import Callable, Iterator

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mac_ray.data.manifest import ManifestError
+from mac_ray.data.readers.recognise import resemblance
 
 LONGEST_LINE = 2**20  # characters; of a row too, whose quoted fields may hold line ends
 MOST_COLUMNS = 1000
@@ -29,17 +30,14 @@ def text(path: Path, expected: str) -> str:
     size = path.stat().st_size
     if size > LARGEST_WHOLE:
         raise ManifestError(
-            f"{path} has {size:,} bytes, and files of its kind are read up to {LARGEST_WHOLE:,}; "
-            f"it should hold {expected}"
+            f"{path} has {size:,} bytes, and a file of its kind may have {LARGEST_WHOLE:,}"
+            f"{_expectation(path, expected)}"
         )
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise ManifestError(
-            f"{path}, line {number} is not UTF-8 text ({error.reason}); the file should hold {expected}"
-        ) from error
+        raise _not_text(path, content.count(b"\n", 0, error.start) + 1, expected) from error
 
 
 def numbered(path: Path, expected: str, newline: str = "\n") -> Iterator[tuple[int, str]]:
@@ -54,9 +52,7 @@ def numbered(path: Path, expected: str, newline: str = "\n") -> Iterator[tuple[i
             try:
                 line.encode()  # bytes that were no UTF-8 are lone surrogates by now
             except UnicodeEncodeError as error:
-                raise ManifestError(
-                    f"{path}, line {number} is not UTF-8 text; the file should hold {expected}"
-                ) from error
+                raise _not_text(path, number, expected) from error
             yield number, line
 
 
@@ -86,25 +82,27 @@ def rows(path: Path, expected: str, delimiter: str = ",") -> Iterator[tuple[int,
                 yield reader.line_num, fields
     except csv.Error as error:
         raise ManifestError(
-            f"{path}, line {reader.line_num}: {error}; is a quote left open there? "
-            f"The file should hold {expected}"
+            f"{path}, line {reader.line_num}: {error}; look for a quote that is not closed"
+            f"{_expectation(path, expected)}"
         ) from error
 
 
 def table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, row by column name) of a table with a header that has at least these columns."""
-    read = rows(path, f"a table with the columns {', '.join(columns)}", delimiter)
+    expected = f"a table with the columns {', '.join(columns)}"
+    read = rows(path, expected, delimiter)
     _, header = next(read, (0, []))
     found = [name.strip() for name in header]
     if len(found) > MOST_COLUMNS:
         raise ManifestError(
-            f"{path} has {len(found):,} columns, and tables are read up to {MOST_COLUMNS:,}; "
-            f"it should have the columns {', '.join(columns)}"
+            f"{path} has {len(found):,} columns, and a table may have {MOST_COLUMNS:,}"
+            f"{_expectation(path, expected)}"
         )
     missing = [name for name in columns if name not in found]
     if missing:
         raise ManifestError(
             f"{path} lacks the column {', '.join(missing)}; its columns are {', '.join(found)[:400]}"
+            f"{resemblance(path)}"
         )
     for number, fields in read:
         if len(fields) != len(found):
@@ -117,14 +115,14 @@ def table(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[
 
 def parsed(path: Path, expected: str) -> Any:
     """The content of a JSON file."""
-    return _loaded(text(path, expected), str(path), expected)
+    return _loaded(text(path, expected), str(path), path, expected)
 
 
 def objects(path: Path, expected: str) -> Iterator[tuple[int, Any]]:
     """(line number, content) of a file with a JSON document per line; blank lines are passed over."""
     for number, line in numbered(path, expected):
         if line.strip():
-            yield number, _loaded(line, f"{path}, line {number}", expected)
+            yield number, _loaded(line, f"{path}, line {number}", path, expected)
 
 
 def hashed(key: str) -> float:
@@ -132,20 +130,29 @@ def hashed(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
 
 
-def _loaded(content: str, place: str, expected: str) -> Any:
+def _loaded(content: str, place: str, path: Path, expected: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:  # of brackets without end
-        raise ManifestError(f"{place} is not JSON ({error}); expected is {expected}") from error
+        raise ManifestError(f"{place} is not JSON ({error}){_expectation(path, expected)}") from error
 
 
 def _refuse_missing(path: Path, expected: str) -> None:
     if not path.is_file():
-        raise ManifestError(f"there is no file {path}; it should hold {expected}")
+        raise ManifestError(f"there is no file {path}; it should hold {expected}{resemblance(path.parent)}")
+
+
+def _not_text(path: Path, number: int, expected: str) -> ManifestError:
+    return ManifestError(f"{path}, line {number} is not UTF-8 text{_expectation(path, expected)}")
 
 
 def _too_long(path: Path, number: int, expected: str) -> ManifestError:
     return ManifestError(
-        f"{path}, line {number}: a line or row is longer than {LONGEST_LINE:,} characters; is this the "
-        f"right file, and is a quote left open? It should hold {expected}"
+        f"{path}, line {number}: a row may have {LONGEST_LINE:,} characters and this one is longer; "
+        f"look for a quote that is not closed{_expectation(path, expected)}"
     )
+
+
+def _expectation(path: Path, expected: str) -> str:
+    """The end of a sentence on what is wrong with a file."""
+    return f"; it should hold {expected}{resemblance(path)}"

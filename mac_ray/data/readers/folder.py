@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any
 
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
@@ -36,7 +36,10 @@ class _Gathered:
     captions: list[str] = field(default_factory=list)
 
 
-def read(folder: Path, val: float = 0.05, test: float = 0.05) -> Iterator[Row]:
+Share = Annotated[float, "share of the samples, where no splits are given"]
+
+
+def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
     """Rows of a captioned folder. `val` and `test` are the shares of samples where no splits are given.
 
     Raises ManifestError naming file and line for what is missing or contradicts itself.

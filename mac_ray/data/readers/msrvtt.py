@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
 
 Variant = Literal["9k", "7k", "full"]
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
 NUM_VAL = 500
 TEST_1KA = "MSRVTT_JSFUSION_test.csv"
