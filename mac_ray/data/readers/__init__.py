@@ -11,10 +11,14 @@ samples are relative to the last Path it is given.
 from collections.abc import Callable, Iterator
 
 from mac_ray.data.manifest import Row
-from mac_ray.data.readers import flickr8k, folder, msrvtt
+from mac_ray.data.readers import activitynet, didemo, flickr8k, folder, lsmdc, msrvtt, msvd
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "folder": folder.read,
     "flickr8k": flickr8k.read,
     "msrvtt": msrvtt.read,
+    "msvd": msvd.read,
+    "didemo": didemo.read,
+    "activitynet": activitynet.read,
+    "lsmdc": lsmdc.read,
 }

@@ -9,6 +9,8 @@ import codecs
 import re
 from pathlib import Path
 
+from mac_ray.data.manifest import ManifestError
+
 HEAD = 1 << 16  # bytes
 FILES_LOOKED_AT = 50  # of a folder
 
@@ -54,7 +56,10 @@ def resemblance(place: Path) -> str:
         name = dataset_of(place)
         return f"; it looks like a file of {name}" if name else ""
     files = sorted(path for path in place.glob("*") if path.is_file())[:FILES_LOOKED_AT]
-    for path in files:
-        if name := dataset_of(path):
-            return f"; {path.name} there looks like a file of {name}"
-    return ""
+    names = sorted({name for path in files if (name := dataset_of(path))})
+    return f"; the folder has files of {' and of '.join(names)}" if names else ""
+
+
+def foreign(path: Path, found: str, expected: str) -> ManifestError:
+    """The error for a file that `found` was found in, such as "has the keys a, b", where another form is expected."""
+    return ManifestError(f"{path} {found}; expected is {expected}{resemblance(path)}")
