@@ -151,7 +151,11 @@ def test_flickr8k_follows_the_lists_and_leaves_out_the_rest(tmp_path: Path, endi
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("Flickr8k.token.txt", "image,caption\na.jpg,c\n", r"name\.jpg#0<TAB>caption; found 'image,caption'"),
+        (
+            "Flickr8k.token.txt",
+            "image,caption\na.jpg,c\n",
+            r"has the line 'image,caption'; expected is .*name\.jpg#0<TAB>caption",
+        ),
         ("Flickr_8k.devImages.txt", "z.jpg\n", r"'z\.jpg', which has no caption"),
         ("Flickr_8k.testImages.txt", "a.jpg\n", r"'a\.jpg', already listed under train"),
     ],

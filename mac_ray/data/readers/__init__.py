@@ -11,11 +11,29 @@ samples are relative to the last Path it is given.
 from collections.abc import Callable, Iterator
 
 from mac_ray.data.manifest import Row
-from mac_ray.data.readers import activitynet, didemo, flickr8k, folder, lsmdc, msrvtt, msvd
+from mac_ray.data.readers import (
+    activitynet,
+    cc3m,
+    cc12m,
+    coco,
+    didemo,
+    flickr8k,
+    flickr30k,
+    folder,
+    lsmdc,
+    msrvtt,
+    msvd,
+    webvid,
+)
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "folder": folder.read,
     "flickr8k": flickr8k.read,
+    "flickr30k": flickr30k.read,
+    "coco": coco.read,
+    "cc3m": cc3m.read,
+    "cc12m": cc12m.read,
+    "webvid": webvid.read,
     "msrvtt": msrvtt.read,
     "msvd": msvd.read,
     "didemo": didemo.read,
