@@ -23,11 +23,13 @@ from mac_ray.data.readers import (
     lsmdc,
     msrvtt,
     msvd,
+    table,
     webvid,
 )
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "folder": folder.read,
+    "table": table.read,
     "flickr8k": flickr8k.read,
     "flickr30k": flickr30k.read,
     "coco": coco.read,
