@@ -1,7 +1,7 @@
 """Readers: official annotation files in, manifest rows out; one file per dataset.
 
-A reader is a generator, so that a set of millions of samples is never in memory as rows, and it touches no
-media: which files exist is for `prepare` to say.
+A reader is a generator, so that a set of millions of samples is never in memory as rows, and it opens no media: which
+files exist is for `prepare` to say. (`table` has them inside, and writes them out.)
 
 To add one: a module with a generator `read`, and its line in READERS. `prepare manifest` makes the sub-command from
 the signature (Path, Literal, numbers; `Annotated[Path, "help"]`) and from the module's first paragraph; paths of

@@ -58,8 +58,9 @@ def _of_lavis(path: Path, split: str) -> Iterator[Captioned]:
     try:
         for entry in files.parsed(path, LAVIS):
             told = entry["caption"]
-            captions.setdefault(entry["image"], []).extend(told if isinstance(told, list) else [told])
+            of_image = captions.setdefault(str(entry["image"]), [])
+            of_image.extend(map(str, told if isinstance(told, list) else [told]))
     except (KeyError, TypeError) as error:
         raise foreign(path, "is JSON of another form", LAVIS) from error
-    for image, of_image in captions.items():
-        yield Captioned(PurePosixPath(image).name, split, tuple(of_image))
+    for image, texts in captions.items():
+        yield Captioned(PurePosixPath(image).name, split, tuple(texts))

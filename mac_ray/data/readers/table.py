@@ -127,7 +127,7 @@ def _entries(path: Path, columns: _Columns, written: Path, root: Path) -> Iterat
         kind = kind_of(name) or columns.kind
         if kind is None:
             raise ManifestError(f"{place}: {name!r} is neither a video nor an image by its ending")
-        split = (columns.split and row[columns.split]) or of_file
+        split = str((columns.split and row[columns.split]) or of_file)
         split = SPLITS.get(split, split)
         if content:
             file = _written(content, written)

@@ -1,49 +1,20 @@
 """Annotation files are read in bounded memory, and what no annotation can be is one sentence."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.readers import files
+from tests.data.readers.memory import MEGABYTE, measured
 
-MEGABYTE = 2**20
-# reads the file named last with the function named first, and says by how much that raised the highest memory ever
-MEASURE = """
-import sys
-from pathlib import Path
-from mac_ray.data.manifest import ManifestError
-from mac_ray.data.readers import files
-
-def peak():  # bytes; VmHWM, as ru_maxrss is that of the parent where the child was forked
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
-
-read = {
-    "table": lambda path: sum(1 for _ in files.table(path, ("path", "caption"))),
-    "objects": lambda path: sum(1 for _ in files.objects(path, "an object per line")),
-    "parsed": lambda path: len(files.parsed(path, "a JSON document")),
-    "lines": lambda path: len(files.lines(path, "names")),
-}[sys.argv[1]]
-before = peak()
-try:
-    outcome = read(Path(sys.argv[2]))
-except ManifestError as error:
-    outcome = error
-print(peak() - before)
-print(outcome)
-"""
-
-
-def measured(function: str, path: Path) -> tuple[int, str]:
-    """(bytes by which memory rose, number of rows or the sentence) of reading a file in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, function, str(path)], capture_output=True, text=True, check=True
-    )
-    rise, _, outcome = done.stdout.partition("\n")
-    return int(rise), outcome.strip()
+IMPORTS = "from mac_ray.data.readers import files"
+READ = {
+    "table": "sum(1 for _ in files.table(path, ('path', 'caption')))",
+    "objects": "sum(1 for _ in files.objects(path, 'an object per line'))",
+    "parsed": "len(files.parsed(path, 'a JSON document'))",
+    "lines": "len(files.lines(path, 'names'))",
+}
 
 
 def sparse(path: Path, size: int, head: bytes = b"") -> Path:
@@ -68,7 +39,7 @@ def test_line_of_two_gigabytes_is_one_sentence_in_bounded_memory(
     tmp_path: Path, function: str, head: bytes, reason: str
 ) -> None:
     path = sparse(tmp_path / "captions", 2048 * MEGABYTE, head)
-    rise, outcome = measured(function, path)
+    rise, outcome = measured(IMPORTS, READ[function], path)
     assert reason in outcome
     assert "\n" not in outcome
     assert rise < 32 * MEGABYTE
@@ -85,7 +56,7 @@ def test_header_of_a_million_columns_is_one_sentence_in_bounded_memory(
     tmp_path: Path, header: str, reason: str
 ) -> None:
     (tmp_path / "captions.csv").write_text(f"{header}\n")
-    rise, outcome = measured("table", tmp_path / "captions.csv")
+    rise, outcome = measured(IMPORTS, READ["table"], tmp_path / "captions.csv")
     assert reason in outcome
     assert len(outcome) < 500
     assert rise < 64 * MEGABYTE
@@ -98,7 +69,7 @@ def test_long_table_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> Non
         file.write("path,caption\n")
         file.writelines(f'{number}.mp4,"{caption}"\n' for number in range(80_000))
     assert path.stat().st_size > 90 * MEGABYTE
-    rise, outcome = measured("table", path)
+    rise, outcome = measured(IMPORTS, READ["table"], path)
     assert outcome == "80000"
     assert rise < 16 * MEGABYTE
 

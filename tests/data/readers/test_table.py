@@ -4,8 +4,6 @@ import io
 import json
 import logging
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,8 @@ from PIL import Image
 from mac_ray.data.manifest import Manifest, ManifestError, Row
 from mac_ray.data.readers import table
 from mac_ray.prepare.__main__ import main
+from tests.data.readers.memory import MEGABYTE, measured
 
-MEGABYTE = 2**20
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -185,19 +183,6 @@ def test_table_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         list(table.read(path))
 
 
-MEASURE = """
-import sys
-from pathlib import Path
-from mac_ray.data.readers import table
-
-def peak():
-    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-
-before = peak()
-print(sum(1 for _ in table.read(Path(sys.argv[1]))), peak() - before)
-"""
-
-
 def test_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
     schema = pa.schema([("video", MEDIA), ("caption", pa.string())])
@@ -206,9 +191,8 @@ def test_table_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
             rows = [{"video": {"bytes": os.urandom(MEGABYTE)}, "caption": f"{start + n}"} for n in range(10)]
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     assert path.stat().st_size > 200 * MEGABYTE
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True
+    rise, number = measured(
+        "from mac_ray.data.readers import table", "sum(1 for _ in table.read(path))", path
     )
-    number, rise = map(int, done.stdout.split())
-    assert number == 200
+    assert number == "200"
     assert rise < 120 * MEGABYTE
