@@ -11,14 +11,14 @@ from pathlib import Path
 
 from mac_ray.data.manifest import Row
 from mac_ray.data.readers import files
-from mac_ray.data.readers.conceptual import captions_by_file, image_folder
+from mac_ray.data.readers.conceptual import captions_by_file
 
 VAL_SHARE = 0.001
 
 
 def read(annotations: Path, images: Path) -> Iterator[Row]:
     """Rows of train and val, mixed. Raises ManifestError for a file of another form."""
-    folder = image_folder(images, "training")
+    folder = images / "training" if (images / "training").is_dir() else images
     for file, captions in captions_by_file("cc12m", annotations / "cc12m.tsv"):
         split = "val" if files.hashed(file) < VAL_SHARE else "train"
         yield Row(file, folder / file, "image", split, captions)

@@ -75,8 +75,3 @@ def pairs(path: Path) -> Iterator[Pair]:
         if len(fields) != 2 or not (number > 1 or URL.match(fields[0 if url_first else 1])):
             raise foreign(path, f"has the line {number} {line[:80]!r}", EXPECTED)
         yield Pair(*(reversed(fields) if url_first else fields))
-
-
-def image_folder(images: Path, name: str) -> Path:
-    """The folder of this name below that of the images where there is one, else that of the images."""
-    return images / name if (images / name).is_dir() else images

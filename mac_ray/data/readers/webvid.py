@@ -57,20 +57,21 @@ def read(
 
 def _tables(annotations: Path, variant: Variant) -> dict[str, Path]:
     """The csv of each split that has one."""
-    tables: dict[str, Path] = {}
-    for split in ("train", "val"):
-        name = f"results_{variant}_{split}.csv"
-        # not looked for further down, where millions of videos may lie
-        there = [path for path in (annotations / name, annotations / "metadata" / name) if path.is_file()]
-        if there:
-            tables[split] = there[0]
-        else:
-            log.warning("webvid: there is no %s in %s, so no %s split", name, annotations, split)
+    names = {split: f"results_{variant}_{split}.csv" for split in ("train", "val")}
+    # not looked for further down, where millions of videos may lie
+    folders = (annotations, annotations / "metadata")
+    tables = {
+        split: path
+        for split, name in names.items()
+        if (path := next((folder / name for folder in folders if (folder / name).is_file()), None))
+    }
     if not tables:
         raise ManifestError(
-            f"there is neither results_{variant}_train.csv nor results_{variant}_val.csv in {annotations}; "
+            f"there is neither {' nor '.join(names.values())} in {annotations}; "
             f"they are WebVid's official files{resemblance(annotations)}"
         )
+    for split in names.keys() - tables.keys():
+        log.warning("webvid: there is no %s in %s, so no %s split", names[split], annotations, split)
     return tables
 
 

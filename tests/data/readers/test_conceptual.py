@@ -28,8 +28,8 @@ def test_cc3m_has_no_header_and_quotes_are_letters(tmp_path: Path, ending: str) 
     lines_of(tmp_path, TRAIN, f'author : " a life\t{A}', f"a dog , on grass\t{B}", ending=ending)
     lines_of(tmp_path, VAL, f"a cat\t{C}", ending=ending)
     images = tmp_path / "images"
-    for folder in ("training", "validation"):
-        (images / folder).mkdir(parents=True)
+    (images / "validation").mkdir(parents=True)
+    (images / "README").touch()
     assert list(cc3m.read(tmp_path, images)) == [
         Row(FILE[A], images / "training" / FILE[A], "image", "train", ('author : " a life',)),
         Row(FILE[B], images / "training" / FILE[B], "image", "train", ("a dog , on grass",)),
@@ -48,6 +48,8 @@ def test_cc3m_has_no_header_and_quotes_are_letters(tmp_path: Path, ending: str) 
     ],
 )
 def test_cc3m_lists_of_downloads_have_a_header(tmp_path: Path, name: str, lines: tuple[str, ...]) -> None:
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / FILE[B]).touch()
     rows = list(cc3m.read(lines_of(tmp_path, name, *lines), tmp_path / "flat"))
     assert [(row.id, row.captions) for row in rows] == [(FILE[A], ("a dog",)), (FILE[B], ("a, cat",))]
     assert rows[0].path == tmp_path / "flat" / FILE[A]
