@@ -384,6 +384,15 @@ def test_real_msrvtt_lists_have_their_official_sizes(
 
 
 @pytest.mark.realdata
+def test_real_msrvtt_list_with_windows_line_ends_is_the_same_list(tmp_path: Path, real: Path) -> None:
+    source = real / "annotations/msrvtt"
+    (tmp_path / "MSRVTT_train.7k.csv").symlink_to(source / "MSRVTT_train.7k.crlf.csv")
+    (tmp_path / msrvtt.TEST_1KA).symlink_to(source / msrvtt.TEST_1KA)
+    assert b"\r\n" in (tmp_path / "MSRVTT_train.7k.csv").read_bytes()
+    assert msrvtt.split_ids(tmp_path, "7k") == msrvtt.split_ids(source, "7k")
+
+
+@pytest.mark.realdata
 def test_real_msrvtt_clips_have_captions_and_decode(tmp_path: Path, real: Path) -> None:
     source = real / "media/msrvtt-clips"
     clips = sorted(path.stem for path in (source / "videos").glob("*.mp4"))

@@ -12,7 +12,9 @@ from mac_ray.data.readers import READERS, activitynet
 
 
 def told(*sentences: str) -> dict[str, object]:
-    return {"duration": 82.7, "timestamps": [[0.8, 19.8]] * len(sentences), "sentences": list(sentences)}
+    """Moments as some are: backwards in time, empty, and after the end of the video. They decide nothing."""
+    times = [[90.0 - number, 80.0] for number in range(len(sentences))]
+    return {"duration": 82.7, "timestamps": times, "sentences": list(sentences)}
 
 
 VAL_1 = {"v_-0aBcD1eF2g": told("A dog.", " It runs\naway. "), "v_v_abcdefghi": told("Tea.")}
