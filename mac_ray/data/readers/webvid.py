@@ -1,8 +1,8 @@
 """WebVid: results_2M_train.csv and results_2M_val.csv, or those of 10M. There is no test split.
 
 Columns are found by their names, as 2M and 10M have them in different orders. The path of a video comes from
-page_dir alone, because page_idx is not always inside it. Rows of one videoid (10M has some) are captions of
-one sample, which comes after the others.
+page_dir alone, because page_idx is not always inside it; durations are measured, not read. Rows of one videoid
+(10M has some) are captions of one sample, which comes after the others.
 """
 
 from __future__ import annotations
