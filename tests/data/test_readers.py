@@ -106,7 +106,7 @@ def test_folder_given_by_absolute_paths_has_the_same_ids_and_splits(tmp_path: Pa
         ("captions.csv", "", r"lacks the column path, caption"),
         ("captions.jsonl", '{"path": "a.mp4"}\n', r"line 1.*found path"),
         ("captions.jsonl", '\n["a.mp4"]\n', r"line 2.*found a list"),
-        ("captions.jsonl", "a.mp4,c\n", r"line 1: not a JSON object"),
+        ("captions.jsonl", "a.mp4,c\n", r"line 1 is not JSON"),
         ("captions.jsonl", '{"path": "a.mp4", "caption": 3}\n', r"line 1: captions must be text; found 3"),
         ("labels.csv", "path,caption\n", r"holds neither of captions\.csv and captions\.jsonl"),
     ],
@@ -151,7 +151,11 @@ def test_flickr8k_follows_the_lists_and_leaves_out_the_rest(tmp_path: Path, endi
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("Flickr8k.token.txt", "image,caption\na.jpg,c\n", r"name\.jpg#0<TAB>caption; found 'image,caption'"),
+        (
+            "Flickr8k.token.txt",
+            "image,caption\na.jpg,c\n",
+            r"has the line 'image,caption'; expected is .*name\.jpg#0<TAB>caption",
+        ),
         ("Flickr_8k.devImages.txt", "z.jpg\n", r"'z\.jpg', which has no caption"),
         ("Flickr_8k.testImages.txt", "a.jpg\n", r"'a\.jpg', already listed under train"),
     ],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Annotated
 
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.readers import files
 
 NUM_VAL = 500
+Share = Annotated[float, "share of the samples, where no splits are given"]
 
 
 def with_val_of_train(train: Collection[str], test: list[str]) -> dict[str, list[str]]:
@@ -36,3 +38,18 @@ def require_disjoint(splits: Mapping[str, Collection[str]], of: str, annotations
                     f"{id} is {both} of {of} in {annotations}; lists of different splits were mixed"
                 )
             seen[id] = split
+
+
+def require_shares(val: float, test: float) -> None:
+    if not (val >= 0 and test >= 0 and val + test < 1):
+        raise ManifestError(
+            f"the shares val {val} and test {test} leave nothing to train on; give less than 1"
+        )
+
+
+def drawn(key: str, val: float, test: float) -> str:
+    """The split of a sample by the hash of its key, where no splits are given."""
+    hashed = files.hashed(key)
+    if hashed < test:
+        return "test"
+    return "val" if hashed < test + val else "train"
