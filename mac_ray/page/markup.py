@@ -40,7 +40,7 @@ def breakable(words: str) -> str:
 def sortable(caption: str, headings: Sequence[Heading], lines: Sequence[Sequence[Cell]]) -> str:
     """The first cell of a line names it."""
     head = "".join(_heading(heading) for heading in headings)
-    body = "\n".join(_line(number, cells) for number, cells in enumerate(lines))
+    body = "\n".join(_line(number, headings, cells) for number, cells in enumerate(lines))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
@@ -48,17 +48,18 @@ def sortable(caption: str, headings: Sequence[Heading], lines: Sequence[Sequence
 
 
 def _heading(heading: Heading) -> str:
-    numeric = " data-numeric" if heading.numeric else ""
+    numeric = " data-numeric" if heading.numeric else ' class="words"'
     meaning = f' title="{text(heading.meaning)}"' if heading.meaning else ""
     return f'<th scope="col" aria-sort="none"{numeric}{meaning}><button>{text(heading.text)}</button></th>'
 
 
-def _line(number: int, cells: Sequence[Cell]) -> str:
+def _line(number: int, headings: Sequence[Heading], cells: Sequence[Cell]) -> str:
     parts = []
-    for column, cell in enumerate(cells):
+    for column, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
         tag = 'th scope="row"' if column == 0 else "td"
         value = "" if cell.value is None else text(str(cell.value))
-        style = f' class="{cell.style}"' if cell.style else ""
+        styles = " ".join(filter(None, ["" if heading.numeric else "words", cell.style]))
+        style = f' class="{styles}"' if styles else ""
         parts.append(f'<{tag} data-value="{value}"{style}>{cell.content}</{tag.split()[0]}>')
     return f'<tr data-planned="{number}">{"".join(parts)}</tr>'
 

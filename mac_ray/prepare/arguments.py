@@ -24,10 +24,35 @@ def existing(text: str) -> Path:
     return path
 
 
+def file_to_write(text: str) -> Path:
+    """Whether its folder is there is asked before hours of work, not after."""
+    path = Path(text).expanduser()
+    if not path.absolute().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} to")
+    return path
+
+
 def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no positive number")
     return int(text)
+
+
+def positive_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no positive number of seconds")
+    return seconds
+
+
+def size_of_split(text: str) -> tuple[str, int]:
+    split, equals, size = text.rpartition("=")
+    if not (split and equals and size.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text} is not SPLIT=SAMPLES, such as test=1000")
+    return split, int(size)
 
 
 def add_reader(readers: Any, name: str, read: Callable[..., Any]) -> argparse.ArgumentParser:

@@ -9,12 +9,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from mac_ray.data.manifest import Row, write
 from mac_ray.data.readers import READERS
 from mac_ray.data.source import Source, joined
 from mac_ray.prepare.arguments import add_reader, media_root
-from mac_ray.prepare.check import examine
-from mac_ray.prepare.report import list_some, show
+from mac_ray.prepare.expected import Expected
+from mac_ray.prepare.inventory import take_inventory
+from mac_ray.prepare.report import build_report
+from mac_ray.prepare.terminal import list_some, show
+
+AS_READ = Expected(
+    {}, "the annotation files"
+)  # a reader says itself how that differs from what was published
 
 
 def add_parser(commands: Any) -> None:
@@ -36,11 +44,11 @@ def run(reader: str, out: Path, name: str | None, drop_missing: bool, **files: A
         rows = _present(rows, root, dropped)
     manifest = write(out, rows, name or reader, root)
     if dropped:
-        list_some("missing, left out", map(str, dropped), len(dropped))
-    report = examine(manifest)
+        list_some(Console(), "missing, left out", map(str, dropped), len(dropped))
+    report = build_report(manifest, take_inventory(manifest), AS_READ)
     show(report)
     print(f"written: {manifest.path}")
-    return 0 if report.is_clean else 1
+    return 0 if report.is_ready else 1
 
 
 def _present(rows: Iterable[Row], root: Path, dropped: list[Source]) -> Iterator[Row]:
