@@ -10,8 +10,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import read, status_of
 from tests.runs import weights_and_metrics
+from tests.training.whole_runs import trained
 
 pytestmark = pytest.mark.ray
 
@@ -81,7 +83,7 @@ def runs_below(folder: Path) -> dict[str, Path]:
     return found
 
 
-def test_sweep_killed_and_started_again_ends_as_if_undisturbed_and_trains_nothing_twice(
+def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothing_twice(
     tiny_overrides: list[str], tmp_path: Path, base: str
 ) -> None:
     overrides = [*tiny_overrides, "stages.0.epochs=20"]
@@ -102,15 +104,10 @@ def test_sweep_killed_and_started_again_ends_as_if_undisturbed_and_trains_nothin
     assert "3 of 3" in output or "1 of 1" in output
     assert {row: (run / "journal.jsonl").read_text() for row, run in resumed.items()} == lines
 
-    (tmp_path / "again").mkdir()
-    undisturbed = [
-        *(override for override in overrides if "storage.runs" not in override),
-        f"storage.runs={tmp_path / 'again' / 'runs'}",
-    ]
-    code, output = finish(start(file, undisturbed, tmp_path / "again"))
-    assert code == 0, output
-    for row, run in runs_below(tmp_path / "again" / "runs").items():
-        assert weights_and_metrics(run) == weights_and_metrics(resumed[row]), row
+    for row, changes in RATIOS.items():
+        asked = [f"{key}={value}" for key, value in changes.items()]
+        by_hand = trained(config_file.load(None, [*overrides, *asked]), tmp_path / row)
+        assert weights_and_metrics(by_hand.folder.path) == weights_and_metrics(resumed[row]), row
 
 
 def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
