@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -40,21 +40,23 @@ def node(*arguments: str) -> Iterator[psutil.Process]:
     """
     start = [RAY, "start", *arguments, "--num-cpus=1", "--disable-usage-stats", "--block"]
     with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        told = ""
-        while "Ray runtime started" not in told:
-            line = process.stdout.readline()
-            assert line, told
-            told += line
         parent = psutil.Process(process.pid)
-        yield parent
-        kill(parent)
+        try:
+            assert process.stdout is not None
+            told = ""
+            while "Ray runtime started" not in told:
+                line = process.stdout.readline()
+                assert line, told
+                told += line
+            yield parent
+        finally:
+            kill(parent)
 
 
 def kill(parent: psutil.Process) -> None:
     """With everything below it."""
-    if parent.is_running():
-        for process in [*parent.children(recursive=True), parent]:
+    for process in [*parent.children(recursive=True), parent]:
+        with suppress(psutil.NoSuchProcess):  # it may have ended with another
             process.kill()
 
 
