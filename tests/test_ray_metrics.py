@@ -1,6 +1,7 @@
 """Metrics of a run that trains on a live cluster, and the dashboard's queries against what it exports."""
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -127,8 +128,8 @@ def live(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterat
     dashboards.mkdir()
     shutil.copy(DASHBOARD, dashboards)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-            patch.delenv(name, raising=False)
+        # ray.init sets it here, where jobs that are started later would take it over
+        stack.callback(os.environ.pop, "RAY_AUTH_MODE", None)
         patch.setenv("RAY_metrics_report_interval_ms", "1000")
         patch.setenv("RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR", str(dashboards))
         ports = {"dashboard_port": free_port(), "_metrics_export_port": free_port()}
