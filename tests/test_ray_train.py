@@ -33,7 +33,6 @@ WITHIN_S = 600
 WeightsAndMetrics = tuple[dict[str, str], dict[Point, float]]
 LONGER = ["stages.0.epochs=24", "storage.checkpoint_every=2", "cluster.workers=2"]
 ROOT = Path(__file__).parents[1]
-TOKEN = {"RAY_AUTH_MODE": "token"}  # a head asks for one by default, its clients send one only when told to
 RAY = str(Path(sys.executable).parent / "ray")
 
 
@@ -55,7 +54,7 @@ def node(*arguments: str) -> Iterator[psutil.Process]:
         TemporaryDirectory(dir="/tmp", prefix="ray_", ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
             start,
-            env=os.environ | TOKEN | {"RAY_TMPDIR": folder},
+            env=os.environ | {"RAY_TMPDIR": folder},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,20 +80,15 @@ def kill(parent: psutil.Process) -> None:
             process.kill()
 
 
-@pytest.fixture(scope="module")
-def started_head() -> Iterator[tuple[str, str]]:
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """A cluster of one CPU as `ray start --head` makes it, tokens included: its address and its dashboard's."""
+    # the head asks for a token by default, its clients send one only when told to
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
     port, dashboard = free_port(), free_port()
     ports = {"port": port, "dashboard-port": dashboard, "ray-client-server-port": free_port()}
     with node("--head", *(f"--{name}={number}" for name, number in ports.items())):
         yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
-
-
-@pytest.fixture
-def head(started_head: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """A cluster of one CPU as `ray start --head` makes it, tokens included: its address and its dashboard's."""
-    for name, value in TOKEN.items():
-        monkeypatch.setenv(name, value)
-    return started_head
 
 
 def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
