@@ -58,14 +58,15 @@ class ClipReader:
         self.manifest = manifest
         self.section = section
         self.decoder = decoder
-        self._cache = FrameCache(cache) if cache else None
+        self.cache = cache
+        self._frames = FrameCache(cache) if cache else None
 
     def read(self, sample: Sample, choose: Choose) -> Pixels:
         """Frames (F, H, W, 3) at the non-decreasing positions that `choose` picks, given the pool's size T.
 
         Raises DecodeError.
         """
-        pool = self._cache[sample.index] if self._cache else None
+        pool = self._frames[sample.index] if self._frames else None
         if pool is None:
             return read_pool(sample, self.section, self.decoder, choose)
         chosen: Pixels = pool[np.asarray(choose(len(pool)))]

@@ -115,9 +115,9 @@ class Manifest:
     ) -> Manifest:
         """Open a manifest; `root` says where its media lie if they moved since it was written.
 
-        With a `cache` folder, samples are looked up in a copy there, made at the first time, that all processes
-        map. Without one, `batches` and iterating read the file a part at a time, and everything else needs all of
-        it in memory.
+        With a `cache` folder, samples are looked up in a copy that is made there the first time; without one, the
+        first that is asked for by its index brings all of them into memory. What goes through them in order
+        (`batches`, `captions`, iterating) does so a part at a time in any case.
 
         Raises ManifestError if the file is missing, is no manifest, lacks columns, or has a newer format, or if
         the copy cannot be written.
@@ -145,13 +145,11 @@ class Manifest:
     @property
     def _rows(self) -> Rows:
         """Where the samples are in the file."""
-        return (
-            range(self._columns.table.num_rows) if self._split is None else self._columns.splits[self._split]
-        )
+        return range(len(self._columns)) if self._split is None else self._columns.splits[self._split]
 
     @property
     def table(self) -> pa.Table:
-        """All columns. In memory, unless the manifest was opened with a cache."""
+        """All columns, in memory."""
         whole, rows = self._columns.table, self._rows
         if isinstance(rows, range):
             return whole.slice(rows.start, len(rows))
@@ -164,8 +162,7 @@ class Manifest:
         rows = self._rows
         if not 0 <= index < len(rows):
             raise IndexError(f"sample {index} of manifest {self.path}, which has {len(self)}")
-        row, table = int(rows[index]), self._columns.table
-        return self._sample(index, *(table.column(name)[row].as_py() for name in OF_A_SAMPLE))
+        return self._sample(index, *self._columns.row(int(rows[index]), OF_A_SAMPLE))
 
     def __iter__(self) -> Iterator[Sample]:
         indices = count()
