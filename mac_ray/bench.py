@@ -279,9 +279,9 @@ def data(arguments: Sequence[str], console: Console) -> None:
     else:
         console.print(_data_table(report))
         console.print(
-            "bare: a sample opened and the frames that are drawn decoded. loader: whole batches, made where they are "
-            "asked for, and its share of the bare rate. received: made by a loader process and sent from there; then "
-            "what the time of both goes to, * most of it.",
+            "bare: a sample opened, the frames drawn decoded, resized and cropped. loader: whole batches, made where "
+            "they are asked for, and the share of the bare rate. received: made by a loader process and sent from "
+            "there; then what the time of both goes to, * most of it.",
             style="dim",
         )
 

@@ -2,8 +2,8 @@
 
 Some samples of a stage's training sets are read as they lie and, so that it is seen what preparing them would bring,
 from what is made of them for the time of the measurement: JPEG frames in a tar, and the frame cache. The bare rate
-is that of opening a sample and decoding the frames that are drawn, all else left out. It is measured in turns with
-the loader, batch by batch, because a machine's clock drifts by more than they differ.
+is that of opening a sample, decoding the frames that are drawn, and bringing them to the tower's size. It is measured
+in turns with the loader, batch by batch, because a machine's clock drifts by more than they differ.
 
 Seconds are those of a processor, so that what else runs on the machine does not count. Neither do waits for a disk:
 files are read once before it counts, and then lie in the system's memory.
@@ -55,7 +55,7 @@ class DataRow:
 
     storage: str
     decoder: str | None  # None: there is no video to decode
-    bare: float | None  # open and decode alone; None where frames lie decoded
+    bare: float | None  # open, decode, resize and crop; None where frames lie decoded
     loader: float  # batches, made in the process that asks for them
     share: float | None  # of the last two
     received: float  # batches, made by a loader process and received from it, in seconds of both
@@ -92,10 +92,11 @@ def measure(config: Config, stage: Stage, samples: int, rounds: int) -> DataRepo
             _row, config.model_copy(update={"stages": (alone,)}), _tokenizer(config, found, folder), rounds
         )
         videos = any(sample.kind == "video" for sample in found)
-        rows = [
-            row(_storage(found), each if videos else None, ClipReader(files, config.data, each, None))
-            for each in (DECODERS if videos else [decoder])
-        ]
+        rows = []
+        for each in DECODERS if videos else [decoder]:
+            if own := [sample for sample in found if _decodes(sample, config.data, stage, each)]:
+                reader = ClipReader(_manifest_of(own, folder / f"{each}.parquet"), config.data, each, None)
+                rows.append(row(_storage(found), each if videos else None, reader))
         if not any(sample.kind == "frames" for sample in found):
             pictures = _manifest_of(
                 _in_tar(found, kept, decoder, folder / "frames.tar"), folder / "frames.parquet"
@@ -117,7 +118,8 @@ def _samples_of(config: Config, stage: Stage, count: int) -> Iterator[Sample]:
         )
         train = whole.split("train")
         numbers = midpoints(len(train), min(-(-count // len(stage.data)), len(train)))
-        usable = [sample for number in numbers if _decodes(sample := train[int(number)], config, stage)]
+        tried = (train[int(number)] for number in numbers)
+        usable = [sample for sample in tried if _decodes(sample, config.data, stage, config.cluster.decoder)]
         if not usable:
             raise ConfigError(
                 f"{train.path}: none of the {len(numbers)} train samples tried can be decoded; "
@@ -126,9 +128,9 @@ def _samples_of(config: Config, stage: Stage, count: int) -> Iterator[Sample]:
         yield from (replace(sample, id=f"{name}/{sample.id}") for sample in usable)
 
 
-def _decodes(sample: Sample, config: Config, stage: Stage) -> bool:
+def _decodes(sample: Sample, section: Data, stage: Stage, decoder: str) -> bool:
     try:
-        read_pool(sample, config.data, config.cluster.decoder, lambda size: midpoints(size, stage.frames))
+        read_pool(sample, section, decoder, lambda size: midpoints(size, stage.frames))
     except DecodeError:
         return False
     return True
@@ -199,8 +201,7 @@ def _row(
     reader: ClipReader,
     decoded: bool = False,
 ) -> DataRow:
-    (stage,) = config.stages
-    size = stage.batch_size
+    size = config.stages[0].batch_size
     num_steps = rounds * max(1, len(reader.manifest) // size)
     batches = TrainingBatches([reader], tokenizer, config, 0, num_steps + WARM_UP_STEPS, 0, 1)
     alone: dict[str, list[float]] = {DECODING: [], RESIZING: [], TEXT: []}
@@ -214,7 +215,7 @@ def _row(
     loader = statistics.median(whole) / size
     parts = {name: statistics.median(seconds) / size for name, seconds in alone.items()}
     received = _seconds_received(batches) / size
-    bare = parts[DECODING]
+    bare = parts[DECODING] + parts[RESIZING]
     parts[REST] = max(0.0, loader - sum(parts.values()))
     parts[TRANSPORT] = max(0.0, received - loader)
     return DataRow(
@@ -241,7 +242,10 @@ def _parts(
     for sample in samples:
         choose = partial(random_in_intervals, draws=generator.random(config.stages[0].frames))
         begun = time.process_time()
-        pixels = bare.read(sample, choose)
+        try:
+            pixels = bare.read(sample, choose)
+        except DecodeError:  # some frames of it do: the loader takes another sample instead
+            continue
         read = time.process_time()
         if config.data.short_side and reader.cache is None:
             pixels = with_short_side(pixels, config.data.short_side)
