@@ -6,7 +6,7 @@ a stage is as many positions as its sets have samples together, whether or not t
 
 An epoch is a permutation of its samples, drawn when one of its positions is first asked for and kept until one of
 another epoch is. It is all that a process holds of N: 4 bytes a sample, with weights 9. For ten million samples
-that is 40 MB (90 MB), and half a second at the start of an epoch.
+that is 40 MB (90 MB) and, at the first step of an epoch or the step that is resumed at, half a second.
 
 N samples of all sets of a stage together, numbered one set after the other.
 """

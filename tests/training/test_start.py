@@ -14,6 +14,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.data import manifest
 from mac_ray.data.manifest import Row
+from mac_ray.training import start
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders
 
 CopiedSet = Callable[[Path], Config]
@@ -38,6 +39,18 @@ def test_prepare_again_finds_the_same_run_and_tokeniser(tiny: Config, tmp_path: 
     assert prepared(tiny).folder == first.folder
     shutil.rmtree(tmp_path / "runs")
     assert prepared(tiny).folder.tokenizer.read_bytes() == tokenizer
+
+
+def test_captions_of_a_very_large_set_are_those_of_samples_evenly_spaced(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(tiny)
+    samples = list(run.data.train["shapes"])
+    assert len(samples) == 26
+    for most, numbers in [(26, range(26)), (10, range(0, 26, 3))]:
+        monkeypatch.setattr(start, "MOST_SAMPLES", most)
+        expected = [caption for number in numbers for caption in samples[number].captions]
+        assert list(start.captions_of_training(run.data)) == expected
 
 
 # ---------------------------------------------------------------- identity
