@@ -40,16 +40,16 @@ class Columns:
     def __init__(self, file: Path, schema: pa.Schema, copy: Path | None) -> None:
         """Columns of the schema that the file lacks are null. `copy`: what `ensure_copy` gave, if anything."""
         self.file, self.schema, self.copy = file, schema, copy
+        # held open, so that a file that takes the place of this one later changes nothing here
+        self._parquet: pq.ParquetFile | None = pq.ParquetFile(file)
+        self._num_rows = int(self._parquet.metadata.num_rows)
 
-    def __reduce__(self) -> tuple[type[Columns], tuple[Path, pa.Schema, Path | None]]:
-        return Columns, (self.file, self.schema, self.copy)
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("file", "schema", "copy", "_num_rows")
+        return {name: self.__dict__[name] for name in kept} | {"_parquet": None}
 
     def __len__(self) -> int:
-        return int(self._parquet.metadata.num_rows)
-
-    @cached_property
-    def _parquet(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.file)
+        return self._num_rows
 
     @cached_property
     def _part(self) -> Callable[[int], pa.RecordBatch]:
@@ -87,8 +87,9 @@ class Columns:
     def batches(self, names: Sequence[str], at_once: int = READ_AT_ONCE) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows in order; no more than so many rows are ever in memory."""
         schema = pa.schema([self.schema.field(name) for name in names])
-        present = self._parquet.schema_arrow.names
-        for batch in self._parquet.iter_batches(at_once, columns=[name for name in names if name in present]):
+        parquet = self._parquet or pq.ParquetFile(self.file)
+        present = parquet.schema_arrow.names
+        for batch in parquet.iter_batches(at_once, columns=[name for name in names if name in present]):
             columns = [
                 batch[field.name] if field.name in present else pa.nulls(len(batch), field.type)
                 for field in schema
