@@ -252,7 +252,7 @@ def measure(
     builds: list[Callable[[int], Arm]] = []
     batches: list[int] = []
     for number, (name, config) in enumerate(configs.items()):
-        stage = _stage(name, config, stage_names[number % len(stage_names)] if stage_names else None)
+        stage = stage_named(name, config, stage_names[number % len(stage_names)] if stage_names else None)
         length = text_tokens or config.data.max_caption_tokens
         if length > config.data.max_caption_tokens:
             raise ConfigError(
@@ -301,7 +301,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * size**3 / fastest
 
 
-def _stage(config_name: str, config: Config, name: str | None) -> Stage:
+def stage_named(config_name: str, config: Config, name: str | None) -> Stage:
     stages = {stage.name: stage for stage in config.stages}
     if name is not None and name not in stages:
         raise ConfigError(

@@ -104,9 +104,10 @@ class Calculator:
                 path = Path(folder) / "tokenizer.json"
                 save_tokenizer(self.locator.absolute(config).model.text, captions_of_training(data), path)
                 tokenizer = CaptionTokenizer(path, config.data.max_caption_tokens)
-            captions = list(captions_of_training(data))
-            drawn = generator.choice(len(captions), min(len(captions), COUNTED_CAPTIONS), replace=False)
-            attended = tokenizer([captions[number] for number in sorted(drawn)]).attended
+            total = sum(1 for _ in captions_of_training(data))
+            drawn = set(generator.choice(total, min(total, COUNTED_CAPTIONS), replace=False).tolist())
+            numbered = enumerate(captions_of_training(data))
+            attended = tokenizer([caption for number, caption in numbered if number in drawn]).attended
             self._lengths[key] = attended.sum(axis=1)
         lengths = self._lengths[key]
         batches = generator.choice(lengths, (COUNTED_BATCHES, batch))
