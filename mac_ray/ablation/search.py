@@ -26,6 +26,7 @@ from mac_ray.ablation.parent import as_parent
 from mac_ray.ablation.plan import Point, Row, config_of, short_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
 from mac_ray.ablation.pruning import RUNGS
+from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound
 from mac_ray.ablation.study import counted, is_over, open_study
@@ -34,9 +35,8 @@ from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
-from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
@@ -55,6 +55,7 @@ class TrialPlanner:
     sweep: Sweep
     locator: Locator
     calculator: Calculator
+    archive: Archive
 
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """One run per seed. Raises ConfigError or ManifestError for what cannot be trained."""
@@ -65,7 +66,9 @@ class TrialPlanner:
             self.num_steps(point.config)
         base = base_point(self.sweep)
         points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
-        return self.locator.planned(points)
+        runs = self.locator.planned(points)
+        self.archive.bring_back(runs)
+        return runs
 
     def num_steps(self, config: Config) -> int:
         """Raises ConfigError for stages that do not fit their data."""
@@ -87,7 +90,9 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     with preparing(console) as progress:
         locator = Locator(Path.cwd(), here, progress)
         storage = Path(locator.absolute(base).storage.runs)
-        planner = TrialPlanner(sweep, locator, Calculator(locator, storage / "speeds.json"))
+        uri = tracking_uri(base, here)
+        archive = Archive(uri, base.tracking.experiment, console)
+        planner = TrialPlanner(sweep, locator, Calculator(locator, storage / "speeds.json"), archive)
         (run,) = locator.planned([base_point(sweep)])
         if search.prune:
             _require_looks(sweep, planner, base)
@@ -101,7 +106,6 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
         return 0
-    uri = resolve_uri(base.tracking.uri, here) if base.tracking.enabled else None
     with Journal.open_or_create(
         folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
     ) as journal:
@@ -109,6 +113,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
 
         def work() -> tuple[list[Finding], str]:
             if not is_over(study, search):
+                archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, console)
             findings = find(study, search)
             for path in write_findings(study, sweep, findings, folder):

@@ -38,7 +38,7 @@ from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
 from mac_ray.tracking import progress
-from mac_ray.tracking.journal import summarize
+from mac_ray.tracking.journal import FETCHED_NAME, summarize
 
 HERE = Path(__file__).parent
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
@@ -195,7 +195,7 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
                 Cell(status, status, "" if outcome.status == "FINISHED" else "failed"),
                 number(value, ".1f"),
                 duration(outcome.costs.get("seconds")),
-                Cell(f"<code>{text(outcome.folder.name)}</code>", outcome.folder.name),
+                _folder(outcome.folder),
                 Cell(text(outcome.reason), outcome.reason, "text"),
             ]
         )
@@ -205,6 +205,11 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
         else ""
     )
     return opened + sortable("Runs", headings, lines)
+
+
+def _folder(folder: Path) -> Cell:
+    fetched = '<span class="tag">from MLflow</span>' if (folder / FETCHED_NAME).exists() else ""
+    return Cell(f"<code>{text(folder.name)}</code>{fetched}", folder.name)
 
 
 def _link(folder: Path, context: Context) -> str:
