@@ -9,9 +9,6 @@ trained again.
 import argparse
 import hashlib
 import json
-import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.parent import as_parent
 from mac_ray.ablation.plan import baseline_of, expand, rows_of
 from mac_ray.ablation.proposals import PRUNED_TAG
-from mac_ray.ablation.record import Context, RecordedRun, SweepRecord
+from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import PAGE_NAME, write_report
 from mac_ray.ablation.reuse import Archive
@@ -41,11 +38,9 @@ from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, run_key, status_of
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
-from mac_ray.training.start import git_state, machine
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -145,12 +140,6 @@ def train_missing(
 
 def is_finished(run: PlannedRun) -> bool:
     return status_of(run.folder) == "FINISHED"
-
-
-def context_of(uri: str | None) -> Context:
-    facts = git_state() | {"machine": machine(), "python": platform.python_version()}
-    command = shlex.join(["python", *sys.argv])
-    return Context(command, facts, public(uri) if uri else "", how_to_open(uri) if uri else "")
 
 
 def _recorded(run: PlannedRun) -> RecordedRun:

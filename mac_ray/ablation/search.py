@@ -6,7 +6,7 @@ front, is scored on samples that no choice was made on.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from rich.table import Table as RichTable
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import on_ray
-from mac_ray.ablation.findings import Finding, find, write_findings
+from mac_ray.ablation.findings import Chosen, Finding, find, importances
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent
-from mac_ray.ablation.plan import Point, Row, config_of, short_name, shown
+from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
 from mac_ray.ablation.pruning import RUNGS
+from mac_ray.ablation.record import context_of
+from mac_ray.ablation.report import PAGE_NAME, write_search_report
+from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound
@@ -111,20 +114,23 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     ) as journal:
         study = open_study(sweep, search, name, folder)
 
-        def work() -> tuple[list[Finding], str]:
+        def work() -> tuple[tuple[list[Finding], list[Chosen]], str]:
             if not is_over(study, search):
                 archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, console)
             findings = find(study, search)
-            for path in write_findings(study, sweep, findings, folder):
-                journal.artifact(path)
-            return findings, summary_of(findings)
+            chosen = [chosen_of(finding, sweep, planner) for finding in findings if finding.chosen]
+            report = SearchReport(sweep, findings, chosen, importances(study), context_of(uri))
+            for path in write_search_report(folder, report):
+                journal.artifact(path, "plots" if path.parent != folder else "")
+            return (findings, chosen), summary_of(findings)
 
-        findings = as_parent(sweep, journal, uri, console, work)
-    if findings is None:
+        found = as_parent(sweep, journal, uri, console, work)
+    if found is None:
         return EXIT_INTERRUPTED
-    show_findings(findings, sweep, planner, console)
-    say(console, f"the plots and all trials: {folder}")
+    findings, chosen = found
+    show_findings(findings, chosen, sweep, console)
+    say(console, f"report: {folder / PAGE_NAME}")
     if uri:
         say(console, f"in MLflow: {how_to_open(uri, folder)}")
     return 0 if any(finding.value is not None for finding in findings) else EXIT_FAILED
@@ -243,29 +249,30 @@ def summary_of(findings: list[Finding]) -> str:
     )
 
 
-def show_findings(findings: list[Finding], sweep: Sweep, planner: TrialPlanner, console: Console) -> None:
+def show_findings(
+    findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep, console: Console
+) -> None:
     """The best trials by val; the test metric of the chosen ones alone, or it would be chosen by."""
     table = RichTable("trial", f"val/{sweep.metric}", "TFLOP", f"test {sweep.metric}", "95%")
+    tested = {one.finding.number: one.tested(sweep.metric) for one in chosen}
     best = [finding for finding in findings if finding.value is not None]
-    shown_ones = [finding for finding in best[:SHOWN_TRIALS] if not finding.chosen]
-    for finding in [finding for finding in best if finding.chosen] + shown_ones:
-        said = ", ".join(f"{short_name(path)}={shown(value)}" for path, value in finding.values.items())
-        cells = [escape(f"{finding.number}: {said}"), f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
-        table.add_row(*cells, *(_tested(finding, sweep, planner) if finding.chosen else ()))
+    for finding in [one.finding for one in chosen] + [one for one in best[:SHOWN_TRIALS] if not one.chosen]:
+        cells = [escape(f"{finding.number}: {', '.join(finding.said)}")]
+        cells += [f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
+        if scored := tested.get(finding.number):
+            mean, intervals = scored
+            said = " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
+            cells += [f"{mean:.1f}", escape(said)]
+        table.add_row(*cells)
     console.print(table)
-    if said := summary_of(findings):
-        say(console, said)
+    for sentence in search_verdict(findings, chosen, sweep):
+        say(console, sentence)
     reasons = dict.fromkeys(finding.reason for finding in findings if finding.state == "FAIL")
     for reason in reasons:
         say(console, f"failed: {reason}", "yellow")
 
 
-def _tested(finding: Finding, sweep: Sweep, planner: TrialPlanner) -> tuple[str, str]:
-    """Mean over seeds, and the interval over queries of each."""
+def chosen_of(finding: Finding, sweep: Sweep, planner: TrialPlanner) -> Chosen:
     runs = planner(finding.number, finding.values)
     outcomes = [outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity) for run in runs]
-    values = [outcome.metrics[sweep.metric] for outcome in outcomes]
-    intervals = [outcome.intervals[sweep.metric] for outcome in outcomes]
-    return f"{sum(values) / len(values):.1f}", escape(
-        " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
-    )
+    return Chosen(finding, outcomes, command_of(sweep, runs[0].point))

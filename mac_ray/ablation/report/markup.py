@@ -60,7 +60,9 @@ def _line(number: int, cells: Sequence[Cell]) -> str:
     for column, cell in enumerate(cells):
         tag = 'th scope="row"' if column == 0 else "td"
         value = "" if cell.value is None else text(str(cell.value))
-        style = f' class="{cell.style}"' if cell.style else ""
+        words = "words" if isinstance(cell.value, str) else ""
+        classes = " ".join(filter(None, [words, cell.style]))
+        style = f' class="{classes}"' if classes else ""
         parts.append(f'<{tag} data-value="{value}"{style}>{cell.content}</{tag.split()[0]}>')
     return f'<tr data-planned="{number}">{"".join(parts)}</tr>'
 

@@ -1,27 +1,21 @@
-"""The report as one HTML page that needs nothing from elsewhere: data, pictures and chart library are inside."""
+"""The page of a sweep of rows: its sections, from the answer to what it was made with."""
 
 from __future__ import annotations
 
-import functools
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import vl_convert
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
+from mac_ray.ablation.report.document import document, figures, made, section
 from mac_ray.ablation.report.markup import (
     NOTHING,
     Cell,
     Heading,
     breakable,
     duration,
-    facts,
-    figure,
     gallery,
     interval,
     large,
@@ -30,50 +24,32 @@ from mac_ray.ablation.report.markup import (
     sortable,
     text,
 )
-from mac_ray.ablation.report.palette import IN_PAGE, css_variables
+from mac_ray.ablation.report.palette import IN_PAGE
 from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
-from mac_ray.ablation.report.vega import Chart, themed
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
 from mac_ray.tracking import progress
-from mac_ray.tracking.journal import FETCHED_NAME, summarize
+from mac_ray.tracking.journal import FETCHED_NAME
 
-HERE = Path(__file__).parent
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
-TOLD = ("data.", "version.", "machine", "git.")  # tags of runs that say on what and with what
 
 
 def page(
     table: Table, sweep: Sweep, outcomes: Sequence[Outcome], points: Sequence[CurvePoint], context: Context
 ) -> str:
     drawn = charts(table, points, IN_PAGE)
-    answer, *more = verdict(table)
     sections = [
-        _section("Results", _results(table, sweep) + listed(table.notes, "notes")),
-        _section("Charts", f'<div class="charts">\n{"".join(map(figure, drawn))}</div>\n') if drawn else "",
-        _section("All metrics", _all_metrics(table)) if table.finished else "",
-        _section("Costs", _costs(table)) if table.finished else "",
+        section("Results", _results(table, sweep) + listed(table.notes, "notes")),
+        figures(drawn),
+        section("All metrics", _all_metrics(table)) if table.finished else "",
+        section("Costs", _costs(table)) if table.finished else "",
         _pictures(table, outcomes),
-        _section("Runs", _runs(table, outcomes, context)),
-        _section("How it was made", _made(sweep, outcomes, context)),
+        section("Runs", _runs(table, outcomes, context)),
+        made(sweep, outcomes, context),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(sweep.name)}: {text(sweep.question)}</title>\n"
-        f"<style>\n:root {{ {css_variables()} }}\n{(HERE / 'page.css').read_text()}</style>\n</head>\n<body>\n"
-        f'<header><p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
-        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}</header>\n'
-        f"<main>\n{''.join(sections)}</main>\n"
-        f'<script type="application/json" id="charts">{_specifications(drawn)}</script>\n'
-        f"<script>{_library()}</script>\n<script>\n{(HERE / 'page.js').read_text()}</script>\n</body>\n</html>\n"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{text(title)}</h2>\n{content}</section>\n"
+    return document(sweep, verdict(table), sections, drawn)
 
 
 # ---------------------------------------------------------------- tables
@@ -233,52 +209,8 @@ def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
             '<p class="dim">Training clips, whole on the left and as the tower saw them on the right.</p>\n'
         )
         content += gallery(masks)
-    section = _section("What was hidden", content) if masks else ""
+    sections = section("What was hidden", content) if masks else ""
     if retrieved:
         words = "The clips found for some test captions, best first; the caption’s own has a green frame."
-        section += _section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
-    return section
-
-
-def _made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
-    base = {"base config": sweep.base}
-    base |= {f"override {path}": str(value) for path, value in sweep.overrides.items()}
-    amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
-    base |= {"equal": sweep.budget.equal + amount, "seeds": ", ".join(map(str, sweep.seeds))}
-    return (
-        f"<h3>Command</h3>\n<pre>{text(context.command)}</pre>\n"
-        f"<h3>Sweep</h3>\n{facts(base | dict(context.facts))}"
-        f"<h3>Data, versions and machines, as the runs recorded them</h3>\n{facts(dict(_recorded(outcomes)))}"
-    )
-
-
-def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
-    """Tags of the started runs; where runs differ, every value with how many have it."""
-    values: dict[str, Counter[str]] = {}
-    for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status):
-        for name, value in _tags(folder).items():
-            values.setdefault(name, Counter())[value] += 1
-    for name in sorted(values):
-        counts = values[name]
-        several = ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
-        yield name, several if len(counts) > 1 else next(iter(counts))
-
-
-def _tags(folder: Path) -> Mapping[str, str]:
-    return {name: value for name, value in summarize(folder).tags.items() if name.startswith(TOLD)}
-
-
-def _specifications(drawn: Sequence[Chart]) -> str:
-    specs = {
-        chart.name: themed(chart.spec, IN_PAGE) | {"width": "container", "height": chart.height}
-        for chart in drawn
-    }
-    return json.dumps(specs).replace("</", "<\\/")
-
-
-@functools.cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, which defines vegaEmbed; made by vl-convert in seconds."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
-        "</script", "<\\/script"
-    )
+        sections += section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
+    return sections
