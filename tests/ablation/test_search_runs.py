@@ -91,7 +91,7 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
         assert trial.value == pytest.approx(children[trial.number].data.metrics["val/t2v/MnR"])
 
     shown = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
-    assert {"trials.csv", "pareto.png", "pareto.svg"} <= shown
+    assert {"trials.csv", "report.html", "plots"} <= shown
     before = {path: path.read_text() for path in (tmp_path / "runs").glob("tiny-*/journal.jsonl")}
     assert len(before) == 6
 

@@ -1,7 +1,9 @@
 """Sweeps as a person runs them: processes of their own, killed, started again, with runs that fail."""
 
+import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -180,3 +182,36 @@ def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
     assert "goes on with it" in output
     (sweep,) = (tmp_path / "runs").glob("sweep-*")
     assert status_of(sweep) == "KILLED"
+
+
+def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_trains_what_was_lost_there(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = write_sweep(tmp_path, base, RATIOS)
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == 0, output
+    (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
+    expected = table.read_text()
+    shutil.rmtree(tmp_path / "runs")
+
+    elsewhere = [*tiny_overrides, f"storage.runs={tmp_path / 'elsewhere'}"]
+    for overrides, runs in ((tiny_overrides, tmp_path / "runs"), (elsewhere, tmp_path / "elsewhere")):
+        code, output = finish(start(file, overrides, tmp_path))
+        assert code == 0, output
+        assert "fetched from there: 3 runs" in output
+        assert runs_below(runs).keys() == RATIOS.keys()
+        assert not list(runs.glob("*/checkpoints"))  # nothing was trained
+        (table,) = runs.glob("sweep-*/table.json")
+        assert table.read_text() == expected
+
+    shutil.rmtree(tmp_path / "runs")
+    (lost, *_) = sorted((tmp_path / "mlartifacts").glob("*/artifacts/ranks.parquet"))
+    lost.unlink()
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == 0, output
+    assert "fetched from there: 2 runs" in output
+    assert "it is trained again" in output
+    assert len(list((tmp_path / "runs").glob("*/checkpoints"))) == 1
+    (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
+    without_costs = [row["metrics"] for row in json.loads(table.read_text())["rows"]]
+    assert without_costs == [row["metrics"] for row in json.loads(expected)["rows"]]
