@@ -300,7 +300,7 @@ def _training_on(manifest: str) -> list[str]:
 def _data_table(report: DataReport) -> Table:
     what = f"{report.frames} frames of {report.image_size}², batches of {report.batch}"
     title = f"stage {report.stage}: clips/s of one core; {what}"
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=box.SIMPLE, padding=0)
     table.add_column("", no_wrap=True)
     for heading in ("bare", "loader", "share", "received", *report.rows[0].parts):
         table.add_column(heading, justify="right", no_wrap=True)

@@ -207,9 +207,9 @@ def _row(
     alone: dict[str, list[float]] = {DECODING: [], RESIZING: [], TEXT: []}
     whole = []
     for step in range(num_steps):
-        numbers = [number for _, number in batches.order.at(range(step * size, (step + 1) * size))]
+        drawn = list(batches.order.at(range(step * size, (step + 1) * size)))
         batches[step]  # the files are in the system's memory now
-        for name, seconds in _parts(reader, numbers, config, tokenizer).items():
+        for name, seconds in _parts(reader, drawn, config, tokenizer).items():
             alone[name].append(seconds)
         whole.append(_seconds(partial(batches.__getitem__, step)))
     loader = statistics.median(whole) / size
@@ -231,20 +231,24 @@ def _row(
 
 
 def _parts(
-    reader: ClipReader, numbers: Sequence[int], config: Config, tokenizer: CaptionTokenizer
+    reader: ClipReader, drawn: Sequence[tuple[int, int]], config: Config, tokenizer: CaptionTokenizer
 ) -> dict[str, float]:
-    """Seconds that each part takes for the samples of one batch, drawn as the loader draws."""
-    generator = np.random.default_rng(0)
+    """Seconds that each part of one batch takes. `drawn`: epochs and sample numbers; what is drawn for a sample is
+    what the loader draws.
+    """
     section = config.data.model_copy(update={"short_side": None})
     bare = ClipReader(reader.manifest, section, reader.decoder, reader.cache)
-    samples = [reader.manifest[number] for number in numbers]
     spent = dict.fromkeys((DECODING, RESIZING, TEXT), 0.0)
-    for sample in samples:
+    captions = []
+    for epoch, number in drawn:
+        sample = reader.manifest[number]
+        generator = np.random.default_rng([config.seed, 0, epoch, number])
+        captions.append(sample.captions[int(generator.integers(len(sample.captions)))])
         choose = partial(random_in_intervals, draws=generator.random(config.stages[0].frames))
         begun = time.process_time()
         try:
             pixels = bare.read(sample, choose)
-        except DecodeError:  # some frames of it do: the loader takes another sample instead
+        except DecodeError:  # other frames of it do decode; the loader takes another sample instead
             continue
         read = time.process_time()
         if config.data.short_side and reader.cache is None:
@@ -252,7 +256,6 @@ def _parts(
         training_crop(pixels, config.data, generator)
         spent[DECODING] += read - begun
         spent[RESIZING] += time.process_time() - read
-    captions = [sample.captions[int(generator.integers(len(sample.captions)))] for sample in samples]
     spent[TEXT] = _seconds(partial(tokenizer, captions))
     return spent
 

@@ -82,17 +82,26 @@ class TrainingBatches(Dataset[Batch]):
         return self.num_steps
 
     def __getitem__(self, step: int) -> Batch:
-        clips: list[Pixels] = []
         captions: list[str] = []
         numbers: list[int] = []
         failures: list[str] = []
         start = step * self.batch_size
-        for epoch, drawn in self.order.at(range(start + self.rows.start, start + self.rows.stop)):
-            clip, caption, number = self._example(epoch, drawn, failures)
-            clips.append(clip)
+        positions = range(start + self.rows.start, start + self.rows.stop)
+        clips = _no_clips(len(positions), self.frames, self.section.image_size)
+        for clip, (epoch, drawn) in zip(clips, self.order.at(positions), strict=True):
+            pixels, caption, number = self._example(epoch, drawn, failures)
+            _fill(clip, pixels)
             captions.append(caption)
             numbers.append(number)
-        return _collated(clips, captions, numbers, self.tokenizer, tuple(failures))
+        tokens = self.tokenizer(captions)
+        return Batch(
+            clips=torch.from_numpy(clips),
+            tokens=torch.from_numpy(tokens.ids),
+            words=torch.from_numpy(tokens.words),
+            attended=torch.from_numpy(tokens.attended),
+            samples=torch.tensor(numbers),
+            failures=tuple(failures),
+        )
 
     def _example(self, epoch: int, number: int, failures: list[str]) -> tuple[Pixels, str, int]:
         """The clip and text of a sample; if it cannot be decoded, of the substitute that its number draws."""
@@ -138,7 +147,7 @@ class EvaluationClips(Dataset[tuple[Tensor, list[int], tuple[str, ...]]]):
         return len(self.chunks)
 
     def __getitem__(self, number: int) -> tuple[Tensor, list[int], tuple[str, ...]]:
-        clips: list[Pixels] = []
+        clips = _no_clips(len(self.chunks[number]), self.frames, self.section.image_size)
         decoded: list[int] = []
         failures: list[str] = []
         for position in self.chunks[number]:
@@ -149,9 +158,9 @@ class EvaluationClips(Dataset[tuple[Tensor, list[int], tuple[str, ...]]]):
             except DecodeError as error:
                 failures.append(str(error))
                 continue
-            clips.append(centre_crop(pixels, self.section.image_size))
+            _fill(clips[len(decoded)], centre_crop(pixels, self.section.image_size))
             decoded.append(position)
-        return _stacked(clips) if clips else torch.empty(0), decoded, tuple(failures)
+        return torch.from_numpy(clips[: len(decoded)]), decoded, tuple(failures)
 
 
 def in_steps(dataset: Dataset[ItemT], first: int, last: int, workers: int, pinned: bool) -> Iterator[ItemT]:
@@ -191,28 +200,11 @@ def _one_ahead(items: Iterator[ItemT]) -> Iterator[ItemT]:
             yield item
 
 
-def _stacked(clips: Sequence[Pixels]) -> Tensor:
-    """b clips of (F, S, S, 3) -> (b, F, 3, S, S)."""
-    frames, height, width, _ = clips[0].shape
-    stacked = np.empty((len(clips), frames, 3, height, width), np.uint8)
-    for place, clip in zip(stacked, clips, strict=True):
-        np.copyto(place, clip.transpose(0, 3, 1, 2))  # once over the bytes
-    return torch.from_numpy(stacked)
+def _no_clips(count: int, frames: int, size: int) -> Pixels:
+    """(b, F, 3, S, S), to be filled one after the other: each clip goes where it belongs as soon as it is there."""
+    return np.empty((count, frames, 3, size, size), np.uint8)
 
 
-def _collated(
-    clips: Sequence[Pixels],
-    captions: Sequence[str],
-    numbers: Sequence[int],
-    tokenizer: CaptionTokenizer,
-    failures: tuple[str, ...],
-) -> Batch:
-    tokens = tokenizer(captions)
-    return Batch(
-        clips=_stacked(clips),
-        tokens=torch.from_numpy(tokens.ids),
-        words=torch.from_numpy(tokens.words),
-        attended=torch.from_numpy(tokens.attended),
-        samples=torch.tensor(numbers),
-        failures=failures,
-    )
+def _fill(clip: Pixels, pixels: Pixels) -> None:
+    """(F, S, S, 3) into (F, 3, S, S)."""
+    np.copyto(clip, pixels.transpose(0, 3, 1, 2))
