@@ -38,7 +38,16 @@ from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, run_key, status_of
+from mac_ray.tracking.journal import (
+    FILE_NAME,
+    PARENT_TAG,
+    SWEEP_TAG,
+    Journal,
+    JournalError,
+    read,
+    run_key,
+    status_of,
+)
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
 
@@ -79,6 +88,7 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         calculator = Calculator(locator, storage / "speeds.json")
         points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)
         runs = locator.planned(points)
+    require_readable(runs)
     uri = tracking_uri(points[0].config, here)
     experiment = points[0].config.tracking.experiment
     Archive(uri, experiment, console).bring_back(runs)
@@ -136,6 +146,14 @@ def train_missing(
                 execute(to_jobs(missing, tags), folder)
         finally:
             board.stop()
+
+
+def require_readable(runs: Sequence[PlannedRun]) -> None:
+    """Every journal to its end, or the table would stumble over one after hours. Raises JournalError."""
+    for run in runs:
+        if (run.folder / FILE_NAME).exists():
+            for _ in read(run.folder / FILE_NAME):
+                pass
 
 
 def is_finished(run: PlannedRun) -> bool:

@@ -72,15 +72,14 @@ def expand(sweep: Sweep) -> list[Point]:
     points: list[Point] = []
     problems: list[str] = []
     for row in rows:
-        for seed in sweep.seeds:
-            try:
-                config = config_of(sweep, row.values, seed)
-                points.append(
-                    Point(row, seed, config.model_copy(update={"name": run_name(sweep, row, seed)}))
-                )
-            except ConfigError as error:
-                problems.append(f"sweep {sweep.name}, row {row.label!r}: {error}")
-                break  # the seed is not to blame
+        try:
+            config = config_of(sweep, row.values, sweep.seeds[0])
+        except ConfigError as error:
+            problems.append(f"sweep {sweep.name}, row {row.label!r}: {error}")
+            continue
+        for seed in sweep.seeds:  # any is as valid
+            own = {"seed": seed, "name": run_name(sweep, row, seed)}
+            points.append(Point(row, seed, config.model_copy(update=own)))
     if problems:
         raise ConfigError("\n".join(problems))
     baseline_of(sweep, rows)

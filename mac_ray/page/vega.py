@@ -42,6 +42,7 @@ def themed(spec: Spec, palette: Palette) -> Spec:
         "titlePadding": 8,
         "labelLimit": 200,
         "labelOverlap": "greedy",
+        "labelSeparation": 6,
     }
     return {
         "$schema": SCHEMA,

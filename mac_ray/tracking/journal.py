@@ -37,6 +37,7 @@ NAME = re.compile(r"[/\w.\- :]{1,250}")
 # Its value is the key of another run of the same experiment, under which MLflow shows this one.
 PARENT_TAG = "mac_ray.parent"
 SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
+LONGEST_STATUS = 16_384  # bytes of a last line that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -287,18 +288,29 @@ def summarize(run_directory: Path) -> Summary:
 
 
 def status_of(run_directory: Path) -> Status | None:
-    """The last status in the journal; None when there is no journal, or no status in it."""
-    return summarize(run_directory).status if (run_directory / FILE_NAME).exists() else None
+    """The last status in the journal; None when there is no journal, or no status in it.
+
+    Of a run that has ended, only the last line is read, with which it ended.
+    """
+    path = run_directory / FILE_NAME
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - LONGEST_STATUS)
+        file.seek(start)
+        end = file.read()
+    before, _, line = end.removesuffix(b"\n").rpartition(b"\n")
+    if end.endswith(b"\n") and (before or start == 0):
+        last = _parsed(line, path, start + len(end) - len(line) - 1)
+        if last["kind"] == "status":
+            status: Status = last["status"]
+            return status
+    return summarize(run_directory).status
 
 
 def run_key(run_directory: Path) -> str:
     """The key by which the run is found on any MLflow server: its tag `mac_ray.key`."""
     return summarize(run_directory).key
-
-
-def last_metrics(run_directory: Path) -> dict[str, float]:
-    """Of each metric the value at its largest step."""
-    return {key: value for key, (_, value) in summarize(run_directory).latest.items()}
 
 
 def points(run_directory: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:

@@ -205,6 +205,7 @@ def explained(uri: str, doing: str) -> Iterator[None]:
 
 def sentence_of(uri: str, doing: str, error: BaseException) -> str:
     first_line = discreet(f"{type(error).__name__}: {error}", uri).splitlines()[0]
+    first_line = first_line.replace("<database_uri>", public(uri))  # of `mlflow db upgrade`
     return f"{public(uri)}: cannot {doing}: {first_line[:500]}"
 
 

@@ -28,7 +28,7 @@ from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
-from mac_ray.training.folder import RunFolder
+from mac_ray.training.folder import KnownRuns, RunFolder
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
@@ -69,7 +69,7 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     _require_views(config, len(data.val))
     _require_benchmark(config, data.test)
     config, sources, identity = identify(config, data)
-    folder = RunFolder.of(runs, config.name, identity)
+    folder = RunFolder.of(KnownRuns.below_folder(runs), config.name, identity)
     folder.path.mkdir(exist_ok=True)
     splits = [("train", manifest) for manifest in data.train.values()]
     for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:

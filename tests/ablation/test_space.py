@@ -134,5 +134,5 @@ def test_domain_that_cannot_be_drawn_from_is_refused(given: dict[str, Any], word
 
 
 def test_pruning_the_cheap_end_of_a_front_is_refused() -> None:
-    with pytest.raises(ValidationError, match="cheap end"):
+    with pytest.raises(ConfigError, match="cheap end"):
         Search(space=SPACE, sampler="nsga2", prune="same_strategy")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mac_ray.ablation.record import SweepRecord
+from mac_ray.ablation.sweep import Budget
 from mac_ray.ablation.table import Table, TableError, build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
@@ -115,6 +116,17 @@ def test_one_seed_is_said_to_cover_samples_alone(study: SweepRecord) -> None:
     value = found.row(PLAIN).metrics["t2v/R1"]
     share = value.mean / 100
     assert (value.high - value.low) / 2 == pytest.approx(196 * math.sqrt(share * (1 - share) / 60), rel=0.15)
+
+
+def test_budget_that_was_not_kept_is_said(study: SweepRecord) -> None:
+    def notes(equal: str) -> str:
+        asked = SWEEP.model_copy(update={"budget": Budget(equal=equal)})
+        return " ".join(build_table(asked, study.rows, study.outcomes()).notes)
+
+    assert "equal seconds, but some did not, relative to the baseline: 'video.ratio=0.6' 0.50" in notes(
+        "seconds"
+    )
+    assert "but some did not" not in notes("samples")
 
 
 def test_samples_that_a_run_lacks_are_left_out_of_all_rows(

@@ -73,7 +73,13 @@ def _results(table: Table, sweep: Sweep) -> str:
     said = f"{table.scored}, {table.num_samples} test samples · " if table.scored else ""
     said += f"compared at equal {sweep.budget.equal}"
     said += f" · published: {table.source}" if table.source else ""
-    return f'<p class="dim">{text(said)}</p>\n' + sortable("Results", headings, lines)
+    return f'<p class="dim">{text(said)}</p>\n{sortable("Results", headings, lines)}' + (
+        '<p class="dim">Of each row against the baseline: the difference with its interval, which reaches over 0 where '
+        "the two were not told apart, and p, how often so large a difference would come of chance alone; Holm’s "
+        "correction is for having looked at all rows.</p>\n"
+        if any(row.comparison for row in table.rows)
+        else ""
+    )
 
 
 def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
@@ -115,7 +121,11 @@ def _all_metrics(table: Table) -> str:
         lines = [
             [_label(table, row), *(interval(row.metrics[name]) for name in names)] for row in table.finished
         ]
-        level = ", ".join(f"{table.chance[name]:.1f}" for name in names if name in table.chance)
+        level = ", ".join(
+            f"{heading.text} {table.chance[name]:.1f}"
+            for heading, name in zip(headings[1:], names, strict=True)
+            if name in table.chance
+        )
         chance = f'<p class="dim">chance: {level}</p>\n' if level else ""
         parts.append(f"<h3>{words}</h3>\n{chance}{sortable(words, headings, lines)}")
     return "".join(parts)

@@ -75,6 +75,11 @@ def _how_sure(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Swee
             mean, intervals = scored
             said = ", ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
             yield f"On the test split, where nothing was chosen, it has {mean:.1f}, with 95% over queries {said}."
+    first = chosen[0].finding
+    if len(chosen) == 1 and (ties := sum(finding.value == first.value for finding in findings) - 1):
+        which = "cheapest" if sweep.search and sweep.search.sampler == "nsga2" else "first"
+        others = "1 other trial has" if ties == 1 else f"{ties} other trials have"
+        yield f"{others} the same value; it is the {which} of them."
     yield (
         f"The best of {complete} by validation is lucky as well as good; what it is worth, the test split says."
     )
