@@ -6,14 +6,18 @@ from pathlib import Path
 from mac_ray.config import DataSet, ManifestSet
 from mac_ray.data import shapes
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.source import local_copy
 
 Progress = Callable[[str, int, int], None]  # what is being made, how many are done, of how many
 
 
 def open_set(name: str, section: DataSet, cache: Path, progress: Progress) -> Manifest:
-    """The manifest of one set. Raises ManifestError, or OSError when the cache cannot be written."""
+    """The manifest of one set.
+
+    Raises ManifestError, and OSError for a cache that cannot be written or a URL that cannot be read.
+    """
     if isinstance(section, ManifestSet):
-        return Manifest.open(section.path, section.root)
+        return Manifest.open(local_copy(section.path, cache / "fetched"), section.root)
     path = shapes.make(section, cache, progress=lambda done, total: progress(f"making {name}", done, total))
     return Manifest.open(path)
 
