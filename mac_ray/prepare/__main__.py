@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 
 from mac_ray.data.manifest import ManifestError
-from mac_ray.prepare import check, manifest
+from mac_ray.prepare import check, convert, index, manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m mac_ray.prepare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (manifest, check):
+    for command in (manifest, check, convert, index):
         command.add_parser(commands)
     options = vars(parser.parse_args(arguments))
     del options["command"]
