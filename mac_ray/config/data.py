@@ -27,7 +27,7 @@ class ManifestSet(Section):
     """Anyone's data: a manifest written by `python -m mac_ray.prepare manifest`."""
 
     kind: Literal["manifest"] = "manifest"
-    path: str  # the Parquet file
+    path: str  # the Parquet file; may be a URL
     root: str | None = None  # folder of the media, if it moved since the manifest was written
 
 

@@ -17,9 +17,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import re
-import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mac_ray.data.source import Source
+from mac_ray.data.tar import contents_of
 
 Choose = Callable[[int], Sequence[int]]
 Window = tuple[float | None, float | None]  # seconds after the first frame; None: the file's own start or end
@@ -42,6 +42,7 @@ Media = Path | bytes  # a whole file on disk, or what was read of anything else
 
 DECORD_INSTALLED = importlib.util.find_spec("decord") is not None  # wheels for x86-64 Linux only
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+PLAIN_JPEG = b"\xff\xd8\xff\xe0"  # JFIF; what a camera wrote starts otherwise, and may be turned
 UNTIMED = ("avi",)  # containers that store no presentation time: what FFmpeg makes up is off by reordering
 # codecs where leaving out unreferenced frames changes no other; dav1d, told to, gives frames the wrong time
 SKIPPABLE = ("h264", "hevc")
@@ -224,22 +225,29 @@ def _pillow(source: Source, media: Media, select: Select) -> Frames:
 
 def _pictures(source: Source, media: Media, select: Select) -> Frames:
     """Only the pictures that are chosen are decoded."""
-    with (
-        _refusing(source, "tar", (OSError, tarfile.TarError)),
-        tarfile.open(fileobj=io.BytesIO(media if isinstance(media, bytes) else media.read_bytes())) as tar,
-    ):
-        members = [
-            (extracted.read() if (extracted := tar.extractfile(member)) else b"")
-            for member in tar
-            if member.name.endswith(PICTURES)
-        ]
+    with _refusing(source, "tar", (OSError, ValueError)):
+        run = contents_of(media if isinstance(media, bytes) else media.read_bytes())
+    members = [content for name, content in run if name.endswith(PICTURES)]
     if not members:
         raise DecodeError(source, "tar: there is no picture in it")
     chosen = select(np.arange(len(members), dtype=np.float64), 0.0)
-    pixels = {number: _picture(source, members[number]) for number in set(chosen)}
+    pixels = {number: _frame(source, members[number]) for number in set(chosen)}
     if len({picture.shape for picture in pixels.values()}) > 1:
         raise DecodeError(source, "its pictures are not of one size")
     return np.stack([pixels[number] for number in chosen])
+
+
+def _frame(source: Source, content: memoryview) -> Frames:
+    """(H, W, 3). Plain JPEG is decoded by torchvision: the pixels are those of Pillow, in 0.6 of the time."""
+    if content[:4] == PLAIN_JPEG:
+        import torch  # takes seconds, which what decodes no frames should not wait for
+        from torchvision.io import ImageReadMode, decode_jpeg
+
+        with suppress(RuntimeError):  # Pillow says what is wrong with it
+            data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            planes = decode_jpeg(data, mode=ImageReadMode.RGB)
+            return np.ascontiguousarray(planes.permute(1, 2, 0).numpy())
+    return _picture(source, bytes(content))
 
 
 def _picture(source: Source, media: Media) -> Frames:

@@ -6,14 +6,18 @@ from pathlib import Path
 from mac_ray.config import DataSet, ManifestSet
 from mac_ray.data import shapes
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.source import local_copy
 
 Progress = Callable[[str, int, int], None]  # what is being made, how many are done, of how many
 
 
 def open_set(name: str, section: DataSet, cache: Path, progress: Progress) -> Manifest:
-    """The manifest of one set, mapped from the cache. Raises ManifestError or ConfigError."""
+    """The manifest of one set, its rows mapped from the cache.
+
+    Raises ManifestError or ConfigError, and OSError for a URL that cannot be read.
+    """
     if isinstance(section, ManifestSet):
-        return Manifest.open(section.path, section.root, cache)
+        return Manifest.open(local_copy(section.path, cache / "fetched"), section.root, cache)
     path = shapes.make(section, cache, progress=lambda done, total: progress(f"making {name}", done, total))
     return Manifest.open(path, cache=cache)
 

@@ -1,22 +1,29 @@
 """Where the bytes of a sample are: a file or a part of one, such as a member of a tar, on disk or behind a URL.
 
 Whole files on disk are opened by their path, so that a decoder reads of them what it needs; of anything else the
-bytes are fetched first.
+bytes are fetched first. Shards behind a URL stay open in the process, because opening one asks for its size, which
+would double the number of requests.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
+import fsspec.core
+import pyarrow as pa
 from pyarrow import fs
 
 SizeOf = Callable[[str], int | None]
+PYARROW_SCHEMES = ("file", "mock", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -62,10 +69,15 @@ class Source:
                 file.seek(self.offset or 0)
                 return file.read(-1 if self.length is None else self.length)
         system, path = file_system(self.place)
-        with system.open_input_file(path) as remote:
-            remote.seek(self.offset or 0)
-            content: bytes = remote.read(self.length)
-            return content
+        content: bytes
+        # of what is fsspec's, reading at a place is not safe from several threads
+        if self.offset is None or isinstance(system, fs.PyFileSystem):
+            with system.open_input_file(path) as remote:
+                remote.seek(self.offset or 0)
+                content = remote.read(self.length)
+        else:
+            content = _kept_open(self.place).read_at(self.length, self.offset)
+        return content
 
     def __str__(self) -> str:
         if self.offset is None:
@@ -115,19 +127,59 @@ def file_system(url: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URL, opened once per process and host, and the path in it.
 
     Options go into the URL, as pyarrow takes them: s3://bucket/shards?endpoint_override=host:9000&scheme=http.
-    Raises OSError for a URL that pyarrow does not know.
+    What pyarrow does not know is opened by fsspec, whose options go there too. Raises OSError for a URL that neither
+    knows.
     """
     try:
         base, question, options = url.partition("?")
         scheme, _, rest = base.partition("://")
         host, slash, path = rest.partition("/")
         system, root = _opened(f"{scheme}://{host}{question}{options}")
-    except ValueError as error:  # of pyarrow's, for a scheme or an option that it does not have
+    # a scheme or an option that there is not, or no package for it
+    except (ValueError, ImportError) as error:
         raise OSError(f"cannot open {url}: {error}") from error
     return system, f"{root.rstrip('/')}{slash}{path}"
 
 
+def local_copy(place: str, folder: Path) -> Path:
+    """The path of a file, after fetching what is behind a URL into `folder`; again only when it has changed.
+
+    Raises OSError.
+    """
+    if not is_url(place):
+        return Path(place)
+    system, path = file_system(place)
+    info = system.get_file_info(path)
+    if info.type != fs.FileType.File:
+        raise FileNotFoundError(f"there is no file {place}")
+    version = hashlib.sha256(f"{place} {info.size} {info.mtime_ns}".encode()).hexdigest()[:16]
+    copy = folder / f"{version}-{Path(path).name}"
+    if not copy.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+        with system.open_input_stream(path) as remote, temporary.open("wb") as file:
+            shutil.copyfileobj(remote, file)
+        temporary.replace(copy)
+    return copy
+
+
 @lru_cache
 def _opened(url: str) -> tuple[fs.FileSystem, str]:
-    system, path = fs.FileSystem.from_uri(url)
+    try:
+        system, path = fs.FileSystem.from_uri(url)
+    except pa.ArrowInvalid as unknown:
+        base, _, options = url.partition("?")
+        if base.partition("://")[0] in PYARROW_SCHEMES:
+            raise
+        try:
+            files, path = fsspec.core.url_to_fs(base, **dict(parse_qsl(options)))
+        except TypeError as error:  # an option that this kind of file system does not have
+            raise ValueError(str(error)) from unknown
+        system = fs.PyFileSystem(fs.FSSpecHandler(files))
     return system, path
+
+
+@lru_cache(maxsize=1024)
+def _kept_open(url: str) -> pa.NativeFile:
+    system, path = file_system(url)
+    return system.open_input_file(path)

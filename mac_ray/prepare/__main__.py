@@ -1,14 +1,17 @@
-"""Turn annotation files and media into a checked manifest.
+"""Turn annotation files and media into a checked manifest, and into shards.
 
     python -m mac_ray.prepare manifest folder DIR --out mine.parquet
     python -m mac_ray.prepare manifest flickr8k --annotations DIR --images DIR --out flickr8k.parquet
     python -m mac_ray.prepare manifest msrvtt --annotations DIR --videos DIR --variant 9k --out msrvtt.parquet
     python -m mac_ray.prepare check msrvtt.parquet --json report.json --html report.html
+    python -m mac_ray.prepare convert msrvtt.parquet --out shards --frames 8 --short-side 256
+    python -m mac_ray.prepare index webvid_tars --out webvid.parquet
 
 `manifest` only looks whether the files are there, and writes in any case: annotations may arrive before the
 media. `check` reports whether the set is ready: it hashes every sample and decodes its first, middle and last
 frame, on Ray or, --without-ray, in processes of this machine. Killed, it goes on where it was; afterwards it looks
-only at what has changed. It stores the durations in the manifest.
+only at what has changed. It stores the durations in the manifest. `convert` writes tar shards that train many times
+faster, and their manifest; `index` makes a manifest of shards of video2dataset and img2dataset where they lie.
 
 Exit code 0: ready; 1: something is missing, empty, changed, does not decode, is not as many as expected, or is in
 two splits; 2: the input cannot be used.
@@ -22,7 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from mac_ray.data.manifest import ManifestError
-from mac_ray.prepare import check, manifest
+from mac_ray.prepare import check, convert, index, manifest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m mac_ray.prepare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (manifest, check):
+    for command in (manifest, check, convert, index):
         command.add_parser(commands)
     options = vars(parser.parse_args(arguments))
     del options["command"]

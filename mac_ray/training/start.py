@@ -121,15 +121,15 @@ def with_absolute_folders(config: Config, read_from: Path, write_below: Path) ->
             absolute(source, read_from) if source and Path(absolute(source, read_from)).exists() else source
         )
 
-    def where_on_disk(root: str | None) -> str | None:
+    def where_on_disk(place: str) -> str:
         """A URL stays what it is."""
-        return root if root is None or is_url(root) else absolute(root, read_from)
+        return place if is_url(place) else absolute(place, read_from)
 
     sets = {
         name: section.model_copy(
             update={
-                "path": absolute(section.path, read_from),
-                "root": where_on_disk(section.root),
+                "path": where_on_disk(section.path),
+                "root": section.root and where_on_disk(section.root),
             }
         )
         if section.kind == "manifest"

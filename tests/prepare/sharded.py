@@ -1,0 +1,20 @@
+"""Shards made in this process, one after the other, as no number of workers may make them differently."""
+
+from pathlib import Path
+
+from mac_ray.data.manifest import Manifest, write
+from mac_ray.prepare.destination import Destination
+from mac_ray.prepare.shards import convert, finished, planned, read_index, rows_of, shards_of
+from mac_ray.prepare.transcode import Options
+
+
+def converted(manifest: Path, out: Path, options: Options, shard_mb: float = 0.02) -> Manifest:
+    """All shards of a manifest beside its media, and their manifest."""
+    source = Manifest.open(manifest, manifest.parent)
+    job = planned(source, Destination.of(str(out)), options, shard_mb)
+    shards = shards_of(source, job.samples_per_shard)
+    for shard in shards:
+        convert(job, shard)
+    assert finished(shards, job.destination) == shards
+    rows = [row for shard in shards for row in rows_of(shard, read_index(shard, job.destination)[1])]
+    return write(out / "manifest.parquet", rows, "converted", out)
