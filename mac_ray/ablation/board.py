@@ -6,6 +6,7 @@ Read from the journals, so it does not matter where runs train, or whether anoth
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -13,11 +14,26 @@ from rich.table import Table
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.console import say
-from mac_ray.tracking.journal import Summary, summarize
+from mac_ray.tracking.journal import FILE_NAME, Summary, read_from
 
 LOOK_EVERY_S = 2.0
 BAR = 20  # characters
 WATCHED = "val/t2v/R1"
+
+
+class Followed:
+    """A journal of which only what is new is read: a sweep may have a thousand of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.summary = path, Summary()
+        self.read = 0  # bytes
+
+    def read_on(self) -> None:
+        if self.summary.status == "FINISHED" or not self.path.exists():
+            return
+        for record, end in read_from(self.path, self.read):
+            self.summary.add(record)
+            self.read = end
 
 
 class Board(threading.Thread):
@@ -40,6 +56,8 @@ class Board(threading.Thread):
         self._begun = time.monotonic()
         self._told: dict[str, str] = {}
         self._first_share: float | None = None
+        self._followed: dict[str, Followed] = {}
+        self._reading = threading.Lock()
 
     def add(self, run: PlannedRun, steps: int) -> None:
         # what the thread iterates over is replaced, not changed
@@ -71,11 +89,12 @@ class Board(threading.Thread):
             self._tell()
 
     def _summaries(self) -> dict[str, Summary]:
-        return {
-            identity: summarize(run.folder)
-            for identity, run in self._runs.items()
-            if (run.folder / "journal.jsonl").exists()
-        }
+        """Of those that have begun. Two threads ask."""
+        with self._reading:
+            for identity, run in self._runs.items():
+                followed = self._followed.setdefault(identity, Followed(run.folder / FILE_NAME))
+                followed.read_on()
+            return {name: followed.summary for name, followed in self._followed.items() if followed.read}
 
     def _share(self, identity: str, summary: Summary) -> float:
         if summary.status == "FINISHED":

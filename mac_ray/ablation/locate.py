@@ -10,7 +10,7 @@ from pathlib import Path
 from mac_ray.ablation.plan import Point
 from mac_ray.config import Config
 from mac_ray.data.sets import Progress
-from mac_ray.training.folder import RunFolder
+from mac_ray.training.folder import KnownRuns, RunFolder
 from mac_ray.training.inputs import RunData, open_data
 from mac_ray.training.start import identify, with_absolute_folders
 
@@ -42,9 +42,14 @@ class Locator:
 
     def planned(self, points: Iterable[Point]) -> list[PlannedRun]:
         """Raises ConfigError or ManifestError."""
+        known: dict[Path, KnownRuns] = {}
         runs: list[PlannedRun] = []
         for point in points:
-            _, _, identity = identify(self.absolute(point.config), self.data(point.config))
-            folder = RunFolder.of(Path(self.absolute(point.config).storage.runs), point.config.name, identity)
+            config = self.absolute(point.config)
+            _, _, identity = identify(config, self.data(point.config))
+            below = Path(config.storage.runs)
+            if below not in known:
+                known[below] = KnownRuns.below_folder(below)
+            folder = RunFolder.of(known[below], config.name, identity)
             runs.append(PlannedRun(point, identity, folder.path))
         return runs

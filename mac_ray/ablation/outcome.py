@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mac_ray.tracking.journal import Status, last_metrics, read, status_of
+from mac_ray.tracking.journal import FILE_NAME, Status, Summary, read, summarize
 from mac_ray.training.folder import RunFolder
 
 COSTS = ("samples", "flops", "seconds", "visible_tokens")
@@ -22,6 +22,7 @@ class Outcome:
     status: Status | None  # None: never started
     reason: str  # why it failed or was stopped
     scored: str  # the set and protocol of the test metrics, such as shapes_one_caption
+    coverage: tuple[int, int]  # test samples that were scored, and that there should be
     metrics: dict[str, float]  # of the test split: t2v/R1, …
     intervals: dict[str, tuple[float, float]]  # 95%, over queries
     chance: dict[str, float]
@@ -34,32 +35,28 @@ class Outcome:
 
     def history(self, metric: str) -> Iterator[tuple[int, float]]:
         """(step, value) of a tracked metric such as val/t2v/R1 or cost/flops, in order."""
-        for record in read(self.folder / "journal.jsonl"):
+        for record in read(self.folder / FILE_NAME):
             if record["kind"] == "metrics" and metric in record["values"]:
                 yield record["step"], float(record["values"][metric])
 
 
 def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
     """As far as the run in `folder`, of a row's label and a seed, has come."""
-    status = status_of(folder) if (folder / "journal.jsonl").exists() else None
+    summary = summarize(folder) if (folder / FILE_NAME).exists() else Summary()
+    status = summary.status
     scores = json.loads(RunFolder(folder).scores.read_text()) if status == "FINISHED" else {}
-    last = last_metrics(folder) if status else {}
+    last = {name: value for name, (_, value) in summary.latest.items()}
     return Outcome(
         row=row,
         seed=seed,
         identity=identity,
         folder=folder,
         status=status,
-        reason=_reason(folder) if status in ("FAILED", "KILLED") else "",
+        reason=summary.reason if status in ("FAILED", "KILLED") else "",
         scored=scores.get("scored", ""),
+        coverage=tuple(scores.get("coverage", (0, 0))),
         metrics=scores.get("metrics", {}),
         intervals={name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()},
         chance=scores.get("chance", {}),
         costs={name: last[f"cost/{name}"] for name in COSTS if f"cost/{name}" in last},
     )
-
-
-def _reason(folder: Path) -> str:
-    """What the last status said."""
-    records = [record for record in read(folder / "journal.jsonl") if record["kind"] == "status"]
-    return str(records[-1].get("reason", "")) if records else ""

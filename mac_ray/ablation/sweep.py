@@ -11,14 +11,26 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mac_ray.config.section import Positive, Section
+from mac_ray.config.section import ConfigError, Positive, Section
+from mac_ray.config.sentences import sentences
 
 Label = Annotated[str, Field(min_length=1)]
 
 
-class Budget(Section):
+class Part(Section):
+    """Of a study, as its file spells it out: what is wrong in it raises ConfigError there, a sentence per problem."""
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            said = "\n".join(sentences(error, type(self)))
+            raise ConfigError(f"{type(self).__name__}: {said}") from None
+
+
+class Budget(Part):
     """What every run of a study gets the same of. Epochs of all stages are scaled by one factor to spend it."""
 
     # samples: epochs stay as the config says; flops, seconds: as much as the baseline row takes
@@ -26,7 +38,7 @@ class Budget(Section):
     amount: Annotated[float, Field(gt=0)] | None = None  # per run, instead of what the baseline takes
 
 
-class Choice(Section):
+class Choice(Part):
     """One of some values, each of which may be a section such as `{}`."""
 
     kind: Literal["choice"] = "choice"
@@ -45,7 +57,7 @@ class Choice(Section):
         return {value if isinstance(value, str) else json.dumps(value): value for value in self.values}
 
 
-class Range(Section):
+class Range(Part):
     """A number between two bounds, both included."""
 
     kind: Literal["range"] = "range"
@@ -76,19 +88,19 @@ class Range(Section):
         return self
 
 
-class Conditional(Section):
+class Conditional(Part):
     """A knob that exists only while another has one of some values."""
 
     on: str  # the dotted path of the other
     among: Annotated[tuple[Any, ...], Field(min_length=1)]
 
 
-class Knob(Section):
+class Knob(Part):
     domain: Annotated[Choice | Range, Field(discriminator="kind")]
     only: Conditional | None = None
 
 
-class Search(Section):
+class Search(Part):
     """Instead of rows: Optuna proposes points of `space`, by dotted path of the config."""
 
     space: Annotated[Mapping[str, Knob], Field(min_length=1)]
@@ -110,7 +122,7 @@ class Search(Section):
         return self
 
 
-class Sweep(Section):
+class Sweep(Part):
     """A study. `base` is a config file below the project's root or any path; see mac_ray.ablation.plan.expand."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$", description="of letters, digits and _.-")]
@@ -118,7 +130,8 @@ class Sweep(Section):
     base: Label
     overrides: Mapping[str, Any] = {}  # by dotted path; of every run
     factors: Mapping[str, tuple[Any, ...]] = {}  # by dotted path; crossed
-    variants: Mapping[Label, Mapping[str, Any]] = {}  # bundles of dotted paths under one label
+    # bundles of dotted paths under one label; as pairs, two of one label are seen, of which a dict keeps the last
+    variants: Mapping[Label, Mapping[str, Any]] = {}
     search: Search | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     metric: Label = "t2v/R1"  # of the test split, as scored by the base's protocol
@@ -127,6 +140,21 @@ class Sweep(Section):
     reference: str | None = None  # a table of mac_ray.ablation.reference
     published: Mapping[Label, str] = {}  # row of this study -> row of that table, where the labels differ
     budget: Budget = Budget()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variants_are_named_each_once(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("variants"), list | tuple):
+            return given
+        bundles: dict[Any, Any] = {}
+        for number, pair in enumerate(given["variants"]):
+            if not (isinstance(pair, list | tuple) and len(pair) == 2):
+                raise ValueError(f"variants.{number} is {pair!r}; give a pair of a name and what it sets")
+            name, bundle = pair
+            if name in bundles:
+                raise ValueError(f"variants names {name!r} twice; give each its own name")
+            bundles[name] = bundle
+        return {**given, "variants": bundles}
 
     @model_validator(mode="after")
     def _varies_something(self) -> Sweep:

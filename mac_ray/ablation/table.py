@@ -26,6 +26,7 @@ from mac_ray.config import ConfigError
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, QueryRanks, measure
 from mac_ray.retrieval.significance import bootstrap
 
+UNEQUAL = 0.1  # of a budget, beyond which a reader is told
 RESAMPLES = 1000
 RESAMPLING_SEED = 0  # the same draws for every run, which pairs them
 RECALL_LIMITS, RANK_LIMITS = (0.0, 100.0), (1.0, np.inf)
@@ -183,7 +184,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         chance=done[0].chance if done else {},
         source=published_table(sweep).source if published else "",
         agreement=_agreement(built, sweep.metric),
-        notes=tuple(_notes(sweep, built, baseline, missing)),
+        notes=(*_coverage_notes(done), *_notes(sweep, built, baseline, missing)),
     )
 
 
@@ -302,6 +303,16 @@ def _agreement(rows: Sequence[TableRow], metric: str) -> Agreement | None:
     return agreement(ours, np.array([row.published[metric] for row in common]))
 
 
+def _coverage_notes(done: Sequence[Outcome]) -> Iterator[str]:
+    parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
+    for decoded, expected in sorted(parts):
+        runs = sum(outcome.coverage == (decoded, expected) for outcome in done)
+        yield (
+            f"{runs} of {len(done)} finished runs scored {decoded:,} of {expected:,} test samples, which is "
+            "easier than scoring all."
+        )
+
+
 def _notes(sweep: Sweep, rows: Sequence[TableRow], baseline: str, missing: int) -> Iterator[str]:
     seeds = {len(row.by_seed) for row in rows if row.by_seed}
     if 1 in seeds:
@@ -321,9 +332,22 @@ def _notes(sweep: Sweep, rows: Sequence[TableRow], baseline: str, missing: int) 
             if row.by_seed and row.label != baseline and row.comparison is None
         ]:
             yield f"No seed of {', '.join(unpaired)} has finished for the baseline too, so there is no comparison."
+    yield from _unequal(sweep, rows)
     given = [row for row in rows if row.published]
     if given and not any(sweep.metric in row.published for row in given):
         yield (
             f"{sweep.reference} has no {sweep.metric}, so no published value stands beside; it has "
             f"{', '.join(given[0].published)}."
         )
+
+
+def _unequal(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
+    """Where the budget was not kept: seconds are planned by a few steps, and then the machine does as it likes."""
+    equal = sweep.budget.equal
+    if equal == "samples" and sweep.budget.amount is None:
+        return
+    ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
+    off = {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
+    if off:
+        said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
+        yield f"Rows were to take equal {equal}, but some did not, relative to the baseline: {said}."

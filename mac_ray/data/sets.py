@@ -12,14 +12,14 @@ Progress = Callable[[str, int, int], None]  # what is being made, how many are d
 
 
 def open_set(name: str, section: DataSet, cache: Path, progress: Progress) -> Manifest:
-    """The manifest of one set.
+    """The manifest of one set, mapped from the cache.
 
-    Raises ManifestError, and OSError for a cache that cannot be written or a URL that cannot be read.
+    Raises ManifestError or ConfigError, and OSError where a manifest behind a URL cannot be fetched.
     """
     if isinstance(section, ManifestSet):
-        return Manifest.open(local_copy(section.path, cache / "fetched"), section.root)
+        return Manifest.open(local_copy(section.path, cache / "fetched"), section.root, cache)
     path = shapes.make(section, cache, progress=lambda done, total: progress(f"making {name}", done, total))
-    return Manifest.open(path)
+    return Manifest.open(path, cache=cache)
 
 
 def open_sets(sets: Mapping[str, DataSet], cache: Path, progress: Progress) -> dict[str, Manifest]:

@@ -11,17 +11,27 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import fsspec.core
 import pyarrow as pa
 from pyarrow import fs
 
+SizeOf = Callable[[str], int | None]
 PYARROW_SCHEMES = ("file", "mock", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+class State(NamedTuple):
+    """By which a file that was changed is known."""
+
+    num_bytes: int
+    modified_ns: int  # since 1970; 0 where the place does not say
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,12 @@ class Source:
         """The path of a whole file on disk; None for anything else."""
         return None if is_url(self.place) or self.offset is not None else Path(self.place)
 
-    def size(self) -> int | None:
-        """Number of bytes; None where there is no such file, or it ends before this part of it does."""
-        whole = size_of(self.place)
+    def size(self, size_of_file: SizeOf | None = None) -> int | None:
+        """Number of bytes; None where there is no such file, or it ends before this part of it does.
+
+        `size_of_file` may remember the size of a file that many samples are parts of.
+        """
+        whole = (size_of_file or size_of)(self.place)
         if whole is None or self.offset is None or self.length is None:
             return whole
         return self.length if self.offset + self.length <= whole else None
@@ -86,19 +99,28 @@ def joined(root: str, path: str) -> str:
     if is_url(path):
         return path
     if not is_url(root):
-        return str(Path(root) / path)
+        return os.path.join(root, path)  # noqa: PTH118 - asked for every sample, and 20 times as fast
     base, question, options = root.partition("?")
     return f"{base.rstrip('/')}/{path}{question}{options}"
 
 
 def size_of(place: str) -> int | None:
     """Bytes of a file; None where there is none. Raises OSError where nobody can tell."""
+    state = state_of(place)
+    return None if state is None else state.num_bytes
+
+
+def state_of(place: str) -> State | None:
+    """None where there is no such file. Raises OSError where nobody can tell."""
     if not is_url(place):
         path = Path(place)
-        return path.stat().st_size if path.is_file() else None
+        if not path.is_file():
+            return None
+        status = path.stat()
+        return State(status.st_size, status.st_mtime_ns)
     system, path_there = file_system(place)
     info = system.get_file_info(path_there)
-    return int(info.size) if info.type == fs.FileType.File else None
+    return State(int(info.size), info.mtime_ns or 0) if info.type == fs.FileType.File else None
 
 
 def file_system(url: str) -> tuple[fs.FileSystem, str]:

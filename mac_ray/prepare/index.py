@@ -23,7 +23,7 @@ from mac_ray.data.manifest import ManifestError, Row, write
 from mac_ray.data.readers import tars
 from mac_ray.data.source import absolute_place, file_system, is_url, joined
 from mac_ray.prepare.arguments import positive
-from mac_ray.prepare.report import list_some
+from mac_ray.prepare.terminal import list_some
 
 SHARDS_PER_WORKER = 4  # walked at once and not yet written: that bounds the memory
 
@@ -63,8 +63,8 @@ def run(places: Sequence[str], out: Path, name: str | None, workers: int, **opti
         print(f"  {split}: {size} samples")
     for status, number in sorted(found.failed.items()):
         print(f"in no shard, because {status}: {number}")
-    list_some("left out", found.left_out, len(found.left_out))
-    list_some("cut short", found.cut_short, len(found.cut_short))
+    list_some(Console(), "left out", found.left_out, len(found.left_out))
+    list_some(Console(), "cut short", found.cut_short, len(found.cut_short))
     print(f"written: {manifest.path}")
     return 1 if found.left_out or found.cut_short else 0
 

@@ -15,7 +15,7 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ Record = dict[str, Any]
 
 FILE_NAME = "journal.jsonl"
 LOCK_NAME = "journal.lock"
+FETCHED_NAME = "FETCHED.md"  # beside a journal that was fetched from MLflow, without the run's checkpoints
 KINDS = ("run", "parameters", "tags", "metrics", "artifact", "status")
 # What MLflow takes as the name of a metric, a parameter or a tag. A name it refuses would hold up
 # everything behind it, so it is refused here, where the line that made it is on the stack.
@@ -36,6 +37,7 @@ NAME = re.compile(r"[/\w.\- :]{1,250}")
 # Its value is the key of another run of the same experiment, under which MLflow shows this one.
 PARENT_TAG = "mac_ray.parent"
 SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
+LONGEST_STATUS = 16_384  # bytes of a last line that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -155,7 +157,7 @@ class Journal:
         for key in fresh:
             _require_name("metric", key)
         if fresh:
-            self._append("metrics", step=int(step), values={key: _storable(fresh[key]) for key in fresh})
+            self._append("metrics", step=int(step), values={key: storable(fresh[key]) for key in fresh})
 
     def parameters(self, values: Mapping[str, str]) -> None:
         """Append parameters. They are set once: ValueError when one is given another value."""
@@ -235,6 +237,28 @@ class Journal:
         self._known.add(record)
 
 
+def write_finished(run_directory: Path, records: Sequence[Record]) -> bool:
+    """The journal of a run that was made elsewhere, all or nothing; False where a journal has been begun."""
+    lock = try_lock(run_directory / LOCK_NAME)
+    if lock is None:
+        return False
+    try:
+        path = run_directory / FILE_NAME
+        if path.exists() and path.stat().st_size:
+            return False
+        temporary = run_directory / f"{FILE_NAME}.new"
+        with temporary.open("w") as file:
+            file.writelines(
+                json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        return True
+    finally:
+        os.close(lock)
+
+
 def read(path: Path) -> Iterator[Record]:
     """Every record of a journal file. A half-written last line is left out.
 
@@ -264,18 +288,29 @@ def summarize(run_directory: Path) -> Summary:
 
 
 def status_of(run_directory: Path) -> Status | None:
-    """The last status in the journal; None when there is no journal, or no status in it."""
-    return summarize(run_directory).status if (run_directory / FILE_NAME).exists() else None
+    """The last status in the journal; None when there is no journal, or no status in it.
+
+    Of a run that has ended, only the last line is read, with which it ended.
+    """
+    path = run_directory / FILE_NAME
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        start = max(0, file.seek(0, os.SEEK_END) - LONGEST_STATUS)
+        file.seek(start)
+        end = file.read()
+    before, _, line = end.removesuffix(b"\n").rpartition(b"\n")
+    if end.endswith(b"\n") and (before or start == 0):
+        last = _parsed(line, path, start + len(end) - len(line) - 1)
+        if last["kind"] == "status":
+            status: Status = last["status"]
+            return status
+    return summarize(run_directory).status
 
 
 def run_key(run_directory: Path) -> str:
     """The key by which the run is found on any MLflow server: its tag `mac_ray.key`."""
     return summarize(run_directory).key
-
-
-def last_metrics(run_directory: Path) -> dict[str, float]:
-    """Of each metric the value at its largest step."""
-    return {key: value for key, (_, value) in summarize(run_directory).latest.items()}
 
 
 def points(run_directory: Path, prefix: str) -> dict[str, list[tuple[int, float]]]:
@@ -306,7 +341,8 @@ def _complete_size(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def _storable(value: float) -> float | str:
+def storable(value: float) -> float | str:
+    """A value of a metric as a record holds it."""
     # JSON has no NaN and no infinities; float() reads these strings back
     return value if math.isfinite(value) else str(value)
 

@@ -3,12 +3,14 @@
 One folder per run, on storage that all its nodes share; an exported folder can be taken anywhere.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mac_ray.config import ConfigError
 from mac_ray.training import checkpoint
+
+IN_NAME = 10  # letters of the identity that a run's folder is named by
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,10 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def of(cls, runs: Path, name: str, identity: str) -> "RunFolder":
+    def of(cls, known: "KnownRuns", name: str, identity: str) -> "RunFolder":
         """The folder of the run of this identity: under another name where it was made under one, else named so."""
-        known = sorted(path.parent for path in runs.glob(f"*-{identity[:10]}/journal.jsonl"))
-        return cls(known[0] if known else runs / f"{name}-{identity[:10]}")
+        short = identity[:IN_NAME]
+        return cls(known.folders.get(short, known.below / f"{name}-{short}"))
 
     @property
     def checkpoints(self) -> Path:
@@ -68,6 +70,19 @@ class RunFolder:
         """Name what a rank could not decode; each rank has a file of its own."""
         with self.failures(rank).open("a") as file:
             file.writelines(f"{sentence}\n" for sentence in sentences)
+
+
+@dataclass(frozen=True)
+class KnownRuns:
+    """The runs that were begun below a folder, seen once: for one run or for a thousand."""
+
+    below: Path
+    folders: Mapping[str, Path]  # by the letters of their identity that are in their names
+
+    @classmethod
+    def below_folder(cls, below: Path) -> "KnownRuns":
+        begun = sorted((path.parent for path in below.glob("*-*/journal.jsonl")), reverse=True)
+        return cls(below, {folder.name.rpartition("-")[2]: folder for folder in begun})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import pytest
 from mac_ray.tracking.journal import (
     Journal,
     JournalError,
-    last_metrics,
     points,
     read,
     run_key,
@@ -27,6 +26,10 @@ Opener = Callable[[], Journal]
 
 def lines(journal: Journal) -> list[str]:
     return journal.path.read_text().splitlines()
+
+
+def last_metrics(directory: Path) -> dict[str, float]:
+    return {key: value for key, (_, value) in summarize(directory).latest.items()}
 
 
 def test_journal_new_run_begins_with_who_it_is(open_journal: Opener) -> None:
@@ -136,7 +139,7 @@ def test_journal_points_are_all_of_the_metrics_asked_for_in_order_of_steps(open_
     assert found == {"val/a": [(3, 1.0), (20, 2.0)], "val/b": [(3, math.inf)]}
 
 
-def test_journal_last_metrics_are_those_of_the_largest_step(open_journal: Opener) -> None:
+def test_journal_latest_metrics_are_those_of_the_largest_step(open_journal: Opener) -> None:
     with open_journal() as journal:
         journal.metrics(20, {"loss": 2.0})
         journal.metrics(10, {"loss": 3.0, "val/t2v/R1": 40.0})
@@ -269,3 +272,20 @@ def test_journal_import_brings_neither_mlflow_nor_torch_nor_ray() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
     assert output.strip() == "[]"
+
+
+def test_status_is_that_of_the_last_line_that_says_one_however_long_the_lines_are(tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    with Journal.open_or_create(directory, name="r", experiment="e", identity="i") as journal:
+        assert status_of(directory) is None
+        journal.status("RUNNING")
+        assert status_of(directory) == "RUNNING"
+        journal.parameters({"long": "x" * 50_000})
+        assert status_of(directory) == "RUNNING"
+        journal.status("FAILED", "y" * 50_000)
+        assert status_of(directory) == "FAILED"
+        journal.status("RUNNING")
+        journal.status("FINISHED")
+    with (directory / "journal.jsonl").open("ab") as file:
+        file.write(b'{"kind": "status", "status": "KIL')  # of a kill
+    assert status_of(directory) == "FINISHED"

@@ -14,6 +14,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.data import manifest
 from mac_ray.data.manifest import Row
+from mac_ray.training import start
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders
 
 CopiedSet = Callable[[Path], Config]
@@ -38,6 +39,34 @@ def test_prepare_again_finds_the_same_run_and_tokeniser(tiny: Config, tmp_path: 
     assert prepared(tiny).folder == first.folder
     shutil.rmtree(tmp_path / "runs")
     assert prepared(tiny).folder.tokenizer.read_bytes() == tokenizer
+
+
+def test_benchmark_takes_no_other_gallery_but_a_part_of_its_own_where_samples_may_miss(
+    tiny_overrides: Sequence[str],
+) -> None:
+    benchmark = [*tiny_overrides, "evaluation.protocol=moving_shapes"]
+    with pytest.raises(
+        ConfigError,
+        match=r"moving_shapes, but data\.sets\.shapes is another gallery: .*500 samples, and .* split 8",
+    ):
+        prepared(config_file.load(None, benchmark))
+    run = prepared(config_file.load(None, [*benchmark, "evaluation.allow_missing=true"]))
+    assert run.folder.tokenizer.is_file()
+    more = [*benchmark, "evaluation.allow_missing=true", "data.sets.shapes.test=501"]
+    with pytest.raises(ConfigError, match=r"500 samples, and this test split 501; score it by one_caption"):
+        prepared(config_file.load(None, more))
+
+
+def test_captions_of_a_very_large_set_are_those_of_samples_evenly_spaced(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(tiny)
+    samples = list(run.data.train["shapes"])
+    assert len(samples) == 26
+    for most, numbers in [(26, range(26)), (10, range(0, 26, 3))]:
+        monkeypatch.setattr(start, "MOST_SAMPLES", most)
+        expected = [caption for number in numbers for caption in samples[number].captions]
+        assert list(start.captions_of_training(run.data)) == expected
 
 
 # ---------------------------------------------------------------- identity

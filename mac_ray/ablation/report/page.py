@@ -1,79 +1,55 @@
-"""The report as one HTML page that needs nothing from elsewhere: data, pictures and chart library are inside."""
+"""The page of a sweep of rows: its sections, from the answer to what it was made with."""
 
 from __future__ import annotations
 
-import functools
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import vl_convert
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
-from mac_ray.ablation.report.markup import (
+from mac_ray.ablation.report.document import made, report_page
+from mac_ray.ablation.report.markup import gallery, interval
+from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.table import Table, TableRow
+from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
+from mac_ray.page.document import charts_section, section
+from mac_ray.page.markup import (
     NOTHING,
     Cell,
     Heading,
     breakable,
     duration,
-    facts,
-    figure,
-    gallery,
-    interval,
     large,
     listed,
     number,
     sortable,
     text,
 )
-from mac_ray.ablation.report.palette import IN_PAGE, css_variables
-from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
-from mac_ray.ablation.report.vega import Chart, themed
-from mac_ray.ablation.sweep import Sweep
-from mac_ray.ablation.table import Table, TableRow
-from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
+from mac_ray.page.palette import IN_PAGE
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
 from mac_ray.tracking import progress
-from mac_ray.tracking.journal import summarize
+from mac_ray.tracking.journal import FETCHED_NAME
 
-HERE = Path(__file__).parent
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
-TOLD = ("data.", "version.", "machine", "git.")  # tags of runs that say on what and with what
 
 
 def page(
     table: Table, sweep: Sweep, outcomes: Sequence[Outcome], points: Sequence[CurvePoint], context: Context
 ) -> str:
     drawn = charts(table, points, IN_PAGE)
-    answer, *more = verdict(table)
     sections = [
-        _section("Results", _results(table, sweep) + listed(table.notes, "notes")),
-        _section("Charts", f'<div class="charts">\n{"".join(map(figure, drawn))}</div>\n') if drawn else "",
-        _section("All metrics", _all_metrics(table)) if table.finished else "",
-        _section("Costs", _costs(table)) if table.finished else "",
+        section("Results", _results(table, sweep) + listed(table.notes, "notes")),
+        charts_section(drawn),
+        section("All metrics", _all_metrics(table)) if table.finished else "",
+        section("Costs", _costs(table)) if table.finished else "",
         _pictures(table, outcomes),
-        _section("Runs", _runs(table, outcomes, context)),
-        _section("How it was made", _made(sweep, outcomes, context)),
+        section("Runs", _runs(table, outcomes, context)),
+        made(sweep, outcomes, context),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(sweep.name)}: {text(sweep.question)}</title>\n"
-        f"<style>\n:root {{ {css_variables()} }}\n{(HERE / 'page.css').read_text()}</style>\n</head>\n<body>\n"
-        f'<header><p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
-        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}</header>\n'
-        f"<main>\n{''.join(sections)}</main>\n"
-        f'<script type="application/json" id="charts">{_specifications(drawn)}</script>\n'
-        f"<script>{_library()}</script>\n<script>\n{(HERE / 'page.js').read_text()}</script>\n</body>\n</html>\n"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{text(title)}</h2>\n{content}</section>\n"
+    return report_page(sweep, verdict(table), sections, drawn)
 
 
 # ---------------------------------------------------------------- tables
@@ -97,7 +73,13 @@ def _results(table: Table, sweep: Sweep) -> str:
     said = f"{table.scored}, {table.num_samples} test samples · " if table.scored else ""
     said += f"compared at equal {sweep.budget.equal}"
     said += f" · published: {table.source}" if table.source else ""
-    return f'<p class="dim">{text(said)}</p>\n' + sortable("Results", headings, lines)
+    return f'<p class="dim">{text(said)}</p>\n{sortable("Results", headings, lines)}' + (
+        '<p class="dim">Of each row against the baseline: the difference with its interval, which reaches over 0 where '
+        "the two were not told apart, and p, how often so large a difference would come of chance alone; Holm’s "
+        "correction is for having looked at all rows.</p>\n"
+        if any(row.comparison for row in table.rows)
+        else ""
+    )
 
 
 def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
@@ -139,7 +121,11 @@ def _all_metrics(table: Table) -> str:
         lines = [
             [_label(table, row), *(interval(row.metrics[name]) for name in names)] for row in table.finished
         ]
-        level = ", ".join(f"{table.chance[name]:.1f}" for name in names if name in table.chance)
+        level = ", ".join(
+            f"{heading.text} {table.chance[name]:.1f}"
+            for heading, name in zip(headings[1:], names, strict=True)
+            if name in table.chance
+        )
         chance = f'<p class="dim">chance: {level}</p>\n' if level else ""
         parts.append(f"<h3>{words}</h3>\n{chance}{sortable(words, headings, lines)}")
     return "".join(parts)
@@ -195,7 +181,7 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
                 Cell(status, status, "" if outcome.status == "FINISHED" else "failed"),
                 number(value, ".1f"),
                 duration(outcome.costs.get("seconds")),
-                Cell(f"<code>{text(outcome.folder.name)}</code>", outcome.folder.name),
+                _folder(outcome.folder),
                 Cell(text(outcome.reason), outcome.reason, "text"),
             ]
         )
@@ -205,6 +191,11 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
         else ""
     )
     return opened + sortable("Runs", headings, lines)
+
+
+def _folder(folder: Path) -> Cell:
+    fetched = '<span class="tag">from MLflow</span>' if (folder / FETCHED_NAME).exists() else ""
+    return Cell(f"<code>{text(folder.name)}</code>{fetched}", folder.name)
 
 
 def _link(folder: Path, context: Context) -> str:
@@ -222,58 +213,11 @@ def _link(folder: Path, context: Context) -> str:
 def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
     masks = mask_pictures(outcomes, shown_rows(table))
     retrieved = retrieved_pictures(outcomes, table)
-    content = ""
+    shown = ""
     if masks:
-        content += (
-            '<p class="dim">Training clips, whole on the left and as the tower saw them on the right.</p>\n'
-        )
-        content += gallery(masks)
-    section = _section("What was hidden", content) if masks else ""
+        words = "Training clips, whole on the left and as the tower saw them on the right."
+        shown += section("What was hidden", f'<p class="dim">{words}</p>\n{gallery(masks)}')
     if retrieved:
         words = "The clips found for some test captions, best first; the caption’s own has a green frame."
-        section += _section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
-    return section
-
-
-def _made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
-    base = {"base config": sweep.base}
-    base |= {f"override {path}": str(value) for path, value in sweep.overrides.items()}
-    amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
-    base |= {"equal": sweep.budget.equal + amount, "seeds": ", ".join(map(str, sweep.seeds))}
-    return (
-        f"<h3>Command</h3>\n<pre>{text(context.command)}</pre>\n"
-        f"<h3>Sweep</h3>\n{facts(base | dict(context.facts))}"
-        f"<h3>Data, versions and machines, as the runs recorded them</h3>\n{facts(dict(_recorded(outcomes)))}"
-    )
-
-
-def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
-    """Tags of the started runs; where runs differ, every value with how many have it."""
-    values: dict[str, Counter[str]] = {}
-    for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status):
-        for name, value in _tags(folder).items():
-            values.setdefault(name, Counter())[value] += 1
-    for name in sorted(values):
-        counts = values[name]
-        several = ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
-        yield name, several if len(counts) > 1 else next(iter(counts))
-
-
-def _tags(folder: Path) -> Mapping[str, str]:
-    return {name: value for name, value in summarize(folder).tags.items() if name.startswith(TOLD)}
-
-
-def _specifications(drawn: Sequence[Chart]) -> str:
-    specs = {
-        chart.name: themed(chart.spec, IN_PAGE) | {"width": "container", "height": chart.height}
-        for chart in drawn
-    }
-    return json.dumps(specs).replace("</", "<\\/")
-
-
-@functools.cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, which defines vegaEmbed; made by vl-convert in seconds."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
-        "</script", "<\\/script"
-    )
+        shown += section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
+    return shown

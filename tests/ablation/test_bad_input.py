@@ -1,0 +1,154 @@
+"""What is wrong with a sweep or with what it finds is one sentence, before anything is started, and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from mac_ray.ablation import Budget, Range, Search, Sweep, main
+from mac_ray.ablation.locate import Locator
+from mac_ray.ablation.plan import expand
+from mac_ray.config import ConfigError
+from mac_ray.config.file import parsed_override
+from mac_ray.pretrain import EXIT_BAD_INPUT
+from tests.ablation.made import ended_run
+
+RATIO = "masking.video.ratio"
+ROWS = [("a", {RATIO: 0.3}), ("b", {RATIO: 0.6})]
+
+
+@pytest.fixture
+def options(tiny_overrides: Sequence[str], tmp_path: Path) -> list[str]:
+    uri = f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"
+    return [*(option for option in tiny_overrides if not option.startswith("name=")), uri]
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever would start one fails."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("Ray is started")
+
+    monkeypatch.setattr("ray.init", refuse)
+
+
+def sweep(**given: Any) -> Sweep:
+    return Sweep(
+        **{
+            "name": "s",
+            "question": "?",
+            "base": "configs/ablation.yaml",
+            "seeds": (0,),
+            "variants": ROWS,
+            **given,
+        }
+    )
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+def refused(asked: Sweep, options: Sequence[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What it says, once it is seen that nothing else came of it."""
+    before = contents(folder)
+    assert main(asked, [*options]) == EXIT_BAD_INPUT
+    assert contents(folder) == before
+    said = capsys.readouterr().out
+    (sentence,) = (line for line in said.splitlines() if line.startswith("error: "))
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"variants": {}, "factors": {"masking.video.ratoi": (0.3,)}}, ["ratoi", "did you mean", "ratio"]),
+        ({"variants": [*ROWS, ("c", {RATIO: 1.5})]}, ["row 'c'", "1.5", "below 1"]),
+        ({"metric": "t2v/R2"}, ["metric is 't2v/R2', which no run reports; there are t2v/R1"]),
+        ({"reference": "mac/table6", "published": {"c": "tube"}}, ["published", "'c'"]),
+        ({"baseline": "c"}, ["baseline is 'c', but the rows are 'a', 'b'; name one of these"]),
+        ({"base": "nowhere.yaml"}, ["there is no base config nowhere.yaml"]),
+    ],
+)
+def test_sweep_that_asks_for_what_is_not_there_is_refused(
+    given: Mapping[str, Any],
+    words: Sequence[str],
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sentence = refused(sweep(**given), options, tmp_path, capsys)
+    for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "sentence"),
+    [
+        (
+            sweep,
+            {"variants": {}, "factors": {RATIO: ()}},
+            f"factors.{RATIO} is empty; give the values to try",
+        ),
+        (sweep, {"variants": [*ROWS, ROWS[0]]}, "variants names 'a' twice; give each its own name"),
+        (sweep, {"seeds": (1, 1)}, "seeds names a seed twice"),
+        (Search, {"space": {}}, "space is {}; give"),
+        (Budget, {"equal": "minutes"}, "equal is 'minutes'; give one of 'samples', 'flops', 'seconds'"),
+        (Range, {"low": 3, "high": 1}, "low is 3 and high 1; give the lower one first"),
+    ],
+)
+def test_file_that_spells_a_sweep_out_wrong_is_one_sentence_as_it_is_read(
+    part: Any, given: Mapping[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        part(**given)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_corrupt_journal_of_a_run_is_named_with_its_line(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = sweep(overrides=dict(parsed_override(option) for option in options))
+    run = Locator(Path.cwd(), tmp_path, lambda *_: None).planned(expand(asked))[1]
+    ended_run(run.folder, "FINISHED", "")
+    journal = run.folder / "journal.jsonl"
+    first, *rest = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([first, "rubbish\n", *rest]))
+    sentence = refused(asked, [], tmp_path, capsys)
+    assert f"{journal}, line 2 is no record of a journal; restore the file from a copy" in sentence
+
+
+def test_mlflow_of_an_older_version_is_refused_with_the_command_that_upgrades_it(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    made = tmp_path / "made.db"  # under another name, as MLflow keeps in mind what it has opened
+    MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+    made.rename(tmp_path / "mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("update alembic_version set version_num = '75868b020152'")
+    database.close()
+    sentence = refused(sweep(), options, tmp_path, capsys)
+    assert "Detected out-of-date database schema" in sentence
+    assert f"'mlflow db upgrade {uri}'" in sentence
+
+
+def test_times_of_steps_that_are_none_are_refused(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "speeds.json").write_text("[0.1]")
+    sentence = refused(sweep(budget=Budget(equal="seconds")), options, tmp_path, capsys)
+    assert "speeds.json does not hold the times of steps" in sentence
