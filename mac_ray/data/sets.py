@@ -12,9 +12,9 @@ Progress = Callable[[str, int, int], None]  # what is being made, how many are d
 
 
 def open_set(name: str, section: DataSet, cache: Path, progress: Progress) -> Manifest:
-    """The manifest of one set, its rows mapped from the cache.
+    """The manifest of one set, mapped from the cache.
 
-    Raises ManifestError or ConfigError, and OSError for a URL that cannot be read.
+    Raises ManifestError or ConfigError, and OSError where a manifest behind a URL cannot be fetched.
     """
     if isinstance(section, ManifestSet):
         return Manifest.open(local_copy(section.path, cache / "fetched"), section.root, cache)

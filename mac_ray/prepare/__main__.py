@@ -1,17 +1,17 @@
-"""Turn annotation files and media into a checked manifest, and into shards.
+"""Turn annotation files and media, or shards, into a checked manifest, and a manifest into shards.
 
     python -m mac_ray.prepare manifest folder DIR --out mine.parquet
     python -m mac_ray.prepare manifest flickr8k --annotations DIR --images DIR --out flickr8k.parquet
     python -m mac_ray.prepare manifest msrvtt --annotations DIR --videos DIR --variant 9k --out msrvtt.parquet
     python -m mac_ray.prepare check msrvtt.parquet --json report.json --html report.html
-    python -m mac_ray.prepare convert msrvtt.parquet --out shards --frames 8 --short-side 256
     python -m mac_ray.prepare index webvid_tars --out webvid.parquet
+    python -m mac_ray.prepare convert msrvtt.parquet --out shards --frames 8 --short-side 256
 
 `manifest` only looks whether the files are there, and writes in any case: annotations may arrive before the
 media. `check` reports whether the set is ready: it hashes every sample and decodes its first, middle and last
 frame, on Ray or, --without-ray, in processes of this machine. Killed, it goes on where it was; afterwards it looks
-only at what has changed. It stores the durations in the manifest. `convert` writes tar shards that train many times
-faster, and their manifest; `index` makes a manifest of shards of video2dataset and img2dataset where they lie.
+only at what has changed. It stores the durations in the manifest. `index` takes the tars of img2dataset and
+video2dataset as they are; `convert` writes such tars (module convert).
 
 Exit code 0: ready; 1: something is missing, empty, changed, does not decode, is not as many as expected, or is in
 two splits; 2: the input cannot be used.

@@ -23,6 +23,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from mac_ray.config import Storage
 from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError, Row, write
 from mac_ray.prepare.arguments import existing_folder, positive
@@ -72,6 +73,12 @@ def add_parser(commands: Any) -> None:
     shards.add_argument(
         "--workers", type=positive, help="shards at once; default: one per CPU of the cluster"
     )
+    shards.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(Storage().cache),
+        help="folder on each node for a copy of the manifest in which rows are found at once; default: %(default)s",
+    )
     shards.add_argument("--decoder", choices=DECODERS, default="pyav")
     shards.set_defaults(run=run)
 
@@ -96,6 +103,7 @@ def run(
     form: Any,
     shard_mb: float,
     workers: int | None,
+    cache: Path,
     decoder: str,
 ) -> int:
     if form == "h264" and quality is not None:
@@ -103,9 +111,9 @@ def run(
     if frames is None and rate is None and form == "jpeg":
         frames = FRAMES
     options = Options(form, frames, rate, short_side, quality or QUALITY, decoder)
-    source = Manifest.open(manifest, root)
+    source = Manifest.open(manifest, root, cache)
     destination = Destination.of(out)
-    job = planned(source, destination, options, shard_mb)
+    job = planned(source, destination, options, shard_mb, cache.expanduser())
     shards = shards_of(source, job.samples_per_shard)
     ready = finished(shards, destination)
     left = [shard for shard in shards if shard not in ready]

@@ -63,9 +63,8 @@ def run(places: Sequence[str], out: Path, name: str | None, workers: int, **opti
         print(f"  {split}: {size} samples")
     for status, number in sorted(found.failed.items()):
         print(f"in no shard, because {status}: {number}")
-    console = Console()
-    list_some(console, "left out", found.left_out, len(found.left_out))
-    list_some(console, "cut short", found.cut_short, len(found.cut_short))
+    list_some(Console(), "left out", found.left_out, len(found.left_out))
+    list_some(Console(), "cut short", found.cut_short, len(found.cut_short))
     print(f"written: {manifest.path}")
     return 1 if found.left_out or found.cut_short else 0
 

@@ -81,12 +81,15 @@ class Job:
 
     manifest: Path
     root: str  # of the media
+    cache: Path  # of rows of the manifest, on each node
     destination: Destination
     options: Options
     samples_per_shard: int
 
 
-def planned(manifest: Manifest, destination: Destination, options: Options, shard_mb: float) -> Job:
+def planned(
+    manifest: Manifest, destination: Destination, options: Options, shard_mb: float, cache: Path
+) -> Job:
     """The conversion that `destination` holds or is to hold.
 
     Raises ManifestError if it holds another one or other files, or nothing of the manifest decodes; OSError.
@@ -119,7 +122,7 @@ def planned(manifest: Manifest, destination: Destination, options: Options, shar
         samples_per_shard = max(1, round(shard_mb * 1e6 / _mean_bytes(manifest, options)))
         described = json.dumps(asked | {"samples_per_shard": samples_per_shard}, indent=2)
         destination.write(DESCRIPTION, f"{described}\n".encode())
-    return Job(manifest.path, manifest.root, destination, options, samples_per_shard)
+    return Job(manifest.path, manifest.root, cache, destination, options, samples_per_shard)
 
 
 def shards_of(manifest: Manifest, samples_per_shard: int) -> list[Shard]:
@@ -145,7 +148,7 @@ def finished(shards: Sequence[Shard], destination: Destination) -> list[Shard]:
 
 def convert(job: Job, shard: Shard) -> None:
     """Write a shard, read it back, and say that it is finished. Raises ManifestError and OSError."""
-    manifest, samples = _opened(job.manifest, job.root, shard.split)
+    manifest, samples = _opened(job.manifest, job.root, job.cache, shard.split)
     rows: list[dict[str, Any]] = []
     with job.destination.writing(shard.tar) as path:
         with path.open("wb") as file:
@@ -266,7 +269,7 @@ def _below(root: str, place: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _opened(path: Path, root: str, split: str) -> tuple[Manifest, Manifest]:
+def _opened(path: Path, root: str, cache: Path, split: str) -> tuple[Manifest, Manifest]:
     """All samples and those of a split, once per worker and not once per shard."""
-    manifest = Manifest.open(path, root)
+    manifest = Manifest.open(path, root, cache)
     return manifest, manifest.split(split)

@@ -10,8 +10,9 @@ from mac_ray.prepare.transcode import Options
 
 def converted(manifest: Path, out: Path, options: Options, shard_mb: float = 0.02) -> Manifest:
     """All shards of a manifest beside its media, and their manifest."""
-    source = Manifest.open(manifest, manifest.parent)
-    job = planned(source, Destination.of(str(out)), options, shard_mb)
+    cache = out.with_name(f"{out.name}.cache")
+    source = Manifest.open(manifest, manifest.parent, cache)
+    job = planned(source, Destination.of(str(out)), options, shard_mb, cache)
     shards = shards_of(source, job.samples_per_shard)
     for shard in shards:
         convert(job, shard)

@@ -23,6 +23,7 @@ SHARD_MB = 0.05
 
 def command(manifest: Path, out: Path, *more: str) -> list[str]:
     prepare = [sys.executable, "-m", "mac_ray.prepare", "convert", str(manifest), "--out", str(out)]
+    prepare += ["--cache", str(manifest.parent / "cache")]
     return [*prepare, "--frames", "4", "--shard-size", str(SHARD_MB), "--workers", "1", *more]
 
 

@@ -62,6 +62,7 @@ def test_shards_in_a_store_are_those_on_disk_and_train_the_same(
 ) -> None:
     url = bucket.replace("PREFIX", "shards")
     convert = ["convert", str(source), "--out", url, "--frames", "4", "--shard-size", "0.1", "--workers", "2"]
+    convert += ["--cache", str(tmp_path / "cache")]
     command = [sys.executable, "-m", "mac_ray.prepare", *convert]
     environment = os.environ | {"RAY_ADDRESS": "local"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -109,5 +110,5 @@ def test_store_that_cannot_be_reached_is_a_sentence(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     url = "s3://bucket/shards?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
-    assert main(["convert", str(source), "--out", url]) == 2
+    assert main(["convert", str(source), "--out", url, "--cache", str(tmp_path)]) == 2
     assert "bucket" in capsys.readouterr().err

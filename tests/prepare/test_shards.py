@@ -119,7 +119,7 @@ def test_sample_that_does_not_decode_is_in_the_index_alone(media: Path, tmp_path
 def test_sample_that_reads_back_otherwise_than_written_is_an_error(media: Path, tmp_path: Path) -> None:
     """As when a disk lies: the file that takes the shard's name is another one."""
     source = Manifest.open(media / "set.parquet")
-    job = planned(source, Destination.of(str(tmp_path / "shards")), OPTIONS, 100)
+    job = planned(source, Destination.of(str(tmp_path / "shards")), OPTIONS, 100, tmp_path)
     (shard, *_) = shards_of(source, job.samples_per_shard)
 
     class Lying(Destination):
@@ -130,7 +130,7 @@ def test_sample_that_reads_back_otherwise_than_written_is_an_error(media: Path, 
             return str(path)
 
     with pytest.raises(ManifestError, match=r"written a moment ago"):
-        convert(Job(job.manifest, job.root, Lying(job.destination.root), OPTIONS, 100), shard)
+        convert(Job(job.manifest, job.root, job.cache, Lying(job.destination.root), OPTIONS, 100), shard)
     assert not (tmp_path / "shards" / shard.index).exists()
 
 
@@ -139,22 +139,22 @@ def test_other_options_or_another_manifest_in_the_same_folder_are_refused(
 ) -> None:
     source = Manifest.open(media / "set.parquet")
     destination = Destination.of(str(tmp_path / "shards"))
-    planned(source, destination, OPTIONS, 1)
-    planned(source, destination, OPTIONS, 1)
+    planned(source, destination, OPTIONS, 1, tmp_path)
+    planned(source, destination, OPTIONS, 1, tmp_path)
     other = Options(form="jpeg", frames=8, rate=None, short_side=32, quality=90, decoder="pyav")
     with pytest.raises(ManifestError, match=r"with frames 4, and asked for is frames 8; give another folder"):
-        planned(source, destination, other, 1)
+        planned(source, destination, other, 1, tmp_path)
     fewer = write(
         tmp_path / "fewer.parquet", [Row("a", "video0.mp4", "video", "train", ("c",))], "fewer", media
     )
     with pytest.raises(ManifestError, match=rf"manifest {source.fingerprint}"):
-        planned(fewer, destination, OPTIONS, 1)
+        planned(fewer, destination, OPTIONS, 1, tmp_path)
 
 
 def test_folder_with_other_shards_is_refused(media: Path, tmp_path: Path) -> None:
     (tmp_path / "00000.tar").touch()
     with pytest.raises(ManifestError, match=r"holds 00000\.tar, which is of no conversion"):
-        planned(Manifest.open(media / "set.parquet"), Destination.of(str(tmp_path)), OPTIONS, 1)
+        planned(Manifest.open(media / "set.parquet"), Destination.of(str(tmp_path)), OPTIONS, 1, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["00000.tar"]
 
 
@@ -163,7 +163,7 @@ def test_manifest_of_which_nothing_decodes_is_refused_before_anything_is_made(tm
         tmp_path / "set.parquet", [Row("a", "gone.mp4", "video", "train", ("c",))], "x", tmp_path
     )
     with pytest.raises(ManifestError, match=r"none of .* decodes.*no such file.*prepare check"):
-        planned(manifest, Destination.of(str(tmp_path / "shards")), OPTIONS, 1)
+        planned(manifest, Destination.of(str(tmp_path / "shards")), OPTIONS, 1, tmp_path)
     assert not (tmp_path / "shards").exists()
 
 
@@ -171,7 +171,12 @@ def test_split_of_any_name_makes_files_in_the_folder(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
     write(tmp_path / "set.parquet", [Row("a", "a.png", "image", "../up", ("c",))], "x", tmp_path)
     manifest = converted(tmp_path / "set.parquet", tmp_path / "shards", OPTIONS)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "set.parquet", "shards"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.png",
+        "set.parquet",
+        "shards",
+        "shards.cache",
+    ]
     assert manifest[0].split == "../up"
     assert manifest[0].source.size() is not None
 
