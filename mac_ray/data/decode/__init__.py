@@ -21,6 +21,7 @@ What decord and torchcodec are not given, or do not get through, PyAV decodes (m
     AV1, GIF                         yes    no       yes
     AVI, MPEG program or transport   yes    no       no
     more than 8 bits                 yes    no       no
+    several video streams            yes    no       yes
     broken where a frame is wanted   yes    no       no
     pictures of 1 × 1                yes    no       yes
 
@@ -38,10 +39,10 @@ from mac_ray.data.decode.apart import decode_apart
 from mac_ray.data.decode.backends import (
     DECODERS,
     DECORD_INSTALLED,
-    TORCHCODEC_INSTALLED,
     Decoded,
     Frames,
     decode,
+    unusable,
 )
 from mac_ray.data.decode.error import DecodeError, DecoderDiedError
 from mac_ray.data.decode.timeline import Choose, Select, Times, Window, evenly_in_time, window
@@ -50,7 +51,6 @@ from mac_ray.data.source import Source
 __all__ = [
     "DECODERS",
     "DECORD_INSTALLED",
-    "TORCHCODEC_INSTALLED",
     "DecodeError",
     "Decoded",
     "DecoderDiedError",
@@ -59,6 +59,7 @@ __all__ = [
     "frames",
     "frames_of_windows",
     "probe",
+    "unusable",
 ]
 
 Told = Callable[[str], object]
@@ -90,7 +91,7 @@ def frames(
     `choose` is given the number of frames from `start` to `end` (seconds after the first frame) and returns
     indices into them, non-decreasing, repeats allowed. It should depend on that number alone: it is asked a
     second time when fewer frames decode than the file promised. An image has one frame, and `decoder`, a name
-    in DECODERS, counts for videos only. With `timeout_s` the sample is decoded in a process of its own, which is
+    in DECODERS, counts for videos only. With `timeout_s` a video is decoded in a process of its own, which is
     killed after so many seconds. `shortened` is told what a file promises and does not give.
 
     Raises DecodeError for whatever is wrong with the file.
@@ -153,6 +154,8 @@ def probe(
 
 
 def _decoded(source: Source, kind: str, select: Select, decoder: str, timeout_s: float | None) -> Decoded:
-    if timeout_s is None:
+    if (
+        timeout_s is None or kind != "video"
+    ):  # pictures were never seen to hang, and decode faster than they are sent
         return decode(source, kind, select, decoder)
     return decode_apart(source, kind, select, decoder, timeout_s)

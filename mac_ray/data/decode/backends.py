@@ -26,7 +26,10 @@ from mac_ray.data.source import Source
 Frames = NDArray[np.uint8]
 
 DECORD_INSTALLED = importlib.util.find_spec("decord") is not None  # wheels for x86-64 Linux only
-TORCHCODEC_INSTALLED = importlib.util.find_spec("torchcodec") is not None  # an extra
+INSTALLING = {
+    "decord": "it has wheels for x86-64 Linux only (pip install decord)",
+    "torchcodec": "it is an extra (pip install 'mac-ray[torchcodec]')",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,15 @@ def _media(source: Source) -> Media:
     return content
 
 
+def unusable(decoder: str) -> str | None:
+    """Why this machine cannot decode with it, and what to do about it, in words; None: it can."""
+    if decoder not in DECODERS:
+        return f"which is not installed on this machine; {INSTALLING[decoder]}"
+    if decoder == "torchcodec" and not torchcodec.finds_ffmpeg():
+        return "which finds no FFmpeg libraries on this machine; install them (apt-get install ffmpeg)"
+    return None
+
+
 def _with_pyav(source: Source, media: Media, select: Select) -> Decoded:
     with opened(source, media) as video:
         frames, shortened = pyav.decode(video, select)
@@ -86,5 +98,5 @@ def _with(name: str, backend: ModuleType, source: Source, media: Media, select: 
 DECODERS: dict[str, Callable[[Source, Media, Select], Decoded]] = {"pyav": _with_pyav}
 if DECORD_INSTALLED:
     DECODERS["decord"] = partial(_with, "decord", decord)
-if TORCHCODEC_INSTALLED:
+if importlib.util.find_spec("torchcodec") is not None:
     DECODERS["torchcodec"] = partial(_with, "torchcodec", torchcodec)

@@ -20,7 +20,8 @@ CODECS = ("h264", "vp8", "vp9")
 
 
 def suits(video: Video) -> bool:
-    return video.container in CONTAINERS and video.codec in CODECS
+    # it cannot be told which stream is meant
+    return video.container in CONTAINERS and video.codec in CODECS and video.num_streams == 1
 
 
 def decode(media: Media, video: Video, numbers: Sequence[int], times: Times) -> NDArray[np.uint8] | None:
@@ -31,7 +32,7 @@ def decode(media: Media, video: Video, numbers: Sequence[int], times: Times) -> 
         reader = decord.VideoReader(stream_of(media), ctx=decord.cpu(0), num_threads=1)
         stamps = reader.get_frame_timestamp(range(len(reader)))[:, 0]
         if stamps.shape != times.shape or np.abs(stamps - stamps[0] - times).max() > TIME_TOLERANCE:
-            return None  # another stream, or frames outside the edit list
+            return None  # with frames outside the edit list, for instance
         pixels: NDArray[np.uint8] = reader.get_batch(numbers).asnumpy()
     except (decord.DECORDError, RuntimeError, IndexError):
         return None

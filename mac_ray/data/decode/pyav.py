@@ -45,8 +45,9 @@ def decode(video: Video, select: Select) -> tuple[NDArray[np.uint8], str | None]
         numbers = select(times, duration)
         with refusing(video.source, "pyav", ERRORS):
             _, found, _ = _from_start(video, set(numbers), up_to=max(numbers))
-    promised = len(video.stamps)
-    broken = f"only {len(stamps)} of the {promised} frames that it promises decode" if is_broken else None
+    broken = (
+        f"only {len(stamps)} of the {video.promised} frames that it promises decode" if is_broken else None
+    )
     with refusing(video.source, "pyav", ERRORS):
         return _stacked(found, numbers), broken or video.missing
 

@@ -17,6 +17,13 @@ from mac_ray.data.decode.video import Media, Video
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "gif")
 
 
+def finds_ffmpeg() -> bool:
+    """Without these libraries it can be imported, but every video is an error."""
+    import torchcodec
+
+    return torchcodec.ffmpeg_major_version is not None
+
+
 def suits(video: Video) -> bool:
     return video.container in CONTAINERS
 

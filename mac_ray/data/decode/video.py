@@ -1,8 +1,8 @@
 """A video file as its container describes it: the compressed packets of one stream, and when they are shown.
 
 Every backend works from this, so that all mean the same stream and the same frame by a number. The stream is the
-one that FFmpeg holds to be the best: marked as default, then the most pixels, then the highest bit rate. Frames
-are numbered in the order in which they are shown.
+one that FFmpeg holds to be the best: marked as default, then of the highest bit rate. Frames are numbered in the
+order in which they are shown.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Video:
     source: Source
     container: str  # FFmpeg's names for the format, with commas between them
     index: int  # of the stream in the container
+    num_streams: int  # of video
     context: Any  # av.CodecContext
     packets: Sequence[Any]
     stamps: Sequence[
@@ -42,7 +43,8 @@ class Video:
     ]  # of the frames shown, in order, in units of `unit`; all None where they are not told apart
     unit: float  # the stream's time base, in seconds
     rate: float  # frames a second; 0: unknown
-    missing: str | None  # what the header promises and the file has not, in words
+    promised: int  # frames, by the header or the packets
+    missing: str | None  # what is promised and the file has not, in words
     # whether a frame that is decoded can be told by its stamp; if not, by counting from the start
     is_timed: bool
 
@@ -85,11 +87,13 @@ def opened(source: Source, media: Media) -> Iterator[Video]:
             source=source,
             container=container.format.name,
             index=stream.index,
+            num_streams=len(container.streams.video),
             context=stream.codec_context,
             packets=packets,
             stamps=sorted(stamps) if is_told_apart else [None] * len(stamps),
             unit=float(stream.time_base),
             rate=float(stream.average_rate or 0),
+            promised=max(stream.frames, len(stamps)),
             missing=_missing(container, stream, packets),
             is_timed=is_told_apart and container.format.name not in UNTIMED,
         )
@@ -99,7 +103,7 @@ def _missing(container: Any, stream: Any, packets: Sequence[Any]) -> str | None:
     """What a download that broke off lacks, told by its header where that comes first."""
     if stream.frames:
         if len(packets) < KEPT_PROMISE * stream.frames:
-            return f"only {len(packets)} of the {stream.frames} frames that its header promises are there"
+            return f"only {len(packets)} of the {stream.frames} frames that it promises decode"
         return None
     stamps = [packet.pts for packet in packets if packet.pts is not None]
     if not container.duration or not stamps:
@@ -108,5 +112,5 @@ def _missing(container: Any, stream: Any, packets: Sequence[Any]) -> str | None:
     there = float((max(stamps) - min(stamps)) * stream.time_base)
     gap = there / max(1, len(stamps) - 1)
     if there + gap < KEPT_PROMISE * promised:
-        return f"only {there + gap:.1f} of the {promised:.1f} s that its header promises are there"
+        return f"only {there + gap:.1f} of the {promised:.1f} s that it promises are there"
     return None
