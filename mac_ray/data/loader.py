@@ -40,11 +40,12 @@ class Batch:
     attended: Tensor  # (b, L) bool
     samples: Tensor  # (b,) int64: a number per sample, unique over the sets of a stage
     failures: tuple[str, ...]  # what could not be decoded and was replaced, with its path
+    shortened: tuple[str, ...]  # what was decoded, but has less than it promises
 
     def pin_memory(self) -> "Batch":
         tensors = (self.clips, self.tokens, self.words, self.attended, self.samples)
         clips, tokens, words, attended, samples = (tensor.pin_memory() for tensor in tensors)
-        return Batch(clips, tokens, words, attended, samples, self.failures)
+        return Batch(clips, tokens, words, attended, samples, self.failures, self.shortened)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -83,15 +84,18 @@ class TrainingBatches(Dataset[Batch]):
         captions: list[str] = []
         numbers: list[int] = []
         failures: list[str] = []
+        shortened: list[str] = []
         start = step * self.batch_size
         for epoch, drawn in self.order.at(range(start + self.rows.start, start + self.rows.stop)):
-            clip, caption, number = self._example(epoch, drawn, failures)
+            clip, caption, number = self._example(epoch, drawn, failures, shortened)
             clips.append(clip)
             captions.append(caption)
             numbers.append(number)
-        return _collated(clips, captions, numbers, self.tokenizer, tuple(failures))
+        return _collated(clips, captions, numbers, self.tokenizer, tuple(failures), tuple(shortened))
 
-    def _example(self, epoch: int, number: int, failures: list[str]) -> tuple[Pixels, str, int]:
+    def _example(
+        self, epoch: int, number: int, failures: list[str], shortened: list[str]
+    ) -> tuple[Pixels, str, int]:
         """The clip and text of a sample; if it cannot be decoded, of the substitute that its number draws."""
         generator = np.random.default_rng([self.seed, self.stage, epoch, number])
         for _ in range(SUBSTITUTES):
@@ -100,7 +104,7 @@ class TrainingBatches(Dataset[Batch]):
             caption = texts[int(generator.integers(len(texts)))]
             choose = partial(random_in_intervals, draws=generator.random(self.frames))
             try:
-                pixels = reader.read(sample, choose)
+                pixels = reader.read(sample, choose, shortened.append)
             except DecodeError as error:
                 failures.append(str(error))
                 alternatives = self.order.alternatives(number)
@@ -154,18 +158,30 @@ class EvaluationClips(Dataset[tuple[Tensor, list[int], tuple[str, ...]]]):
 def in_steps(dataset: Dataset[ItemT], first: int, last: int, workers: int, pinned: bool) -> Iterator[ItemT]:
     """Items first … last - 1 of a dataset, in order, made ahead by `workers` processes (0: when asked for).
 
-    A forkserver starts the processes, because decoders and Ray's threads do not survive a plain fork.
+    A forkserver starts the processes, because decoders and Ray's threads do not survive a plain fork. Raises
+    RuntimeError when one of them dies.
     """
-    return iter(
-        DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=range(first, last),
-            num_workers=workers,
-            multiprocessing_context="forkserver" if workers else None,
-            pin_memory=pinned,
-        )
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(first, last),
+        num_workers=workers,
+        multiprocessing_context="forkserver" if workers else None,
+        pin_memory=pinned,
     )
+    number = first
+    try:
+        for item in loader:
+            yield item
+            number += 1
+    except (RuntimeError, ConnectionError) as error:
+        if not workers or str(error).startswith("Caught "):  # raised by the dataset, as torch marks it
+            raise
+        raise RuntimeError(
+            f"a loader process died while it made batch {number} or one soon after ({error}). What decodes videos dies "
+            "without it, so memory has run out, most likely: set cluster.loader_workers lower. With "
+            "cluster.decode_timeout_s=null it may be a video that crashed the decoder: give a time, and it is named"
+        ) from error
 
 
 def _stacked(clips: Sequence[Pixels]) -> Tensor:
@@ -179,6 +195,7 @@ def _collated(
     numbers: Sequence[int],
     tokenizer: CaptionTokenizer,
     failures: tuple[str, ...],
+    shortened: tuple[str, ...],
 ) -> Batch:
     tokens = tokenizer(captions)
     return Batch(
@@ -188,4 +205,5 @@ def _collated(
         attended=torch.from_numpy(tokens.attended),
         samples=torch.tensor(numbers),
         failures=failures,
+        shortened=shortened,
     )
