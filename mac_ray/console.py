@@ -125,7 +125,9 @@ def final_table(summary: dict[str, Any]) -> Table:
     _add_scores(table, summary)
     for other in summary["also"]:
         table.add_section()
-        table.add_row(_sampling(other["sampling"]), style="bold")
+        part = other["coverage"]
+        samples = "" if part == summary["coverage"] else f", {part[0]} of {part[1]} samples scored"
+        table.add_row(_sampling(other["sampling"]) + samples, style="bold")
         _add_scores(table, other)
     return table
 

@@ -22,6 +22,7 @@ class Outcome:
     status: Status | None  # None: never started
     reason: str  # why it failed or was stopped
     scored: str  # the set and protocol of the test metrics, such as shapes_one_caption
+    coverage: tuple[int, int]  # test samples that were scored, and that there should be
     metrics: dict[str, float]  # of the test split: t2v/R1, …
     intervals: dict[str, tuple[float, float]]  # 95%, over queries
     chance: dict[str, float]
@@ -52,6 +53,7 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         status=status,
         reason=_reason(folder) if status in ("FAILED", "KILLED") else "",
         scored=scores.get("scored", ""),
+        coverage=tuple(scores.get("coverage", (0, 0))),
         metrics=scores.get("metrics", {}),
         intervals={name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()},
         chance=scores.get("chance", {}),

@@ -75,7 +75,23 @@ def expand(sweep: Sweep) -> list[Point]:
     if problems:
         raise ConfigError("\n".join(problems))
     baseline_of(sweep, rows)
+    _require_one_protocol(sweep, points)
     return points
+
+
+def _require_one_protocol(sweep: Sweep, points: list[Point]) -> None:
+    """Their table would be refused, and only when all is trained."""
+    of = {
+        (point.config.evaluation.data, point.config.evaluation.protocol): point.row
+        for point in reversed(points)
+    }
+    if len(of) > 1:
+        said = (f"row {row.label!r} on {data!r} by {protocol}" for (data, protocol), row in of.items())
+        first, second, *_ = sorted(said)
+        raise ConfigError(
+            f"sweep {sweep.name}: {first} is scored differently from {second}, and their numbers cannot be compared; "
+            "let all rows have the same evaluation.data and evaluation.protocol"
+        )
 
 
 def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:

@@ -16,6 +16,7 @@ from mac_ray.config import ConfigError
 from mac_ray.config.sentences import shown
 
 NOT_TRAINED = ("name", "cluster", "storage", "tracking")  # sections that make no other run
+SCORED_BY = ("evaluation", "evaluation.data", "evaluation.protocol")
 COMPLETIONS = 16  # random ones, in which a value may still turn out trainable
 
 Space = Mapping[str, Knob]
@@ -87,6 +88,10 @@ def _require_own(sweep: Sweep, path: str) -> None:
         raise ConfigError(f"{place} is no knob, every trial is run with each of seeds; give those instead")
     if path.partition(".")[0] in NOT_TRAINED:
         raise ConfigError(f"{place} makes no other run, it says where a run takes place; take it out")
+    if path in SCORED_BY:
+        raise ConfigError(
+            f"{place} would score trials differently, and their numbers cannot be compared; set it by an override"
+        )
     if path in sweep.overrides:
         raise ConfigError(f"{place} is also set by an override; take it out of one of them")
 

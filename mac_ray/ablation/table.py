@@ -183,7 +183,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         chance=done[0].chance if done else {},
         source=published_table(sweep).source if published else "",
         agreement=_agreement(built, sweep.metric),
-        notes=tuple(_notes(sweep, built, baseline, missing)),
+        notes=(*_coverage_notes(done), *_notes(sweep, built, baseline, missing)),
     )
 
 
@@ -300,6 +300,16 @@ def _agreement(rows: Sequence[TableRow], metric: str) -> Agreement | None:
         return None
     ours = np.array([row.metrics[metric].mean for row in common])
     return agreement(ours, np.array([row.published[metric] for row in common]))
+
+
+def _coverage_notes(done: Sequence[Outcome]) -> Iterator[str]:
+    parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
+    for decoded, expected in sorted(parts):
+        runs = sum(outcome.coverage == (decoded, expected) for outcome in done)
+        yield (
+            f"{runs} of {len(done)} finished runs scored {decoded:,} of {expected:,} test samples, which is "
+            "easier than scoring all."
+        )
 
 
 def _notes(sweep: Sweep, rows: Sequence[TableRow], baseline: str, missing: int) -> Iterator[str]:

@@ -79,14 +79,36 @@ class MaskedViews(Section):
     masks: Positive = 100  # drawn anew for each sample every time; each costs a pass of both towers
 
 
+Protocol = Literal[
+    # conventions, for any set
+    "one_caption",
+    "every_caption",
+    "every_caption_max",
+    "paragraph",
+    # benchmarks: a convention and the size of the gallery, so that numbers are those that others publish
+    "msrvtt_1ka",
+    "msrvtt_1kb",
+    "msrvtt_full",
+    "msvd",
+    "msvd_every_caption",
+    "didemo_paragraph",
+    "activitynet_paragraph",
+    "lsmdc_1k",
+    "flickr30k_1k",
+    "coco_5k",
+    "moving_shapes",
+]
+
+
 class Evaluation(Section):
     data: str = "shapes"  # the set whose val and test splits are scored
-    protocol: Literal["one_caption", "every_caption", "every_caption_max", "paragraph"] = "one_caption"
+    protocol: Protocol = "one_caption"
     frames: Positive = 4
     also: tuple[ClipSampling, ...] = ()  # what the test split is scored with besides, at the end
     batch_size: Positive = 128
     every_epochs: Annotated[float, Field(gt=0)] = 5.0  # of the stage under way; val split only
-    allow_missing: bool = False  # score what can be decoded; coverage is reported beside the numbers
+    # score what can be decoded, and of a benchmark what there is; coverage is reported beside the numbers
+    allow_missing: bool = False
     bootstrap: Annotated[int, Field(ge=100)] = 1000  # resamples behind the 95% intervals
     masked_views: MaskedViews | None = None
 

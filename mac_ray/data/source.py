@@ -10,10 +10,18 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pyarrow import fs
 
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+class State(NamedTuple):
+    """By which a file that was changed is known."""
+
+    num_bytes: int
+    modified_ns: int  # since 1970; 0 where the place does not say
 
 
 @dataclass(frozen=True)
@@ -80,12 +88,21 @@ def joined(root: str, path: str) -> str:
 
 def size_of(place: str) -> int | None:
     """Bytes of a file; None where there is none. Raises OSError where nobody can tell."""
+    state = state_of(place)
+    return None if state is None else state.num_bytes
+
+
+def state_of(place: str) -> State | None:
+    """None where there is no such file. Raises OSError where nobody can tell."""
     if not is_url(place):
         path = Path(place)
-        return path.stat().st_size if path.is_file() else None
+        if not path.is_file():
+            return None
+        status = path.stat()
+        return State(status.st_size, status.st_mtime_ns)
     system, path_there = file_system(place)
     info = system.get_file_info(path_there)
-    return int(info.size) if info.type == fs.FileType.File else None
+    return State(int(info.size), info.mtime_ns or 0) if info.type == fs.FileType.File else None
 
 
 def file_system(url: str) -> tuple[fs.FileSystem, str]:

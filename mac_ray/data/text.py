@@ -33,10 +33,6 @@ class Tokens:
 Texts = Callable[[Sequence[str]], Sequence[str]]  # what the captions of a sample become
 
 
-def first_caption(captions: Sequence[str]) -> Sequence[str]:
-    return captions[:1]
-
-
 def each_caption(captions: Sequence[str]) -> Sequence[str]:
     return captions
 

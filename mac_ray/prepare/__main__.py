@@ -3,12 +3,15 @@
     python -m mac_ray.prepare manifest folder DIR --out mine.parquet
     python -m mac_ray.prepare manifest flickr8k --annotations DIR --images DIR --out flickr8k.parquet
     python -m mac_ray.prepare manifest msrvtt --annotations DIR --videos DIR --variant 9k --out msrvtt.parquet
-    python -m mac_ray.prepare check msrvtt.parquet --workers 8 --json report.json
+    python -m mac_ray.prepare check msrvtt.parquet --json report.json --html report.html
 
 `manifest` only looks whether the files are there, and writes in any case: annotations may arrive before the
-media. `check` decodes the first, middle and last frame of every sample and stores the durations.
+media. `check` reports whether the set is ready: it hashes every sample and decodes its first, middle and last
+frame, on Ray or, --without-ray, in processes of this machine. Killed, it goes on where it was; afterwards it looks
+only at what has changed. It stores the durations in the manifest.
 
-Exit code 0: all is well; 1: something is missing, changed or does not decode; 2: the input cannot be used.
+Exit code 0: ready; 1: something is missing, empty, changed, does not decode, is not as many as expected, or is in
+two splits; 2: the input cannot be used.
 """
 
 from __future__ import annotations

@@ -1,111 +1,191 @@
-"""`prepare check`: the first, middle and last frame of every sample, decoded; durations are stored."""
+"""`prepare check`: is a set ready? Every sample is read, hashed and decoded in part; durations are stored."""
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import cache, partial
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from mac_ray.data.decode import DECODERS, DecodeError, Probe, probe
+from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError, write_durations
-from mac_ray.prepare.arguments import existing_folder, positive
-from mac_ray.prepare.report import Report, show, summary_of
+from mac_ray.prepare.arguments import (
+    existing_folder,
+    file_to_write,
+    positive,
+    positive_seconds,
+    size_of_split,
+)
+from mac_ray.prepare.expected import expected_of
+from mac_ray.prepare.finding import Asked
+from mac_ray.prepare.fleet import Look, in_processes, on_ray
+from mac_ray.prepare.inventory import Inventory, asked_of, take_inventory
+from mac_ray.prepare.page import page
+from mac_ray.prepare.report import Effort, build_report
+from mac_ray.prepare.results import Results, default_place
+from mac_ray.prepare.terminal import show
+from mac_ray.prepare.verdict import as_json
 
-SAMPLES_PER_TASK = 32
+SAMPLES_PER_BATCH = 8  # few, because what a killed check has under way is looked at again
+NOT_ASKED = 0  # in place of a key
 
 
 def add_parser(commands: Any) -> None:
-    check = commands.add_parser("check", help="decode frames of every sample of a manifest")
+    check = commands.add_parser(
+        "check", help="report whether a set is ready: every sample is read and decoded in part"
+    )
     check.add_argument("manifest", type=Path)
     check.add_argument("--root", type=existing_folder, help="folder of the media, if it moved")
-    check.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="decoding processes")
+    check.add_argument(
+        "--expect",
+        type=size_of_split,
+        nargs="+",
+        default=(),
+        metavar="SPLIT=SAMPLES",
+        help="how many samples there should be; default: as published, or what the manifest has",
+    )
+    check.add_argument("--json", type=file_to_write, dest="json_path", help="write the whole report here")
+    check.add_argument(
+        "--html", type=file_to_write, dest="html_path", help="write the report as one page here"
+    )
     check.add_argument("--decoder", choices=DECODERS, default="pyav")
-    check.add_argument("--json", type=Path, dest="report_path", help="write the whole report here")
+    check.add_argument("--timeout", type=positive_seconds, default=60.0, help="seconds for a sample (60)")
+    check.add_argument("--workers", type=positive, help="samples looked at at once; default: one per core")
+    check.add_argument(
+        "--without-ray", action="store_true", help="use processes of this machine, and no cluster"
+    )
+    check.add_argument(
+        "--results",
+        type=Path,
+        help="where findings are kept, so that a check goes on where one was killed, and looks only at what has\n"
+        "changed; default: beside the manifest. Without this file everything is looked at again",
+    )
     check.set_defaults(run=run)
 
 
-def run(manifest: Path, root: Path | None, workers: int, decoder: str, report_path: Path | None) -> int:
-    report = examine(Manifest.open(manifest, root))
-    decode_all(report, workers, decoder)
+def run(
+    manifest: Path,
+    root: Path | None,
+    expect: Sequence[tuple[str, int]],
+    json_path: Path | None,
+    html_path: Path | None,
+    decoder: str,
+    timeout: float,
+    workers: int | None,
+    without_ray: bool,
+    results: Path | None,
+) -> int:
+    started = time.monotonic()
+    opened = Manifest.open(manifest, root)
+    fleet = (in_processes if without_ray else on_ray)(workers, decoder, timeout)
+    inventory = take_inventory(opened)
+    with _kept(results or default_place(opened)) as kept:
+        keys = _keys(opened, inventory, decoder)
+        known = _is_known(kept.of(keys), timeout)
+        todo = _first_of_each(keys) & ~known & (keys != NOT_ASKED)
+        seconds_looking = look_at(opened, inventory, todo, kept, fleet)
+        findings = kept.of(keys)
+    effort = Effort(
+        decoder=decoder,
+        where="in processes" if without_ray else "on Ray",
+        looked_at=int(todo.sum()),
+        known=int(known.sum()),
+        seconds=time.monotonic() - started,
+        seconds_looking=seconds_looking,
+    )
+    report = build_report(opened, inventory, expected_of(opened, dict(expect)), findings, effort)
     show(report)
-    if report_path is not None:
-        report_path.write_text(json.dumps(summary_of(report), indent=2) + "\n")
+    if json_path is not None:
+        json_path.write_text(json.dumps(as_json(report), indent=2) + "\n")
+    if html_path is not None:
+        html_path.write_text(page(report))
+    _store_durations(opened, findings)
+    return 0 if report.is_ready else 1
+
+
+def look_at(
+    manifest: Manifest,
+    inventory: Inventory,
+    todo: NDArray[np.bool_],
+    results: Results,
+    fleet: AbstractContextManager[Look],
+) -> float:
+    """Keep findings of the samples to do, as they come; returns how many seconds that took."""
+    count = int(todo.sum())
+    if not count:
+        return 0.0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar, fleet as look:
+        started = time.monotonic()
+        task = bar.add_task("looking at samples", total=count)
+        for findings in look(_batches(compress(asked_of(manifest, inventory), todo))):
+            results.append(findings)
+            bar.advance(task, len(findings))
+        return time.monotonic() - started
+
+
+def _keys(manifest: Manifest, inventory: Inventory, decoder: str) -> NDArray[np.int64]:
+    asked = asked_of(manifest, inventory)
+    keys = (NOT_ASKED if one is None else one.key(decoder) for one in asked)
+    return np.fromiter(keys, np.int64, len(manifest))
+
+
+def _kept(path: Path) -> Results:
     try:
-        write_durations(
-            report.manifest.path, [report.durations.get(index) for index in range(len(report.manifest))]
-        )
+        return Results(path)
+    except OSError as error:
+        raise ManifestError(
+            f"findings cannot be kept in {path} ({error.strerror}); give a place that can be written by --results"
+        ) from error
+
+
+def _store_durations(manifest: Manifest, findings: pa.Table) -> None:
+    """Of what is sound, in seconds; the manifest is not touched where it has them already."""
+    seconds = pc.if_else(pc.is_null(findings["reason"]), findings["duration"], None)
+    if seconds.equals(manifest.table["duration"]):
+        return
+    try:
+        write_durations(manifest.path, seconds.to_pylist())
     except PermissionError:
-        print(f"durations are not stored, because {manifest} cannot be written")
-    return 0 if report.is_clean else 1
+        print(f"durations are not stored, because {manifest.path} cannot be written")
 
 
-def examine(manifest: Manifest) -> Report:
-    """The cheap part of a check: which files are there, and are they as large as they were?"""
-    report = Report(manifest)
-    sizes = manifest.table["num_bytes"].to_numpy()
-    for sample in manifest:
-        size, written = sample.source.size(), sizes[sample.index]
-        if size is None:
-            report.missing.append(sample.index)
-        elif written < 0:
-            report.changed[sample.index] = "was missing when the manifest was written"
-        elif size != written:
-            report.changed[sample.index] = f"has {size} bytes; the manifest was written with {written}"
-    return report
+def _is_known(findings: pa.Table, timeout_s: float) -> NDArray[np.bool_]:
+    """What a longer time-out may change, and what ended a process, perhaps for want of memory, is tried again."""
+    given_up = pc.fill_null(pc.less(findings["stopped_after_s"], timeout_s), False)
+    return np.asarray(pc.and_not(pc.is_valid(findings["key"]), given_up))
 
 
-def decode_all(report: Report, workers: int, decoder: str) -> None:
-    """Decode three frames of every sample that is there, in processes, and add the outcome to the report.
-
-    Raises ManifestError if a decoder takes its whole process down.
-    """
-    manifest = report.manifest
-    missing = set(report.missing)
-    present = [index for index in range(len(manifest)) if index not in missing]
-    tasks = [present[first : first + SAMPLES_PER_TASK] for first in range(0, len(present), SAMPLES_PER_TASK)]
-    probes = partial(_probes, manifest.path, manifest.root, decoder)
-    # spawned, because decord hangs in children that are forked after a reader was opened
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        progress = track(
-            zip(tasks, pool.map(probes, tasks), strict=True),
-            description=f"decoding {len(present)} samples",
-            total=len(tasks),
-            console=Console(stderr=True),
-        )
-        try:
-            for indices, results in progress:
-                for index, result in zip(indices, results, strict=True):
-                    if isinstance(result, Probe):
-                        report.durations[index] = result.duration_s
-                    else:
-                        report.undecodable[index] = result
-        except BrokenProcessPool as error:
-            raise ManifestError(
-                f"{manifest.path}: a file took its decoding process down with decoder {decoder!r}; "
-                "check again with another --decoder, or leave it out"
-            ) from error
+def _first_of_each(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    first = np.zeros(len(keys), bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
 
 
-def _probes(path: Path, root: str, decoder: str, indices: Sequence[int]) -> list[Probe | str]:
-    """In a worker: what each sample decodes to, or why it does not."""
-    manifest = _opened(path, root)
-    results: list[Probe | str] = []
-    for sample in (manifest[index] for index in indices):
-        try:
-            results.append(probe(sample.source, sample.kind, decoder, sample.start, sample.end))
-        except DecodeError as error:
-            results.append(error.reason)
-    return results
-
-
-_opened = cache(Manifest.open)  # once per worker, not once per task
+def _batches(asked: Iterator[Asked | None]) -> Iterator[list[Asked]]:
+    batch: list[Asked] = []
+    for one in asked:
+        assert one is not None  # only what is there is to do
+        batch.append(one)
+        if len(batch) == SAMPLES_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -9,30 +9,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from mac_ray.data.manifest import Row, write
 from mac_ray.data.readers import READERS
-from mac_ray.data.readers.msrvtt import VARIANTS
 from mac_ray.data.source import Source, joined
-from mac_ray.prepare.arguments import existing_folder
-from mac_ray.prepare.check import examine
-from mac_ray.prepare.report import list_some, show
+from mac_ray.prepare.arguments import add_reader, media_root
+from mac_ray.prepare.expected import Expected
+from mac_ray.prepare.inventory import take_inventory
+from mac_ray.prepare.report import build_report
+from mac_ray.prepare.terminal import list_some, show
+
+AS_READ = Expected(
+    {}, "the annotation files"
+)  # a reader says itself how that differs from what was published
 
 
 def add_parser(commands: Any) -> None:
     manifest = commands.add_parser("manifest", help="write a manifest from annotation files")
     readers = manifest.add_subparsers(dest="reader", required=True)
-    folder = readers.add_parser("folder", help="a folder with captions.csv or captions.jsonl")
-    folder.add_argument("folder", type=existing_folder)
-    folder.add_argument("--val", type=float, default=0.05, help="share, where no splits are given")
-    folder.add_argument("--test", type=float, default=0.05, help="share, where no splits are given")
-    flickr8k = readers.add_parser("flickr8k")
-    flickr8k.add_argument("--annotations", type=existing_folder, required=True)
-    flickr8k.add_argument("--images", type=existing_folder, required=True)
-    msrvtt = readers.add_parser("msrvtt")
-    msrvtt.add_argument("--annotations", type=existing_folder, required=True)
-    msrvtt.add_argument("--videos", type=existing_folder, required=True)
-    msrvtt.add_argument("--variant", choices=VARIANTS, required=True)
-    for reader in (folder, flickr8k, msrvtt):
+    for name, read in READERS.items():
+        reader = add_reader(readers, name, read)
         reader.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
         reader.add_argument("--name", help="of the set; default: of the reader")
         reader.add_argument("--drop-missing", action="store_true", help="leave out samples without media")
@@ -40,18 +37,18 @@ def add_parser(commands: Any) -> None:
 
 
 def run(reader: str, out: Path, name: str | None, drop_missing: bool, **files: Any) -> int:
-    root = next(files[key] for key in ("folder", "images", "videos") if key in files)
+    root = media_root(READERS[reader], files)
     rows: Iterable[Row] = READERS[reader](**files)
     dropped: list[Source] = []
     if drop_missing:
         rows = _present(rows, root, dropped)
     manifest = write(out, rows, name or reader, root)
     if dropped:
-        list_some("missing, left out", map(str, dropped), len(dropped))
-    report = examine(manifest)
+        list_some(Console(), "missing, left out", map(str, dropped), len(dropped))
+    report = build_report(manifest, take_inventory(manifest), AS_READ)
     show(report)
     print(f"written: {manifest.path}")
-    return 0 if report.is_clean else 1
+    return 0 if report.is_ready else 1
 
 
 def _present(rows: Iterable[Row], root: Path, dropped: list[Source]) -> Iterator[Row]:

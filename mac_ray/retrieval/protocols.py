@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from mac_ray.retrieval.benchmarks import BENCHMARKS, Benchmark
 from mac_ray.retrieval.collapse import Collapse, signs_of_collapse
 from mac_ray.retrieval.metrics import NAMES, QueryRanks, chance, measure
 from mac_ray.retrieval.ranks import IntArray, UnitRows, rank_among_items, rank_among_owners, unit_rows
@@ -27,18 +28,34 @@ from mac_ray.retrieval.significance import bootstrap, intervals
 class Protocol:
     name: str
     # of each sample, as text queries and as text gallery; joined: all in their order as one text
-    captions: Literal["first", "every", "joined"]
+    captions: Literal["every", "joined"]
     text_competitors: Literal["captions", "samples"]  # video-to-text: what the best own caption competes with
+    at_most: int | None = None  # captions of a sample, the first ones; None: all
+    benchmark: Benchmark | None = None  # whose test split is scored, and no other; None: any split
+
+    @property
+    def of_any_split(self) -> Protocol:
+        """Scored the same way, whatever the size: as the val split is."""
+        return replace(self, benchmark=None)
 
 
-PROTOCOLS = {
+CONVENTIONS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("one_caption", captions="first", text_competitors="captions"),  # MSR-VTT 1k-A
+        Protocol("one_caption", captions="every", text_competitors="captions", at_most=1),
         Protocol("every_caption", captions="every", text_competitors="captions"),  # Frozen, CE
         Protocol("every_caption_max", captions="every", text_competitors="samples"),  # CLIP4Clip on MSVD
         Protocol("paragraph", captions="joined", text_competitors="captions"),  # ActivityNet, DiDeMo
     )
+}
+PROTOCOLS = CONVENTIONS | {
+    name: replace(
+        CONVENTIONS[benchmark.convention],
+        name=name,
+        at_most=benchmark.at_most or CONVENTIONS[benchmark.convention].at_most,
+        benchmark=benchmark,
+    )
+    for name, benchmark in BENCHMARKS.items()
 }
 RANK_TEXTS = {"captions": rank_among_items, "samples": rank_among_owners}
 
@@ -97,12 +114,12 @@ def score(
     """Score embeddings of samples (V, E) with ids (V,) and of captions (C, E) with their samples' ids (C,).
 
     The captions of a sample are numbered in the order they come in; where the protocol joins them, a sample
-    comes with one text. `expected` is the number of samples the scored set has; with `allow_missing` fewer will
-    do, and captions of missing samples are left out. `resamples` bootstrap resamples, drawn from `generator`,
-    give the intervals.
+    comes with one text. `expected` is the number of samples the scored split has, or that of the protocol's benchmark
+    counts instead; with `allow_missing` fewer will do, and captions of missing samples are left out. `resamples`
+    bootstrap resamples, drawn from `generator`, give the intervals.
     Raises ValueError for embeddings that are not finite or do not match their ids, repeated ids, missing
-    samples, samples without a caption or with several that should be joined, and galleries of fewer than two
-    samples.
+    samples, other queries than the benchmark's, samples without a caption or with several that should be joined, and
+    galleries of fewer than two samples.
     """
     if len(video_ids) != len(video_embeddings) or len(text_video_ids) != len(text_embeddings):
         raise ValueError(
@@ -115,6 +132,8 @@ def score(
             f"video embeddings have {videos.shape[1]} dimensions and text embeddings {texts.shape[1]}; "
             f"project both to the same width"
         )
+    if protocol.benchmark is not None:
+        expected = protocol.benchmark.samples
     owner, position = _assign(video_ids, text_video_ids, expected, allow_missing)
     if protocol.captions == "joined" and position.any():
         several = text_video_ids[int(np.flatnonzero(position)[0])]
@@ -122,7 +141,7 @@ def score(
             f"sample {several!r} came with several texts, but protocol {protocol.name!r} scores one of each; "
             "join its captions before they are embedded"
         )
-    kept = (owner >= 0) & ((position == 0) | (protocol.captions == "every"))  # (C,)
+    kept = (owner >= 0) & (position < (protocol.at_most or len(position)))  # (C,)
     texts, owner, position = UnitRows(texts[kept]), owner[kept], position[kept]
     num_captions = np.bincount(owner, minlength=len(videos))  # (V,)
     if not num_captions.all():
@@ -131,6 +150,8 @@ def score(
             f"{len(alone)} of {len(videos)} samples have no caption, the first is {video_ids[alone[0]]!r}; "
             f"leave them out of the scored set"
         )
+    if protocol.benchmark is not None:
+        _require_queries(protocol.name, protocol.benchmark, len(videos), len(texts))
     samples = np.arange(len(videos))
     t2v = rank_among_items(texts, videos, owner, samples)
     v2t = RANK_TEXTS[protocol.text_competitors](videos, texts, samples, owner)
@@ -184,3 +205,12 @@ def _assign(
         owner[row], position[row] = index.get(sample, -1), seen[sample]
         seen[sample] += 1
     return owner, position
+
+
+def _require_queries(name: str, benchmark: Benchmark, num_samples: int, num_queries: int) -> None:
+    whole = num_samples == benchmark.samples
+    if num_queries > benchmark.queries or (whole and num_queries < benchmark.queries):
+        raise ValueError(
+            f"{name} has {benchmark.queries:,} queries ({benchmark.texts}), and {num_queries:,} came with "
+            f"{num_samples:,} samples; give the captions of the benchmark's own files"
+        )

@@ -17,7 +17,7 @@ from mac_ray.data.clips import ClipReader
 from mac_ray.data.loader import EvaluationClips, in_steps
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.order import share_of
-from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, first_caption, paragraph
+from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, paragraph
 from mac_ray.errors import UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.objectives.gather import gather
@@ -75,27 +75,43 @@ def sampled_anew(
 
 
 # by Protocol.captions
-SCORED_TEXTS: dict[str, Texts] = {"first": first_caption, "every": each_caption, "joined": paragraph}
+SCORED_TEXTS: dict[str, Texts] = {"every": each_caption, "joined": paragraph}
+
+
+def scored_texts(protocol: Protocol) -> Texts:
+    """What becomes of the captions of a sample that is scored."""
+    texts = SCORED_TEXTS[protocol.captions]
+    return lambda captions: texts(captions[: protocol.at_most])
 
 
 def captions_of(manifest: Manifest, protocol: Protocol) -> tuple[list[str], list[int]]:
     """The texts that a protocol scores, and the position of each one's sample."""
     captions: list[str] = []
     owners: list[int] = []
+    texts = scored_texts(protocol)
     for sample in manifest:
-        chosen = SCORED_TEXTS[protocol.captions](sample.captions)
+        chosen = texts(sample.captions)
         captions += chosen
         owners += [sample.index] * len(chosen)
     return captions, owners
 
 
-def score_embeddings(embeddings: Embeddings, config: Config) -> Scores:
+def score_val(embeddings: Embeddings, config: Config) -> Scores:
+    """By the convention of the protocol; no benchmark says how large a val split is."""
+    return _scores(embeddings, PROTOCOLS[config.evaluation.protocol].of_any_split, config)
+
+
+def score_test(embeddings: Embeddings, config: Config) -> Scores:
+    return _scores(embeddings, PROTOCOLS[config.evaluation.protocol], config)
+
+
+def _scores(embeddings: Embeddings, protocol: Protocol, config: Config) -> Scores:
     return score(
         embeddings.video,
         embeddings.video_ids,
         embeddings.text,
         embeddings.text_ids,
-        PROTOCOLS[config.evaluation.protocol],
+        protocol,
         embeddings.expected,
         resamples=config.evaluation.bootstrap,
         generator=np.random.default_rng(config.seed),

@@ -28,7 +28,7 @@ from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
-from mac_ray.training.evaluation import embed_split, sampled_anew, score_embeddings
+from mac_ray.training.evaluation import embed_split, sampled_anew, score_val
 from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
@@ -159,7 +159,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
                 meter.pause()
                 if journal:
-                    scores = score_embeddings(embeddings, config)
+                    scores = score_val(embeddings, config)
                     values |= results.named("val", scores, embeddings.truncated)
                     journal.metrics(step, values | costs.logged(meter.seconds()))
             if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:

@@ -22,7 +22,7 @@ from mac_ray.model.masking import Captions, view_of_clips
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.distributed import Worker
-from mac_ray.training.evaluation import SCORED_TEXTS, evaluating, require_decoded
+from mac_ray.training.evaluation import evaluating, require_decoded, scored_texts
 from mac_ray.training.hiding import hidden_words
 from mac_ray.training.plan import Leg
 
@@ -77,7 +77,7 @@ def embed_views(
     masking, progress = config.masked_views_masking(leg.stage), leg.progress(step)
     video_ratio, text_ratio = (value_at(hidden.ratio, progress) for hidden in (masking.video, masking.text))
     total, size = section.videos, config.model.embedding_size
-    scored = SCORED_TEXTS[PROTOCOLS[config.evaluation.protocol].captions]
+    scored = scored_texts(PROTOCOLS[config.evaluation.protocol])
     tokens = tokenizer([scored(val.manifest[position].captions)[0] for position in range(total)])
     whole = Captions(*map(torch.from_numpy, (tokens.ids, tokens.words, tokens.attended)))
     rows = share_of(total, worker.rank, worker.num_ranks)

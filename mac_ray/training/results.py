@@ -15,9 +15,9 @@ from mac_ray.config import ClipSampling, Config, value_at
 from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import ClipView, view_of_clips
-from mac_ray.retrieval.protocols import Scores
+from mac_ray.retrieval.protocols import PROTOCOLS, Scores
 from mac_ray.tracking.journal import Journal, points
-from mac_ray.training.evaluation import Embeddings, score_embeddings
+from mac_ray.training.evaluation import Embeddings, score_test
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.masked_views import PREFIX
 from mac_ray.training.plan import Leg
@@ -33,9 +33,10 @@ GREY = 110  # of hidden patches
 def scored_set(config: Config, sampling: ClipSampling) -> str:
     """What stands in front of test metrics: the set, how it is scored and, but for the main scores, which frames.
 
-    3 windows of 8 frames are `-8x3`.
+    The name of a benchmark says the set too. 3 windows of 8 frames are `-8x3`.
     """
-    main = f"{config.evaluation.data}_{config.evaluation.protocol}"
+    protocol = PROTOCOLS[config.evaluation.protocol]
+    main = protocol.name if protocol.benchmark else f"{config.evaluation.data}_{protocol.name}"
     if sampling == config.evaluation.sampling:
         return main
     return f"{main}-{sampling.frames}x{sampling.windows}"
@@ -67,12 +68,12 @@ def write(
     `also` are the test split's embeddings for each of evaluation.also.
     """
     section = config.evaluation
-    scores = score_embeddings(embeddings, config)
+    scores = score_test(embeddings, config)
     values = named(scored_set(config, section.sampling), scores, embeddings.truncated)
     summary = _summary(scores, embeddings, section.sampling, config)
     summary["also"] = []
     for sampling, other in zip(section.also, also, strict=True):
-        other_scores = score_embeddings(other, config)
+        other_scores = score_test(other, config)
         # their signs of collapse are in the file: a run has a few dozen metrics, not hundreds
         values |= _prefixed(scored_set(config, sampling), other_scores.metrics)
         summary["also"].append(_summary(other_scores, other, sampling, config))

@@ -12,16 +12,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from mac_ray.config import Config, ConfigError, value_at
 from mac_ray.config.file import to_yaml
 from mac_ray.config.unused import unused_masks
 from mac_ray.data.lexicon import count_words, save_words
+from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress
 from mac_ray.data.source import is_url
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs
+from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.hiding import counts_words
@@ -61,6 +65,7 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
     _require_views(config, len(data.val))
+    _require_benchmark(config, data.test)
     config, sources, identity = identify(config, data)
     folder = RunFolder.of(runs, config.name, identity)
     folder.path.mkdir(exist_ok=True)
@@ -235,6 +240,17 @@ def _require_views(config: Config, val_size: int) -> None:
             f"evaluation.masked_views.videos is {section.videos}, but the val split of {config.evaluation.data} has "
             f"only {val_size} samples; lower it"
         )
+
+
+def _require_benchmark(config: Config, test: Manifest) -> None:
+    section = config.evaluation
+    benchmark = PROTOCOLS[section.protocol].benchmark
+    if benchmark is not None:
+        num_captions = pc.sum(pc.list_value_length(test.table["captions"])).as_py()
+        if reason := benchmark.refusal(len(test), num_captions, section.allow_missing):
+            raise ConfigError(
+                f"evaluation.protocol is {section.protocol}, but data.sets.{section.data} is another gallery: {reason}"
+            )
 
 
 def _require_writable(folder: Path, place: str) -> None:

@@ -10,7 +10,7 @@ from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.text import CaptionTokenizer, Texts
 from mac_ray.retrieval.protocols import PROTOCOLS
-from mac_ray.training.evaluation import SCORED_TEXTS
+from mac_ray.training.evaluation import scored_texts
 from mac_ray.training.inputs import RunData
 
 COUNTED_SAMPLES = 5_000  # of a split; a second or two with 20 captions each
@@ -20,7 +20,7 @@ TEXTS_AT_ONCE = 1_000
 def truncation_notes(config: Config, data: RunData, tokenizer: CaptionTokenizer) -> list[str]:
     """A sentence for each split that is trained on or scored and has texts above data.max_caption_tokens."""
     trained = TRAINING_TEXTS[config.data.captions]
-    scored = SCORED_TEXTS[PROTOCOLS[config.evaluation.protocol].captions]
+    scored = scored_texts(PROTOCOLS[config.evaluation.protocol])
     splits = [(f"{name} train", manifest, trained) for name, manifest in data.train.items()]
     splits += [
         (f"{config.evaluation.data} val", data.val, scored),

@@ -23,7 +23,7 @@ CONTEXT = Context("python sweeps/made.py --seeds 0 1 2", {"cluster": "1 node, 2 
 VALIDATIONS = (0.3, 0.5, 0.7, 0.85, 0.95, 1.0)  # of the final score, at equal distances
 
 
-def made_scores(quality: float, seed: int, num_samples: int) -> Scores:
+def made_scores(quality: float, seed: int, num_samples: int, expected: int) -> Scores:
     """Of a model that sees a share `quality` of what tells the samples apart; samples are as hard for all models."""
     shared, own = np.random.default_rng(0), np.random.default_rng([seed, round(1000 * quality)])
     video = shared.normal(size=(num_samples, 16))
@@ -37,17 +37,24 @@ def made_scores(quality: float, seed: int, num_samples: int) -> Scores:
         torch.from_numpy(text),
         ids,
         PROTOCOLS["one_caption"],
-        num_samples,
+        expected,
         resamples=50,
         generator=np.random.default_rng(seed),
+        allow_missing=True,
     )
 
 
 def finished_run(
-    folder: Path, seed: int, quality: float, flops: float = 1e15, num_samples: int = 60, scored: str = SCORED
+    folder: Path,
+    seed: int,
+    quality: float,
+    flops: float = 1e15,
+    num_samples: int = 60,
+    scored: str = SCORED,
+    expected: int | None = None,
 ) -> None:
     """A run of 6,000 samples whose val score rises to that of its test split."""
-    scores = made_scores(quality, seed, num_samples)
+    scores = made_scores(quality, seed, num_samples, num_samples if expected is None else expected)
     final = scores.metrics["t2v/R1"]
     with Journal.open_or_create(folder, name=folder.name, experiment="made", identity=folder.name) as journal:
         journal.status("RUNNING")
@@ -64,6 +71,7 @@ def finished_run(
             Image.fromarray(sheet).resize((640, 480)).save(files.pictures / name)
         content = {
             "scored": scored,
+            "coverage": [scores.decoded, scores.expected],
             "metrics": scores.metrics,
             "intervals": scores.intervals,
             "chance": scores.chance,

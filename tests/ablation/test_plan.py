@@ -76,6 +76,21 @@ def test_baseline_is_the_first_row_unless_one_is_named() -> None:
     [
         ({"factors": {"masking.video.ratoi": (0.3,)}}, ["ratoi", "ratio"]),
         ({"factors": {RATIO: (0.3, 1.5)}}, ["video.ratio=1.5", "below 1"]),
+        (
+            {"factors": {"evaluation.protocol": ("every_caption", "every_caption_max")}},
+            [
+                "protocol=every_caption' on 'shapes' by every_caption is scored differently",
+                "by every_caption_max",
+            ],
+        ),
+        (
+            {"variants": {"a": {}, "b": {"evaluation.protocol": "moving_shapes"}}},
+            [
+                "row 'a' on 'shapes' by one_caption",
+                "row 'b' on 'shapes' by moving_shapes",
+                "cannot be compared",
+            ],
+        ),
         ({"factors": {RATIO: (0.3,)}, "base": "nowhere.yaml"}, ["nowhere.yaml", "base"]),
         ({"factors": {RATIO: (0.3,)}, "baseline": "other"}, ["'other'", "video.ratio=0.3"]),
         ({"factors": {RATIO: (0.3,)}, "variants": {"v": {RATIO: 0.1}}}, ["'v'", RATIO, "factor"]),

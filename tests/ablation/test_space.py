@@ -105,6 +105,10 @@ CHOICE = Choice(values=("none", "random"))
         ({"seed": Knob(domain=Range(low=0, high=9, whole=True))}, ["seeds"]),
         ({"cluster.workers": Knob(domain=Choice(values=(1, 2)))}, ["cluster.workers", "no other run"]),
         ({"data.image_size": Knob(domain=Choice(values=(32, 64)))}, ["data.image_size", "override"]),
+        (
+            {"evaluation.protocol": Knob(domain=Choice(values=("one_caption", "every_caption")))},
+            ["evaluation.protocol", "cannot be compared"],
+        ),
     ],
 )
 def test_space_with_a_mistake_is_refused_in_a_sentence(space: dict[str, Knob], words: list[str]) -> None:

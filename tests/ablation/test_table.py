@@ -154,18 +154,24 @@ def test_metric_that_no_run_reports_is_refused(study: SweepRecord) -> None:
         build_table(SWEEP.model_copy(update={"metric": "t2v/R2"}), study.rows, study.outcomes())
 
 
-def test_runs_scored_differently_are_refused(study: SweepRecord, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    finished_run(other, 0, 0.5, scored="shapes_every_caption")
+@pytest.mark.parametrize(
+    ("one", "other"), [("shapes_every_caption", "shapes_one_caption"), ("msvd", "msvd_every_caption")]
+)
+def test_runs_scored_differently_are_refused(tmp_path: Path, one: str, other: str) -> None:
     record = recorded(SWEEP, tmp_path)
-    outcomes = [*study.outcomes()[:2], replace(recorded_outcome(record, other), row=MASKED, seed=0)]
-    with pytest.raises(TableError, match=r"scored as shapes_every_caption and .* as shapes_one_caption"):
-        build_table(SWEEP, study.rows, outcomes)
+    finished_run(record.runs[0].folder, 0, 0.5, scored=one)
+    finished_run(record.runs[2].folder, 0, 0.5, scored=other)
+    with pytest.raises(TableError, match=rf"was scored as {one} and .* as {other}, which cannot be compared"):
+        build_table(SWEEP, record.rows, record.outcomes())
 
 
-def recorded_outcome(record: SweepRecord, folder: Path) -> object:
-    (found,) = replace(record, runs=[replace(record.runs[0], folder=folder)]).outcomes()
-    return found
+def test_part_of_a_test_split_is_said_to_be_one(tmp_path: Path) -> None:
+    record = recorded(SWEEP, tmp_path)
+    finished_run(record.runs[0].folder, 0, 0.5, num_samples=57, expected=60)
+    finished_run(record.runs[2].folder, 0, 0.5, num_samples=60)
+    notes = build_table(SWEEP, record.rows, record.outcomes()).notes
+    assert "1 of 2 finished runs scored 57 of 60 test samples, which is easier than scoring all." in notes
+    assert "3 test samples that not every run has scored are left out of all rows." in notes
 
 
 def test_ranks_that_are_lost_are_named(study: SweepRecord, runs: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_folder_given_by_absolute_paths_has_the_same_ids_and_splits(tmp_path: Pa
         ("captions.csv", "", r"lacks the column path, caption"),
         ("captions.jsonl", '{"path": "a.mp4"}\n', r"line 1.*found path"),
         ("captions.jsonl", '\n["a.mp4"]\n', r"line 2.*found a list"),
-        ("captions.jsonl", "a.mp4,c\n", r"line 1: not a JSON object"),
+        ("captions.jsonl", "a.mp4,c\n", r"line 1 is not JSON"),
         ("captions.jsonl", '{"path": "a.mp4", "caption": 3}\n', r"line 1: captions must be text; found 3"),
         ("labels.csv", "path,caption\n", r"holds neither of captions\.csv and captions\.jsonl"),
     ],
@@ -151,7 +151,11 @@ def test_flickr8k_follows_the_lists_and_leaves_out_the_rest(tmp_path: Path, endi
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("Flickr8k.token.txt", "image,caption\na.jpg,c\n", r"name\.jpg#0<TAB>caption; found 'image,caption'"),
+        (
+            "Flickr8k.token.txt",
+            "image,caption\na.jpg,c\n",
+            r"has the line 'image,caption'; expected is .*name\.jpg#0<TAB>caption",
+        ),
         ("Flickr_8k.devImages.txt", "z.jpg\n", r"'z\.jpg', which has no caption"),
         ("Flickr_8k.testImages.txt", "a.jpg\n", r"'a\.jpg', already listed under train"),
     ],
@@ -240,6 +244,49 @@ def test_msrvtt_full_has_every_caption_of_its_test_videos(tmp_path: Path) -> Non
     assert rows["video9000"].captions == ("video9000 one", "video9000 two")
 
 
+def test_msrvtt_1k_b_goes_by_its_own_lists_and_keeps_every_caption(tmp_path: Path) -> None:
+    files = msrvtt_files(tmp_path)
+    (files / "train_list_miech.txt").write_text("\n".join(TRAIN))
+    (files / "test_list_miech.txt").write_text("video700\n")
+    rows = by_id(list(msrvtt.read(files, tmp_path, "1k-B")))
+    assert Counter(row.split for row in rows.values()) == {"train": 100, "val": 500, "test": 1}
+    assert rows["video700"].captions == ("video700 one", "video700 two")
+    (files / "train_list_miech.txt").write_text("\n".join([*TRAIN, "video700"]))
+    with pytest.raises(ManifestError, match=r"video700 is in both \w+ and test of variant 1k-B"):
+        list(msrvtt.read(files, tmp_path, "1k-B"))
+
+
+def test_msrvtt_1k_b_without_its_lists_names_them(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"no train_list_miech\.txt .*MSR-VTT's split lists"):
+        list(msrvtt.read(msrvtt_files(tmp_path), tmp_path, "1k-B"))
+
+
+def test_msrvtt_lavis_files_give_splits_and_captions(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in {
+        # an entry per caption in training, an entry per video with a list in evaluation
+        "retrieval_train.json": [
+            {"video": "video0.mp4", "caption": "zero"},
+            {"video": "video1.mp4", "caption": "one"},
+            {"video": "video0.mp4", "caption": "null"},
+        ],
+        "retrieval_val.json": [{"video": "video1.mp4", "caption": ["one", "uno"]}],
+        "retrieval_test.json": [{"video": "video2.mp4", "caption": ["two"]}],
+    }.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    rows = list(msrvtt.read(tmp_path, tmp_path, "lavis"))
+    assert [(row.id, row.split, row.captions) for row in rows] == [
+        ("video0", "train", ("zero", "null")),
+        ("video1", "val", ("one", "uno")),
+        ("video2", "test", ("two",)),
+    ]
+    assert "1 training videos are val videos and no longer in train: video1" in caplog.text
+    (tmp_path / "retrieval_test.json").write_text('[{"video": "video0.mp4", "caption": "c"}]')
+    with pytest.raises(ManifestError, match=r"video0 is in both train and test of variant lavis"):
+        list(msrvtt.read(tmp_path, tmp_path, "lavis"))
+
+
 def test_msrvtt_videos_are_found_in_usual_folders_mp4_before_webm(tmp_path: Path) -> None:
     videos = tmp_path / "media"
     for name in (
@@ -283,6 +330,11 @@ def test_msrvtt_lists_of_different_splits_are_refused(tmp_path: Path) -> None:
             r"has the entry .*'id': 1.*expected",
         ),
         ("MSRVTT_data.json", '[{"video": "3@N01_6.mov", "caption": "c"}]', r"'3@N01_6'.*video0 to video9999"),
+        (
+            "MSRVTT_data.json",
+            '[{"num_segments": 6, "description": "a dog", "video": "3@N01_6_a.mov"}]',
+            r"has the entry .*expected is .*it looks like a file of DiDeMo",
+        ),
         ("MSRVTT_data.json", "video0 a caption", r"is not JSON"),
         ("MSRVTT_data.json", "[]", r"no caption for 600 of 602 videos of 9k, for instance video\d+"),
         (
@@ -329,6 +381,15 @@ def test_real_msrvtt_lists_have_their_official_sizes(
 ) -> None:
     splits = msrvtt.split_ids(real / "annotations/msrvtt", variant)
     assert tuple(len(splits[split]) for split in ("train", "val", "test")) == sizes
+
+
+@pytest.mark.realdata
+def test_real_msrvtt_list_with_windows_line_ends_is_the_same_list(tmp_path: Path, real: Path) -> None:
+    source = real / "annotations/msrvtt"
+    (tmp_path / "MSRVTT_train.7k.csv").symlink_to(source / "MSRVTT_train.7k.crlf.csv")
+    (tmp_path / msrvtt.TEST_1KA).symlink_to(source / msrvtt.TEST_1KA)
+    assert b"\r\n" in (tmp_path / "MSRVTT_train.7k.csv").read_bytes()
+    assert msrvtt.split_ids(tmp_path, "7k") == msrvtt.split_ids(source, "7k")
 
 
 @pytest.mark.realdata

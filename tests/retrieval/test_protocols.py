@@ -11,10 +11,10 @@ import torch
 
 from mac_ray.config import Evaluation
 from mac_ray.retrieval.metrics import NAMES
-from mac_ray.retrieval.protocols import PROTOCOLS, Scores, score
+from mac_ray.retrieval.protocols import CONVENTIONS, PROTOCOLS, Scores, score
 
 # but the one whose samples come with one text; given one each, it is that of one_caption
-EVERY_PROTOCOL = pytest.mark.parametrize("protocol", sorted(set(PROTOCOLS) - {"paragraph"}))
+EVERY_PROTOCOL = pytest.mark.parametrize("protocol", sorted(set(CONVENTIONS) - {"paragraph"}))
 
 # Cosines of captions (rows) with videos (columns): a has captions 0, 1 and b 2, 3, 4 and c 5.
 OWNERS = ["a", "a", "b", "b", "b", "c"]

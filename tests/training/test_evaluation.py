@@ -14,8 +14,9 @@ from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.distributed import Worker
-from mac_ray.training.evaluation import captions_of, embed_split, sampled_anew
+from mac_ray.training.evaluation import captions_of, embed_split, sampled_anew, score_test, score_val
 from mac_ray.training.inputs import open_data
+from mac_ray.training.results import named, scored_set
 from mac_ray.training.start import prepare
 
 
@@ -90,10 +91,12 @@ def test_texts_of_a_protocol_are_those_it_scores(test_split: Manifest, protocol:
     expected = []
     for position, sample in enumerate(test_split):
         assert len(sample.captions) > 1
-        if protocol == "one_caption":
+        if protocol in ("one_caption", "msrvtt_1ka", "msrvtt_1kb", "lsmdc_1k", "moving_shapes"):
             expected.append((sample.captions[0], position))
-        elif protocol == "paragraph":
+        elif "paragraph" in protocol:
             expected.append((" ".join(sample.captions), position))
+        elif protocol in ("flickr30k_1k", "coco_5k"):
+            expected += [(caption, position) for caption in sample.captions[:5]]
         else:
             expected += [(caption, position) for caption in sample.captions]
     assert list(zip(texts, owners, strict=True)) == expected
@@ -110,3 +113,18 @@ def test_truncated_texts_are_counted_over_the_split(
     for most, expected in ((limit, sum(length > limit for length in lengths) / len(lengths)), (64, 0.0)):
         short = CaptionTokenizer(file, most)
         assert embed_split(model, reader, short, config, Worker()).truncated == expected
+
+
+def test_part_of_a_benchmark_is_scored_under_its_name_with_its_coverage(
+    config: Config, test_split: Manifest, tokenizer: CaptionTokenizer, model: DualEncoder
+) -> None:
+    section = config.evaluation.model_copy(update={"protocol": "moving_shapes", "allow_missing": True})
+    config = config.model_copy(update={"evaluation": section})
+    embeddings = embed_split(model, reader_of(test_split, config), tokenizer, config, Worker())
+    scores = score_test(embeddings, config)
+    assert (scores.decoded, scores.expected) == (len(test_split), 500)
+    # the val split has no size of its own to be
+    assert score_val(embeddings, config).coverage == 1.0
+    name = scored_set(config, config.evaluation.sampling)
+    assert named(name, scores, 0.0)["moving_shapes/coverage"] == len(test_split) / 500
+    assert scored_set(config, ClipSampling(frames=1, windows=3)) == "moving_shapes-1x3"

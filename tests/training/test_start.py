@@ -40,6 +40,22 @@ def test_prepare_again_finds_the_same_run_and_tokeniser(tiny: Config, tmp_path: 
     assert prepared(tiny).folder.tokenizer.read_bytes() == tokenizer
 
 
+def test_benchmark_takes_no_other_gallery_but_a_part_of_its_own_where_samples_may_miss(
+    tiny_overrides: Sequence[str],
+) -> None:
+    benchmark = [*tiny_overrides, "evaluation.protocol=moving_shapes"]
+    with pytest.raises(
+        ConfigError,
+        match=r"moving_shapes, but data\.sets\.shapes is another gallery: .*500 samples, and .* split 8",
+    ):
+        prepared(config_file.load(None, benchmark))
+    run = prepared(config_file.load(None, [*benchmark, "evaluation.allow_missing=true"]))
+    assert run.folder.tokenizer.is_file()
+    more = [*benchmark, "evaluation.allow_missing=true", "data.sets.shapes.test=501"]
+    with pytest.raises(ConfigError, match=r"500 samples, and this test split 501; score it by one_caption"):
+        prepared(config_file.load(None, more))
+
+
 # ---------------------------------------------------------------- identity
 
 

@@ -13,10 +13,10 @@ from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import curves
 from mac_ray.ablation.report.files import write_tables
 from mac_ray.ablation.report.page import page
-from mac_ray.ablation.report.palette import LIGHT
-from mac_ray.ablation.report.vega import as_file
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table
+from mac_ray.page.palette import LIGHT
+from mac_ray.page.vega import as_file
 
 PAGE_NAME = "report.html"
 PNG_SCALE = 2.0  # pixels of the file per pixel of the chart

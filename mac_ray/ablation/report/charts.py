@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from mac_ray.ablation.plan import short_name
 from mac_ray.ablation.report.curves import CurvePoint
-from mac_ray.ablation.report.palette import MOST_SERIES, Palette
-from mac_ray.ablation.report.vega import (
+from mac_ray.ablation.table import Table, TableRow
+from mac_ray.ablation.verdict import metric_name
+from mac_ray.page.palette import MOST_SERIES, Palette
+from mac_ray.page.vega import (
     LONGEST_LABEL,
     Chart,
     Spec,
@@ -17,8 +19,6 @@ from mac_ray.ablation.report.vega import (
     shape_of,
     tooltip,
 )
-from mac_ray.ablation.table import Table, TableRow
-from mac_ray.ablation.verdict import metric_name
 
 MOST_DOTS = 40  # rows in the overview
 FEWEST_VALUES = 3  # of a factor that has a curve

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-
-import vl_convert
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
-from mac_ray.ablation.report.markup import (
+from mac_ray.ablation.report.markup import gallery, interval
+from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.table import Table, TableRow
+from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
+from mac_ray.page.document import charts_section, document, section
+from mac_ray.page.markup import (
     NOTHING,
     Cell,
     Heading,
     breakable,
     duration,
     facts,
-    figure,
-    gallery,
-    interval,
     large,
     listed,
     number,
     sortable,
     text,
 )
-from mac_ray.ablation.report.palette import IN_PAGE, css_variables
-from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
-from mac_ray.ablation.report.vega import Chart, themed
-from mac_ray.ablation.sweep import Sweep
-from mac_ray.ablation.table import Table, TableRow
-from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
+from mac_ray.page.palette import IN_PAGE
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
 from mac_ray.tracking import progress
 from mac_ray.tracking.journal import summarize
 
-HERE = Path(__file__).parent
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
 TOLD = ("data.", "version.", "machine", "git.")  # tags of runs that say on what and with what
 
@@ -51,29 +44,19 @@ def page(
     drawn = charts(table, points, IN_PAGE)
     answer, *more = verdict(table)
     sections = [
-        _section("Results", _results(table, sweep) + listed(table.notes, "notes")),
-        _section("Charts", f'<div class="charts">\n{"".join(map(figure, drawn))}</div>\n') if drawn else "",
-        _section("All metrics", _all_metrics(table)) if table.finished else "",
-        _section("Costs", _costs(table)) if table.finished else "",
+        section("Results", _results(table, sweep) + listed(table.notes, "notes")),
+        charts_section(drawn),
+        section("All metrics", _all_metrics(table)) if table.finished else "",
+        section("Costs", _costs(table)) if table.finished else "",
         _pictures(table, outcomes),
-        _section("Runs", _runs(table, outcomes, context)),
-        _section("How it was made", _made(sweep, outcomes, context)),
+        section("Runs", _runs(table, outcomes, context)),
+        section("How it was made", _made(sweep, outcomes, context)),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(sweep.name)}: {text(sweep.question)}</title>\n"
-        f"<style>\n:root {{ {css_variables()} }}\n{(HERE / 'page.css').read_text()}</style>\n</head>\n<body>\n"
-        f'<header><p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
-        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}</header>\n'
-        f"<main>\n{''.join(sections)}</main>\n"
-        f'<script type="application/json" id="charts">{_specifications(drawn)}</script>\n'
-        f"<script>{_library()}</script>\n<script>\n{(HERE / 'page.js').read_text()}</script>\n</body>\n</html>\n"
+    header = (
+        f'<p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
+        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}'
     )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{text(title)}</h2>\n{content}</section>\n"
+    return document(f"{sweep.name}: {sweep.question}", header, sections, drawn)
 
 
 # ---------------------------------------------------------------- tables
@@ -222,17 +205,14 @@ def _link(folder: Path, context: Context) -> str:
 def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
     masks = mask_pictures(outcomes, shown_rows(table))
     retrieved = retrieved_pictures(outcomes, table)
-    content = ""
+    shown = ""
     if masks:
-        content += (
-            '<p class="dim">Training clips, whole on the left and as the tower saw them on the right.</p>\n'
-        )
-        content += gallery(masks)
-    section = _section("What was hidden", content) if masks else ""
+        words = "Training clips, whole on the left and as the tower saw them on the right."
+        shown += section("What was hidden", f'<p class="dim">{words}</p>\n{gallery(masks)}')
     if retrieved:
         words = "The clips found for some test captions, best first; the caption’s own has a green frame."
-        section += _section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
-    return section
+        shown += section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
+    return shown
 
 
 def _made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
@@ -261,19 +241,3 @@ def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
 
 def _tags(folder: Path) -> Mapping[str, str]:
     return {name: value for name, value in summarize(folder).tags.items() if name.startswith(TOLD)}
-
-
-def _specifications(drawn: Sequence[Chart]) -> str:
-    specs = {
-        chart.name: themed(chart.spec, IN_PAGE) | {"width": "container", "height": chart.height}
-        for chart in drawn
-    }
-    return json.dumps(specs).replace("</", "<\\/")
-
-
-@functools.cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, which defines vegaEmbed; made by vl-convert in seconds."""
-    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace(
-        "</script", "<\\/script"
-    )

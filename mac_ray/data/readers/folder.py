@@ -9,7 +9,6 @@ Without splits the path decides by its hash, not the id: windows of one video ne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -17,6 +16,7 @@ from typing import Any
 
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
+from mac_ray.data.readers.splits import Share, drawn, require_shares
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 VIDEOS = (
@@ -37,19 +37,16 @@ class _Gathered:
     captions: list[str] = field(default_factory=list)
 
 
-def read(folder: Path, val: float = 0.05, test: float = 0.05) -> Iterator[Row]:
+def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
     """Rows of a captioned folder. `val` and `test` are the shares of samples where no splits are given.
 
     Raises ManifestError naming file and line for what is missing or contradicts itself.
     """
-    if not (val >= 0 and test >= 0 and val + test < 1):
-        raise ManifestError(
-            f"the shares val {val} and test {test} leave nothing to train on; give less than 1"
-        )
+    require_shares(val, test)
     samples: dict[str, _Gathered] = {}
     for place, entry in _entries(folder):
         path = _relative(folder, str(entry["path"]))
-        split = str(entry["split"] or "").strip() if "split" in entry else _split(path, val, test)
+        split = str(entry["split"] or "").strip() if "split" in entry else drawn(path, val, test)
         start, end = (_seconds(entry.get(name), f"{place}: {name}") for name in ("start", "end"))
         window = (
             "" if start is None and end is None else f"@{start or 0:g}-{'' if end is None else f'{end:g}'}"
@@ -79,14 +76,8 @@ def _entries(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, row in files.table(table, ("path", "caption")):
             yield f"{table}, line {number}", row
         return
-    for number, line in enumerate(files.text(lines, "one JSON object per line").split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, entry in files.objects(lines, "one JSON object per line"):
         place = f"{lines}, line {number}"
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{place}: not a JSON object ({error})") from error
         if not isinstance(entry, dict) or "path" not in entry or not {"caption", "captions"} & entry.keys():
             found = ", ".join(entry) if isinstance(entry, dict) else f"a {type(entry).__name__}"
             raise ManifestError(f"{place}: an object with path and caption is expected; found {found}")
@@ -115,13 +106,6 @@ def _relative(folder: Path, path: str) -> str:
     absolute = PurePath(folder.absolute())
     joined = absolute / path.strip()
     return (joined.relative_to(absolute) if joined.is_relative_to(absolute) else joined).as_posix()
-
-
-def _split(path: str, val: float, test: float) -> str:
-    drawn = files.hashed(path)
-    if drawn < test:
-        return "test"
-    return "val" if drawn < test + val else "train"
 
 
 def _kind(path: str, folder: Path) -> str:

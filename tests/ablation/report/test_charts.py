@@ -9,9 +9,9 @@ import pytest
 import vl_convert
 
 from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, shown_rows
-from mac_ray.ablation.report.palette import LIGHT, MOST_SERIES
-from mac_ray.ablation.report.vega import as_file
 from mac_ray.ablation.table import Interval, Table, TableRow
+from mac_ray.page.palette import LIGHT, MOST_SERIES
+from mac_ray.page.vega import as_file
 
 
 def row(label: str, mean: float, flops: float, **values: Any) -> TableRow:

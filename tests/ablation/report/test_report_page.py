@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,7 @@ from mac_ray.ablation.table import build_table
 from mac_ray.tracking.progress import Progress, save
 from tests.ablation.conftest import REASON
 from tests.ablation.made import run_folder
-
-
-class Parsed(HTMLParser):
-    def __init__(self, content: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(content)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
+from tests.parsed import Parsed
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Colours of the report, light and dark: told apart by people who see fewer, and on paper.
+"""Colours of the pages, light and dark: told apart by people who see fewer, and on paper.
 
 A chart in the page names CSS variables, so it follows the reader's setting, also while printing, without being
 drawn again; a chart in a file has the light colours in it.

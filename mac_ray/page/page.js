@@ -1,4 +1,4 @@
-// Draws the charts and sorts the tables of the report. The specifications are in the element #charts, as JSON.
+// Draws the charts and sorts the tables of a page. The specifications are in the element #charts, as JSON.
 for (const [name, spec] of Object.entries(JSON.parse(document.getElementById("charts").textContent))) {
   const options = { renderer: "svg", actions: false, mode: "vega-lite", defaultStyle: false };
   options.tooltip = { disableDefaultStyle: true };

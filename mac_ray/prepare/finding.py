@@ -1,0 +1,168 @@
+"""What the bytes of one sample show: their hash, what the file says of itself, and whether its frames decode.
+
+What a file says of itself is read by FFmpeg and Pillow whatever decodes the frames, so that reports compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import av
+import pyarrow as pa
+from PIL import Image
+
+from mac_ray.data.decode import DecodeError, probe
+from mac_ray.data.source import Source
+
+VERSION = 1  # of what is found; a higher one makes what was found before count no more
+HASH_BYTES = 16
+CUT_SHORT = 0.9  # of the seconds that a file promises; less of it is told
+CONTAINERS = {"mov": "mp4/mov", "matroska": "mkv/webm"}  # FFmpeg does not tell the members of a family apart
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sample to look at, and the state of its file by then."""
+
+    path: str  # as the manifest has it
+    source: Source
+    kind: str
+    start: float | None  # seconds
+    end: float | None
+    num_bytes: int
+    modified_ns: int
+
+    def key(self, decoder: str) -> int:
+        """The same only for what would give the same finding."""
+        part = (self.path, self.source.offset, self.source.length, self.kind, self.start, self.end)
+        content = json.dumps([VERSION, decoder, *part, self.num_bytes, self.modified_ns])
+        digest = hashlib.blake2b(content.encode(errors="surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big", signed=True)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A reason says why the sample is not usable; what could be read of it is there all the same."""
+
+    key: int
+    path: str
+    reason: str | None = None
+    stopped_after_s: float | None = None  # by the time-out; 0: it ended the process that looked at it
+    digest: str | None = None
+    container: str | None = None
+    codec: str | None = None
+    pixel_format: str | None = None
+    rate: float | None = None  # frames per second, in the mean
+    width: int | None = None  # pixels, upright
+    height: int | None = None
+    num_frames: int | None = None  # within the window
+    duration: float | None = None  # seconds of the whole file; 0 for pictures
+    shortened: str | None = None  # what the file promises and does not give
+
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.int64()),
+        ("path", pa.string()),
+        ("reason", pa.string()),
+        ("stopped_after_s", pa.float64()),
+        ("digest", pa.string()),
+        ("container", pa.string()),
+        ("codec", pa.string()),
+        ("pixel_format", pa.string()),
+        ("rate", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("num_frames", pa.int64()),
+        ("duration", pa.float64()),
+        ("shortened", pa.string()),
+    ]
+)
+
+
+def look_at(asked: Asked, decoder: str) -> Finding:
+    """Read all bytes of a sample, and decode its first, middle and last frame."""
+    finding = Finding(asked.key(decoder), asked.path)
+    try:
+        told = _told(asked)
+        promised = told.pop("promised", None)
+        finding = replace(finding, digest=_digest(asked.source), **told)
+    except OSError as error:
+        return replace(finding, reason=f"cannot be read ({error.strerror or error})")
+    try:
+        found = probe(asked.source, asked.kind, decoder, asked.start, asked.end)
+    except DecodeError as error:
+        return replace(finding, reason=error.reason)
+    return replace(
+        finding,
+        width=found.width,
+        height=found.height,
+        num_frames=found.num_frames,
+        duration=found.duration_s,
+        shortened=_shortened(promised, found.duration_s),
+    )
+
+
+def _shortened(promised_s: float | None, duration_s: float) -> str | None:
+    if promised_s is None or duration_s >= CUT_SHORT * promised_s:
+        return None
+    return f"ends after {duration_s:.1f} s of the {promised_s:.1f} s that it promises"
+
+
+def _digest(source: Source) -> str:
+    digest = hashlib.blake2b(digest_size=HASH_BYTES)
+    if source.file is None:
+        digest.update(source.read())
+    else:
+        with source.file.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _told(asked: Asked) -> dict[str, Any]:
+    """What a file says of itself, fields of a finding and how many seconds of video it promises.
+
+    Nothing where it is broken, for which the decoder gives the reason.
+    """
+    content = asked.source.file or io.BytesIO(asked.source.read())
+    if asked.kind == "image":
+        return _of_picture(content)
+    if asked.kind == "frames":
+        with suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(asked.source.read())) as tar:
+            members = (tar.extractfile(member) for member in tar if member.isfile())
+            first = next((member for member in members if member is not None), None)
+            return {} if first is None else _of_picture(first) | {"container": "tar"}
+        return {}
+    with (
+        suppress(av.error.FFmpegError),
+        av.open(
+            content if isinstance(content, io.BytesIO) else str(content), metadata_errors="ignore"
+        ) as container,
+    ):
+        family = container.format.name.split(",")[0]
+        told: dict[str, Any] = {"container": CONTAINERS.get(family, family)}
+        stream = container.streams.best("video")
+        if stream is not None and stream.codec_context is not None:
+            context = stream.codec_context
+            told |= {"codec": context.codec.canonical_name, "pixel_format": context.pix_fmt}
+            told["rate"] = float(stream.average_rate) if stream.average_rate else None
+            told["promised"] = float(stream.duration * stream.time_base) if stream.duration else None
+        return told
+    return {}
+
+
+def _of_picture(content: Any) -> dict[str, Any]:
+    with (
+        suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
+        Image.open(content) as image,
+    ):
+        name = (image.format or "").lower() or None
+        return {"container": name, "codec": name, "pixel_format": image.mode}
+    return {}

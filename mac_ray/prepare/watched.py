@@ -1,0 +1,122 @@
+"""A process that looks at one sample after another, and is replaced when one ends it or takes too long.
+
+Decoders are C code that may crash or hang on a broken file, and only the end of their process stops them. It is
+a process of its own, not a child of multiprocessing, which would import the main module of Ray's workers again.
+
+    python -m mac_ray.prepare.watched DESCRIPTOR DECODER TIMEOUT_S
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+
+import mac_ray
+from mac_ray.prepare.finding import Asked, Finding, look_at
+
+START_TIMEOUT_S = 300.0  # to import the decoders, on a busy machine
+GRACE_S = 5.0  # by which a process that nobody waits for any more outlives its time-out
+
+
+class Watched:
+    """Started for the first sample at the latest; `close` it, or use it as a context."""
+
+    def __init__(self, decoder: str, timeout_s: float) -> None:
+        self._decoder = decoder
+        self._timeout_s = timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  what the process says before it ends
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def look_at(self, asked: Asked) -> Finding:
+        self.start()
+        self._said.seek(0)
+        self._said.truncate()
+        try:
+            self._connection.send(asked)
+            if self._connection.poll(self._timeout_s):
+                found: Finding = self._connection.recv()
+                return found
+        except (EOFError, ConnectionError):
+            return self._without(asked, self._end_of_process(), 0.0)
+        reason = f"took longer than {self._timeout_s:g} s and was stopped"
+        self.close()
+        return self._without(asked, reason, self._timeout_s)
+
+    def _without(self, asked: Asked, reason: str, stopped_after_s: float) -> Finding:
+        return Finding(asked.key(self._decoder), asked.path, reason, stopped_after_s)
+
+    def start(self) -> None:
+        """Unless it is running. What samples take does not include it."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        # the package may be on sys.path without being installed
+        search = [str(Path(mac_ray.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        arguments = [str(theirs.fileno()), self._decoder, str(self._timeout_s)]
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))},
+            )
+        self._connection = Connection(ours.detach())
+        try:
+            ready = self._connection.poll(START_TIMEOUT_S) and self._connection.recv()
+        except (EOFError, ConnectionError):
+            ready = False
+        if not ready:
+            raise RuntimeError(f"a process that decodes did not start: {self._end_of_process()}")
+
+    def _end_of_process(self) -> str:
+        assert self._process is not None
+        process = self._process
+        self._connection.close()
+        status = process.wait()
+        self._process = None
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
+        return f"took its decoder's process down ({how}{f': {lines[-1]}' if lines else ''})"
+
+
+def _serve(connection: Connection, decoder: str, timeout_s: float) -> None:
+    connection.send(True)
+    while True:
+        try:
+            asked: Asked = connection.recv()
+        except EOFError:
+            return
+        # the system ends this process should it hang after the one that watches it was killed
+        signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
+        found = look_at(asked, decoder)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send(found)
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])), sys.argv[2], float(sys.argv[3]))
