@@ -19,7 +19,7 @@ What decord and torchcodec are not given, or do not get through, PyAV decodes (m
     VP8, VP9 in WebM                 yes    yes¹     yes
     HEVC, MPEG-4, MJPEG in MP4       yes    no       yes
     AV1, GIF                         yes    no       yes
-    AVI, MPEG program or transport   yes    no       no
+    AVI, FLV, MPEG streams           yes    no       no
     more than 8 bits                 yes    no       no
     several video streams            yes    no       yes
     broken where a frame is wanted   yes    no       no
@@ -154,8 +154,7 @@ def probe(
 
 
 def _decoded(source: Source, kind: str, select: Select, decoder: str, timeout_s: float | None) -> Decoded:
-    if (
-        timeout_s is None or kind != "video"
-    ):  # pictures were never seen to hang, and decode faster than they are sent
+    # pictures were never seen to hang, and take about as long to decode as to hand over
+    if timeout_s is None or kind != "video":
         return decode(source, kind, select, decoder)
     return decode_apart(source, kind, select, decoder, timeout_s)
