@@ -18,7 +18,11 @@ class Cluster(Section):
     max_failures: Annotated[int, Field(ge=-1)] = 3  # worker-group restarts; -1: no limit
     start_timeout_s: Positive = 300  # how long to wait for the cluster to have the workers asked for
     loader_workers: Annotated[int, Field(ge=0)] = 0  # decoding processes per worker; 0: in the worker itself
-    decoder: Literal["pyav", "decord"] = "pyav"  # decord gives wrong frames of HEVC with B-frames, unnoticed
+    # all give the same frames, and PyAV is the fastest of those that do, or as fast, on every kind of file measured
+    decoder: Literal["pyav", "decord", "torchcodec"] = "pyav"
+    # a video that takes longer is given up for this run, and one that crashes its decoder; it counts as undecodable.
+    # None: no limit, and decoded where the batch is made, which saves about 1 ms a clip
+    decode_timeout_s: Annotated[float, Field(gt=0)] | None = 120.0
     cache_budget_gb: Annotated[float, Field(ge=0)] = 8.0  # decoded frames kept on disk, per set
 
     @property

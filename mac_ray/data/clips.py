@@ -5,7 +5,8 @@ T pool frames of one sample, F drawn for a clip, H × W pixels, S the tower's sq
 Each sample has a *pool*: its frames, at most `pool_frames` evenly spaced ones, with the short side resized
 to `short_side`. A clip draws from the pool. Whether the pool is decoded now or was decoded once into a
 memory-mapped file changes nothing but the time it takes. So a file that the cache could not take, because it
-is broken or cut short, is decoded whenever it is drawn: what is mended later is found mended.
+is broken or cut short, is decoded whenever it is drawn: what is mended later is found mended, and what is not is
+counted each time.
 """
 
 import fcntl
@@ -24,11 +25,13 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from mac_ray.config import ConfigError, Data
-from mac_ray.data.decode import DecodeError, frames
+from mac_ray.data.decode import DecodeError, DecoderDiedError, frames
 from mac_ray.data.manifest import Manifest, Sample
+from mac_ray.data.quarantine import Quarantine
 
 Pixels = NDArray[np.uint8]
 Choose = Callable[[int], Sequence[int] | NDArray[np.int64]]
+Told = Callable[[str], object]
 CACHE_VERSION = 3
 PROBED_SAMPLES = 16  # looked at to estimate the size of a cache before it is made
 BYTES_AT_ONCE = 2e9  # of decoded frames in memory while a cache is made; one sample alone may have more
@@ -52,37 +55,83 @@ def random_in_intervals(length: int, draws: NDArray[np.float64]) -> NDArray[np.i
 
 
 class ClipReader:
-    """Pool frames of a manifest's samples, from the cache where there is one, else decoded."""
+    """Pool frames of a manifest's samples, from the cache where there is one, else decoded.
 
-    def __init__(self, manifest: Manifest, section: Data, decoder: str, cache: Path | None) -> None:
+    With `timeout_s` a video that takes longer to decode, or crashes the decoder, is undecodable, and is put into
+    the quarantine, if there is one.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        section: Data,
+        decoder: str,
+        cache: Path | None,
+        timeout_s: float | None = None,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self.manifest = manifest
         self.section = section
         self.decoder = decoder
         self.cache = cache
         self._frames = FrameCache(cache) if cache else None
+        self._timeout_s = timeout_s
+        self._quarantine = quarantine
 
-    def read(self, sample: Sample, choose: Choose) -> Pixels:
+    def read(self, sample: Sample, choose: Choose, shortened: Told | None = None) -> Pixels:
         """Frames (F, H, W, 3) at the non-decreasing positions that `choose` picks, given the pool's size T.
 
-        Raises DecodeError.
+        `shortened` is told, with its path, what a file promises and does not give. Raises DecodeError.
         """
         pool = self._frames[sample.index] if self._frames else None
         if pool is None:
-            return read_pool(sample, self.section, self.decoder, choose)
+            return self._decoded(sample, choose, shortened)
         chosen: Pixels = pool[np.asarray(choose(len(pool)))]
         return chosen
 
+    def _decoded(self, sample: Sample, choose: Choose, shortened: Told | None) -> Pixels:
+        if self._quarantine is None:
+            return read_pool(sample, self.section, self.decoder, choose, self._timeout_s, shortened)
+        if reason := self._quarantine.reason(sample.source):
+            raise DecodeError(sample.source, reason)
+        try:
+            return read_pool(sample, self.section, self.decoder, choose, self._timeout_s, shortened)
+        except DecoderDiedError as error:
+            self._quarantine.add(sample.source, error.reason)
+            raise
 
-def read_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pixels:
+
+def read_pool(
+    sample: Sample,
+    section: Data,
+    decoder: str,
+    choose: Choose,
+    timeout_s: float | None = None,
+    shortened: Told | None = None,
+) -> Pixels:
     """Decode the chosen frames of a sample's pool: (F, H, W, 3). Raises DecodeError."""
-    pixels = _decode_pool(sample, section, decoder, choose)
+    pixels = _decode_pool(sample, section, decoder, choose, timeout_s, shortened)
     return with_short_side(pixels, section.short_side) if section.short_side else pixels
 
 
-def _decode_pool(sample: Sample, section: Data, decoder: str, choose: Choose) -> Pixels:
+def _decode_pool(
+    sample: Sample,
+    section: Data,
+    decoder: str,
+    choose: Choose,
+    timeout_s: float | None,
+    shortened: Told | None = None,
+) -> Pixels:
     """The chosen frames in the size they have in the file."""
     return frames(
-        sample.source, sample.kind, through_pool(section, choose), decoder, sample.start, sample.end
+        sample.source,
+        sample.kind,
+        through_pool(section, choose),
+        decoder,
+        sample.start,
+        sample.end,
+        timeout_s,
+        shortened,
     )
 
 
@@ -179,20 +228,19 @@ def ensure_cache(
     root: Path,
     budget_gb: float,
     progress: Callable[[int, int], None],
+    timeout_s: float | None = None,
 ) -> Path | None:
     """The folder of the frame cache of this split, made if need be; None when it would not fit the budget.
 
     Raises ConfigError when the folder cannot be written or the disk is full.
     """
-    key = json.dumps(
-        [CACHE_VERSION, manifest.fingerprint, split, section.pool_frames, section.short_side, decoder]
-    )
+    key = json.dumps([CACHE_VERSION, manifest.fingerprint, split, section.pool_frames, section.short_side])
     folder = root / "frames" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not budget_gb:
         return None
     if (folder / "index.npy").exists():
         return folder
-    expected, at_once = _estimate(manifest, section, decoder)
+    expected, at_once = _estimate(manifest, section, decoder, timeout_s)
     if expected > budget_gb * 1e9:
         return None
     try:
@@ -201,7 +249,7 @@ def ensure_cache(
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "index.npy").exists():
                 try:
-                    _make_cache(manifest, section, decoder, folder, at_once, progress)
+                    _make_cache(manifest, section, decoder, folder, at_once, progress, timeout_s)
                 except OSError:
                     (folder / "frames.bin").unlink(missing_ok=True)  # gives a full disk its room back
                     raise
@@ -213,10 +261,14 @@ def ensure_cache(
     return folder
 
 
-def _estimate(manifest: Manifest, section: Data, decoder: str) -> tuple[float, int]:
+def _estimate(manifest: Manifest, section: Data, decoder: str, timeout_s: float | None) -> tuple[float, int]:
     """Bytes that the cache will take, and how many samples may be decoded at once within BYTES_AT_ONCE."""
     numbers = midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest)))
-    pools = [shape for number in numbers if (shape := _pool_shape(manifest[int(number)], section, decoder))]
+    pools = [
+        shape
+        for number in numbers
+        if (shape := _pool_shape(manifest[int(number)], section, decoder, timeout_s))
+    ]
     if not pools:
         return 0.0, 1
     largest = max(3 * size * height * width for size, height, width in pools)
@@ -227,7 +279,9 @@ def _estimate(manifest: Manifest, section: Data, decoder: str) -> tuple[float, i
     return mean * len(manifest), at_once
 
 
-def _pool_shape(sample: Sample, section: Data, decoder: str) -> tuple[int, int, int] | None:
+def _pool_shape(
+    sample: Sample, section: Data, decoder: str, timeout_s: float | None
+) -> tuple[int, int, int] | None:
     """(T, H, W) of a pool in the size of the file, from one frame of it; None for a file that does not decode."""
     size = 0
 
@@ -237,28 +291,23 @@ def _pool_shape(sample: Sample, section: Data, decoder: str) -> tuple[int, int, 
         return [0]
 
     try:
-        first = _decode_pool(sample, section, decoder, only_first)
+        first = _decode_pool(sample, section, decoder, only_first, timeout_s)
     except DecodeError:
         return None  # takes no room; named when it is drawn
     return size, first.shape[1], first.shape[2]
 
 
-def _whole_pool(sample: Sample, section: Data, decoder: str) -> Pixels | None:
-    """All frames of a pool; None for a file that does not decode, or only up to some frame.
+def _whole_pool(sample: Sample, section: Data, decoder: str, timeout_s: float | None) -> Pixels | None:
+    """All frames of a pool; None for a file that does not decode, or gives less than it promises.
 
     What frames a file cut short gives depends on which are asked for, so only decoding it anew is the same.
     """
-    asked: list[int] = []
-
-    def every(size: int) -> range:
-        asked.append(size)
-        return range(size)
-
+    shortened: list[str] = []
     try:
-        pool = read_pool(sample, section, decoder, every)
+        pool = read_pool(sample, section, decoder, range, timeout_s, shortened.append)
     except DecodeError:
         return None  # counted and named when it is drawn
-    return pool if len(asked) == 1 else None
+    return None if shortened else pool
 
 
 def _make_cache(
@@ -268,6 +317,7 @@ def _make_cache(
     folder: Path,
     at_once: int,
     progress: Callable[[int, int], None],
+    timeout_s: float | None,
 ) -> None:
     # where each pool starts in the file, and its T, H and W
     index = np.zeros((len(manifest), 4), dtype=np.int64)
@@ -275,7 +325,10 @@ def _make_cache(
     # threads do: decoders and resizing work outside the interpreter lock
     with (folder / "frames.bin").open("wb") as file, ThreadPoolExecutor(at_once) as threads:
         pools = _ahead(
-            threads, at_once, lambda number: _whole_pool(manifest[number], section, decoder), len(manifest)
+            threads,
+            at_once,
+            lambda number: _whole_pool(manifest[number], section, decoder, timeout_s),
+            len(manifest),
         )
         for number, pool in enumerate(pools):
             if pool is not None:

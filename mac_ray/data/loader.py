@@ -43,11 +43,12 @@ class Batch:
     attended: Tensor  # (b, L) bool
     samples: Tensor  # (b,) int64: a number per sample, unique over the sets of a stage
     failures: tuple[str, ...]  # what could not be decoded and was replaced, with its path
+    shortened: tuple[str, ...]  # what was decoded, but has less than it promises
 
     def pin_memory(self) -> "Batch":
         tensors = (self.clips, self.tokens, self.words, self.attended, self.samples)
         clips, tokens, words, attended, samples = (tensor.pin_memory() for tensor in tensors)
-        return Batch(clips, tokens, words, attended, samples, self.failures)
+        return Batch(clips, tokens, words, attended, samples, self.failures, self.shortened)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -85,11 +86,12 @@ class TrainingBatches(Dataset[Batch]):
         captions: list[str] = []
         numbers: list[int] = []
         failures: list[str] = []
+        shortened: list[str] = []
         start = step * self.batch_size
         positions = range(start + self.rows.start, start + self.rows.stop)
         clips = _no_clips(len(positions), self.frames, self.section.image_size)
         for clip, (epoch, drawn) in zip(clips, self.order.at(positions), strict=True):
-            pixels, caption, number = self._example(epoch, drawn, failures)
+            pixels, caption, number = self._example(epoch, drawn, failures, shortened)
             _fill(clip, pixels)
             captions.append(caption)
             numbers.append(number)
@@ -101,9 +103,12 @@ class TrainingBatches(Dataset[Batch]):
             attended=torch.from_numpy(tokens.attended),
             samples=torch.tensor(numbers),
             failures=tuple(failures),
+            shortened=tuple(shortened),
         )
 
-    def _example(self, epoch: int, number: int, failures: list[str]) -> tuple[Pixels, str, int]:
+    def _example(
+        self, epoch: int, number: int, failures: list[str], shortened: list[str]
+    ) -> tuple[Pixels, str, int]:
         """The clip and text of a sample; if it cannot be decoded, of the substitute that its number draws."""
         generator = np.random.default_rng([self.seed, self.stage, epoch, number])
         for _ in range(SUBSTITUTES):
@@ -112,7 +117,7 @@ class TrainingBatches(Dataset[Batch]):
             caption = texts[int(generator.integers(len(texts)))]
             choose = partial(random_in_intervals, draws=generator.random(self.frames))
             try:
-                pixels = reader.read(sample, choose)
+                pixels = reader.read(sample, choose, shortened.append)
             except DecodeError as error:
                 failures.append(str(error))
                 alternatives = self.order.alternatives(number)
@@ -168,7 +173,8 @@ def in_steps(dataset: Dataset[ItemT], first: int, last: int, workers: int, pinne
 
     A forkserver starts the processes, because decoders and Ray's threads do not survive a plain fork. It has
     imported what they need, so that starting them takes a tenth of a second, not seconds, at every stage and
-    evaluation; nothing is opened in it, readers open their files in the process that asks for frames.
+    evaluation; nothing is opened in it, readers open their files in the process that asks for frames. Raises
+    RuntimeError when one of them dies.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
@@ -183,7 +189,7 @@ def in_steps(dataset: Dataset[ItemT], first: int, last: int, workers: int, pinne
             pin_memory=pinned,
         )
     )
-    return items if workers else _one_ahead(items)
+    return _or_who_died(items, first) if workers else _one_ahead(items)
 
 
 def _on_one_core(_: int) -> None:
@@ -198,6 +204,23 @@ def _one_ahead(items: Iterator[ItemT]) -> Iterator[ItemT]:
         while (item := coming.result()) is not None:
             coming = thread.submit(next, items, None)
             yield item
+
+
+def _or_who_died(items: Iterator[ItemT], first: int) -> Iterator[ItemT]:
+    """The same items; where a loader process dies, what to do about it. Raises RuntimeError."""
+    number = first
+    try:
+        for item in items:
+            yield item
+            number += 1
+    except (RuntimeError, ConnectionError) as error:
+        if str(error).startswith("Caught "):  # raised by the dataset, as torch marks it
+            raise
+        raise RuntimeError(
+            f"a loader process died while it made batch {number} or one soon after ({error}). What decodes videos dies "
+            "without it, so memory has run out, most likely: set cluster.loader_workers lower. With "
+            "cluster.decode_timeout_s=null it may be a video that crashed the decoder: give a time, and it is named"
+        ) from error
 
 
 def _no_clips(count: int, frames: int, size: int) -> Pixels:

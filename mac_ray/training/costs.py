@@ -14,6 +14,7 @@ class Costs:
     visible_tokens: int = 0
     flops: int = 0  # forward and backward, products of attention included
     failures: int = 0  # draws that could not be decoded and were replaced
+    shortened: int = 0  # draws of samples that have less than they promise
 
     def charge_step(
         self,
@@ -23,9 +24,10 @@ class Costs:
         text_flops: int,
         extra_flops: int,
         failures: int,
+        shortened: int,
     ) -> None:
         """One step: frames `seen` and patches in each; of the global batch, a forward pass of the text tower, all
-        that objectives and the choice of masks cost beside that, and failures.
+        that objectives and the choice of masks cost beside that, failures, and samples cut short.
 
         A step cut into pieces encodes everything once more, and that is a cost too.
         """
@@ -38,6 +40,7 @@ class Costs:
         self.visible_tokens += stage.batch_size * frames * visible
         self.flops += passes * (forward + text_flops) + extra_flops
         self.failures += failures
+        self.shortened += shortened
 
     def logged(self, seconds: float) -> dict[str, float]:
         """By the names they are tracked under, beside the time that training took."""

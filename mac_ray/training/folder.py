@@ -63,13 +63,23 @@ class RunFolder:
         """While this file exists, the run saves and stops at the next step, on whatever node it is."""
         return self.path / "stop"
 
+    @property
+    def quarantine(self) -> Path:
+        return self.path / "quarantine"
+
     def failures(self, rank: int) -> Path:
         return self.path / f"undecodable_rank{rank}.txt"
 
+    def shortened(self, rank: int) -> Path:
+        return self.path / f"shortened_rank{rank}.txt"
+
     def note_failures(self, rank: int, sentences: Iterable[str]) -> None:
         """Name what a rank could not decode; each rank has a file of its own."""
-        with self.failures(rank).open("a") as file:
-            file.writelines(f"{sentence}\n" for sentence in sentences)
+        _append(self.failures(rank), sentences)
+
+    def note_shortened(self, rank: int, sentences: Iterable[str]) -> None:
+        """Name what a rank could decode only up to some frame."""
+        _append(self.shortened(rank), sentences)
 
 
 @dataclass(frozen=True)
@@ -142,3 +152,8 @@ def find_encoder(source: str | Path) -> EncoderFiles:
                 "anywhere else give what `python -m mac_ray.export` makes of it"
             )
     return files
+
+
+def _append(path: Path, sentences: Iterable[str]) -> None:
+    with path.open("a") as file:
+        file.writelines(f"{sentence}\n" for sentence in sentences)

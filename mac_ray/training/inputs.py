@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.data.clips import ClipReader, ensure_cache, midpoints
-from mac_ray.data.decode import DECODERS, DecodeError
+from mac_ray.data.decode import DecodeError, unusable
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.sets import Progress, open_sets
 
 TRIED_SAMPLES = 16
@@ -32,13 +33,11 @@ class RunData:
 def open_data(config: Config, progress: Progress) -> RunData:
     """Open, or make, every set that the config uses.
 
-    Raises ConfigError for a set without the split it needs, or a decoder that is not installed.
+    Raises ConfigError for a set without the split it needs, or a decoder that this machine has not.
     """
-    decoder = config.cluster.decoder
-    if decoder not in DECODERS:
+    if reason := unusable(config.cluster.decoder):
         raise ConfigError(
-            f"cluster.decoder is {decoder}, which is not installed on this machine (it has wheels for x86-64 "
-            f"Linux only); install it, or set cluster.decoder to {' or '.join(DECODERS)}"
+            f"cluster.decoder is {config.cluster.decoder}, {reason}; or set cluster.decoder=pyav"
         )
     used = {name for stage in config.stages for name in stage.data} | {config.evaluation.data}
     sets = {name: section for name, section in config.data.sets.items() if name in used}
@@ -64,7 +63,9 @@ def open_data(config: Config, progress: Progress) -> RunData:
     )
 
 
-def reader(manifest: Manifest, split: str, config: Config, progress: Progress) -> ClipReader:
+def reader(
+    manifest: Manifest, split: str, config: Config, progress: Progress, quarantine: Quarantine | None = None
+) -> ClipReader:
     """Clips of one split, from its frame cache when that fits cluster.cache_budget_gb.
 
     Raises ConfigError when the cache cannot be written.
@@ -77,8 +78,11 @@ def reader(manifest: Manifest, split: str, config: Config, progress: Progress) -
         Path(config.storage.cache),
         config.cluster.cache_budget_gb,
         lambda done, total: progress(f"decoding {manifest.name} {split}", done, total),
+        config.cluster.decode_timeout_s,
     )
-    return ClipReader(manifest, config.data, config.cluster.decoder, cache)
+    return ClipReader(
+        manifest, config.data, config.cluster.decoder, cache, config.cluster.decode_timeout_s, quarantine
+    )
 
 
 def require_decodable(clips: ClipReader, split: str) -> None:

@@ -8,6 +8,7 @@ b samples on this rank, B in the global batch.
 
 import os
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from torch.optim import AdamW
 
 from mac_ray.config import Config
 from mac_ray.data.loader import TrainingBatches, in_steps
+from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.flops import text_flops
@@ -51,8 +53,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     data = open_data(config, _quietly)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     lexicon = open_lexicon(config, folder, tokenizer)
-    readers = {name: reader(manifest, "train", config, _quietly) for name, manifest in data.train.items()}
-    val, test = reader(data.val, "val", config, _quietly), reader(data.test, "test", config, _quietly)
+    opened = partial(reader, config=config, progress=_quietly, quarantine=Quarantine(folder.quarantine))
+    readers = {name: opened(manifest, "train") for name, manifest in data.train.items()}
+    val, test = opened(data.val, "val"), opened(data.test, "test")
     plan = legs(config, data.train_sizes)
     dtype = autocast_dtype(config, worker.device)
 
@@ -126,14 +129,17 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             text_cost = len(inputs.tokens) * text_flops(config.model.text, shape.text_tokens).total
             pretext = pretext_flops(objectives.section, config.model, shape)
             extra_cost = len(inputs.tokens) * (sum(pretext.values()) + hide.guidance_flops)
-            local = [text_cost, extra_cost, len(batch.failures), folder.stop_request.exists()]
-            text_cost, extra_cost, failures, stop = map(
+            undecoded = [len(batch.failures), len(batch.shortened)]
+            local = [text_cost, extra_cost, *undecoded, folder.stop_request.exists()]
+            text_cost, extra_cost, failures, shortened, stop = map(
                 int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist()
             )
             seen = (shape.frames, shape.visible)
-            costs.charge_step(config.model, stage, seen, text_cost, extra_cost, failures)
+            costs.charge_step(config.model, stage, seen, text_cost, extra_cost, failures, shortened)
             if batch.failures:
                 folder.note_failures(worker.rank, batch.failures)
+            if batch.shortened:
+                folder.note_shortened(worker.rank, batch.shortened)
             if costs.failures > config.data.max_bad_share * max(costs.samples, leg.num_samples):
                 raise TooManyFailuresError(
                     f"{costs.failures} of the {costs.samples} samples drawn up to step {step} could not be decoded, "

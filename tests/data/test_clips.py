@@ -38,8 +38,8 @@ def quietly(done: int, total: int) -> None:
     pass
 
 
-def cache_of(mixed: Manifest, section: Data, root: Path, decoder: str = "pyav") -> Path:
-    folder = ensure_cache(mixed, "train", section, decoder, root, GENEROUS, quietly)
+def cache_of(mixed: Manifest, section: Data, root: Path) -> Path:
+    folder = ensure_cache(mixed, "train", section, "pyav", root, GENEROUS, quietly)
     assert folder is not None
     return folder
 
@@ -188,14 +188,13 @@ def test_pool_is_evenly_spaced_over_the_whole_video(mixed: Manifest) -> None:
     assert np.array_equal(pool, every[[5, 15, 25]])
 
 
-def test_cache_key_tells_settings_decoders_and_sets_apart(mixed: Manifest, tmp_path: Path) -> None:
+def test_cache_key_tells_settings_and_sets_apart(mixed: Manifest, tmp_path: Path) -> None:
     keys = {
         cache_of(mixed, Data(), tmp_path),
         cache_of(mixed, Data(pool_frames=2), tmp_path),
         cache_of(mixed, Data(short_side=20), tmp_path),
-        cache_of(mixed, Data(), tmp_path, "decord"),
     }
-    assert len(keys) == 4
+    assert len(keys) == 3
     assert cache_of(mixed, Data(image_size=8), tmp_path) in keys  # crops are made of the cached frames
 
 

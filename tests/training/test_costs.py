@@ -49,7 +49,7 @@ def class_attention_flops_by_hand(frames: int, patches: int) -> int:
 
 def test_step_costs_what_counting_by_hand_says() -> None:
     costs = Costs()
-    costs.charge_step(MODEL, STAGE, seen=(2, 3), text_flops=1000, extra_flops=0, failures=2)
+    costs.charge_step(MODEL, STAGE, seen=(2, 3), text_flops=1000, extra_flops=0, failures=2, shortened=1)
     heads = 2 * (2 * 3 + 2 * 3)
     forward = 4 * (video_flops_by_hand(frames=2, visible=3) + heads) + 1000
     assert (costs.samples, costs.visible_tokens, costs.failures) == (4, 4 * 2 * 3, 2)
@@ -58,17 +58,17 @@ def test_step_costs_what_counting_by_hand_says() -> None:
 
 def test_steps_add_up_and_pieces_cost_a_forward_pass_more() -> None:
     once, twice, pieces = Costs(), Costs(), Costs()
-    once.charge_step(MODEL, STAGE, (2, 3), 1000, 0, 1)
+    once.charge_step(MODEL, STAGE, (2, 3), 1000, 0, 1, 0)
     for _ in range(2):
-        twice.charge_step(MODEL, STAGE, (2, 3), 1000, 0, 1)
-    pieces.charge_step(MODEL, STAGE.model_copy(update={"accumulate": 2}), (2, 3), 1000, 0, 1)
+        twice.charge_step(MODEL, STAGE, (2, 3), 1000, 0, 1, 0)
+    pieces.charge_step(MODEL, STAGE.model_copy(update={"accumulate": 2}), (2, 3), 1000, 0, 1, 0)
     assert (twice.samples, twice.flops, twice.failures) == (2 * once.samples, 2 * once.flops, 2)
     assert pieces.flops * 3 == once.flops * 4
 
 
 def test_dropped_frames_and_their_patches_are_not_charged() -> None:
     costs = Costs()
-    costs.charge_step(MODEL, STAGE, (1, 5), 0, 0, 0)
+    costs.charge_step(MODEL, STAGE, (1, 5), 0, 0, 0, 0)
     heads = 2 * (2 * 3 + 2 * 3)
     assert costs.flops == 3 * 4 * (video_flops_by_hand(frames=1, visible=5) + heads)
     assert costs.visible_tokens == 4 * 1 * 5
@@ -94,4 +94,5 @@ def test_logged_costs_are_named_numbers() -> None:
         "cost/flops": 0.0,
         "cost/seconds": 1.5,
         "cost/failures": 0.0,
+        "cost/shortened": 0.0,
     }

@@ -81,7 +81,7 @@ def test_train_with_masked_views_measures_them_with_every_val_score_and_trains_n
     added = other.keys() - one.keys()
     of_views = {point for point in added if point[0].startswith("val/masked_views/")}
     assert added - of_views == {
-        (f"cost/{name}", 0) for name in ("samples", "visible_tokens", "flops", "failures")
+        (f"cost/{name}", 0) for name in ("samples", "visible_tokens", "flops", "failures", "shortened")
     }
     for name in ("video", "text", "video_text", "full_video_text", "video_others", "text_spread"):
         measured = {step for metric, step in of_views if metric == f"val/masked_views/{name}"}

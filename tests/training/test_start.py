@@ -217,7 +217,7 @@ def test_decord_where_it_is_not_installed_is_refused(tmp_path: Path) -> None:
         check=True,
     )
     assert ended.stdout.startswith("cluster.decoder is decord, which is not installed")
-    assert "set cluster.decoder to pyav" in ended.stdout
+    assert "set cluster.decoder=pyav" in ended.stdout
     assert not list(tmp_path.rglob("*.mp4"))
 
 

@@ -1,0 +1,219 @@
+"""Decoding in a process of its own, which may hang or crash without taking the training with it.
+
+Each thread that decodes keeps one such process. It opens the file and asks, over a socket, which frames are wanted;
+they come back in memory that both share, which is used again for the next sample, because making pages costs more
+than copying. A process that takes too long is killed, and the next sample gets a new one. A start costs about 0.2 s
+of a core and 30 MB (torchcodec brings PyTorch with it: 700 MB), a clip of 320 × 240 about 1 ms.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+import mac_ray
+from mac_ray.data.decode.backends import Decoded, Frames, decode
+from mac_ray.data.decode.error import DecodeError, DecoderDiedError
+from mac_ray.data.decode.timeline import Select, Times
+from mac_ray.data.source import Source
+
+SERVE = "import sys; from mac_ray.data.decode.apart import serve; serve(int(sys.argv[1]))"
+KEPT_BYTES = 2**26  # of shared memory between samples; what is larger becomes the array itself
+ENDS_WITHIN_S = 5.0
+ORPHAN_GRACE_S = 10  # how much longer a process hangs whose parent is not there any more to kill it
+
+
+def decode_apart(source: Source, kind: str, select: Select, decoder: str, timeout_s: float) -> Decoded:
+    """As `decode`, but in this thread's decoding process.
+
+    Raises DecodeError, of which DecoderDiedError when it took more than `timeout_s` seconds, or crashed.
+    """
+    child, _threads.child = _threads.child, None
+    if child is None or child.process.poll() is not None:
+        child = _Child()
+    try:
+        decoded = child.decode(source, kind, select, decoder, timeout_s)
+    except DecoderDiedError:
+        child.end()
+        raise
+    except DecodeError:
+        _threads.child = child
+        raise
+    except BaseException:  # from the keyboard, for instance: nobody knows what it is about to say
+        child.end()
+        raise
+    _threads.child = child
+    return decoded
+
+
+class _Threads(threading.local):
+    child: _Child | None = None
+
+
+_threads = _Threads()
+
+
+class _Child:
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        # the package may be on sys.path without being installed
+        search = [str(Path(mac_ray.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SERVE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))},
+            )
+        self.connection = Connection(ours.detach())
+        self.shared: mmap.mmap | None = None
+        try:
+            self.connection.recv()  # it has started; what it does from now on is timed
+        except (EOFError, OSError) as error:
+            status = self.process.wait()
+            raise RuntimeError(
+                f"a decoding process ended with status {status} before it began; it says why on standard error"
+            ) from error
+
+    def end(self) -> None:
+        self.process.kill()
+        self.connection.close()
+        with suppress(
+            subprocess.TimeoutExpired
+        ):  # one that waits for a disk of another machine may not end at all
+            self.process.wait(ENDS_WITHIN_S)
+
+    def __del__(self) -> None:
+        """When its thread ends."""
+        if hasattr(self, "connection"):
+            self.end()
+
+    def decode(self, source: Source, kind: str, select: Select, decoder: str, timeout_s: float) -> Decoded:
+        deadline = time.monotonic() + timeout_s
+        try:
+            self.connection.send((source, kind, decoder, timeout_s))
+            while True:
+                if not self.connection.poll(max(0.0, deadline - time.monotonic())):
+                    raise DecoderDiedError(
+                        source, f"{decoder}: not done within {timeout_s:g} s (cluster.decode_timeout_s)"
+                    )
+                match self.connection.recv():
+                    case "which", times, duration:
+                        self.connection.send(self._chosen(select, times, duration))
+                    case "frames", shape, new_bytes, name, shortened:
+                        return Decoded(self._received(shape, new_bytes), name, shortened)
+                    case "failed", error:
+                        raise error
+        except (EOFError, ConnectionError) as error:
+            raise DecoderDiedError(source, f"{decoder}: {_how_it_ended(self.process.wait())}") from error
+
+    def _chosen(self, select: Select, times: Times, duration: float) -> Sequence[int]:
+        try:
+            return select(times, duration)
+        except BaseException:
+            self.connection.send(None)  # it need not go on
+            raise
+
+    def _received(self, shape: tuple[int, ...], new_bytes: int) -> Frames:
+        if new_bytes:
+            file = reduction.recv_handle(self.connection)
+            self.shared = mmap.mmap(file, new_bytes)
+            os.close(file)
+        assert self.shared is not None
+        pixels = _view(self.shared, shape)
+        if pixels.nbytes > KEPT_BYTES:
+            self.shared = None
+            return pixels
+        return pixels.copy()
+
+
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"its process ended with status {status}"
+    name = signal.Signals(-status).name
+    hint = ", perhaps for lack of memory" if -status == signal.SIGKILL else ""
+    return f"its process died of {name}{hint}"
+
+
+# ---------------------------------------------------------------- in the process
+
+
+class _NotWantedError(Exception):
+    """Choosing failed on the other side."""
+
+
+def serve(descriptor: int) -> None:
+    """Decode what is asked for until the other side is gone."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # from the keyboard it goes to the parent too, whose end ends this
+    connection = Connection(descriptor)
+    shared: mmap.mmap | None = None
+
+    def select(times: Times, duration: float) -> Sequence[int]:
+        connection.send(("which", times, duration))
+        numbers: Sequence[int] | None = connection.recv()
+        if numbers is None:
+            raise _NotWantedError
+        return numbers
+
+    connection.send("ready")
+    while True:
+        try:
+            source, kind, decoder, timeout_s = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        signal.setitimer(
+            signal.ITIMER_REAL, timeout_s + ORPHAN_GRACE_S
+        )  # nobody handles it: it ends the process
+        try:
+            decoded = decode(source, kind, select, decoder)
+        except _NotWantedError:
+            continue
+        except Exception as error:
+            connection.send(("failed", error))
+            continue
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        file, new_bytes = -1, 0
+        if shared is None or len(shared) < decoded.frames.nbytes:
+            new_bytes = decoded.frames.nbytes
+            file = _memory(new_bytes)
+            shared = mmap.mmap(file, new_bytes)
+        np.copyto(_view(shared, decoded.frames.shape), decoded.frames)
+        connection.send(("frames", decoded.frames.shape, new_bytes, decoded.decoder, decoded.shortened))
+        if new_bytes:
+            reduction.send_handle(connection, file, None)
+            os.close(file)
+        if decoded.frames.nbytes > KEPT_BYTES:
+            shared = None
+
+
+def _memory(size: int) -> int:
+    """A file in memory; elsewhere than on Linux, one on disk that has no name."""
+    if sys.platform == "linux":
+        file = os.memfd_create("frames")
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    os.ftruncate(file, size)
+    return file
+
+
+def _view(shared: mmap.mmap, shape: tuple[int, ...]) -> Frames:
+    return np.frombuffer(shared, np.uint8, count=math.prod(shape)).reshape(shape)
