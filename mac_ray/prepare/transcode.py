@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from mac_ray.data.clips import midpoints, resized
-from mac_ray.data.decode import Frames, Times, Window, frames_of_windows
+from mac_ray.data.decode import DecodeError, Frames, Times, Window, frames_of_windows
 from mac_ray.data.manifest import Sample
 
 AT_ONCE = 32  # frames decoded and not yet written; 32 of 1080p are 200 MB
@@ -85,9 +85,10 @@ def transcode(sample: Sample, options: Options) -> Transcoded:
 def parts(sample: Sample, options: Options, at_most: int | None = None) -> Iterator[Part]:
     """The frames wanted of a sample, in order, AT_ONCE at a time and in their final size.
 
-    `at_most`: as if it had no more frames. Raises DecodeError, and _FewerFramesError after some parts.
+    `at_most`: how many there are before a break that is known. Raises DecodeError, and _FewerFramesError after some
+    parts.
     """
-    seconds, available, num_frames = 0.0, 0, 0
+    seconds, available, num_frames, over_the_break = 0.0, 0, 0, False
     size: tuple[int, int] | None = None  # of the first part; streams may change theirs midway
 
     def plan(times: Times, duration: float) -> list[Window]:
@@ -99,15 +100,21 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
     for first in count(0, AT_ONCE):
 
         def choose(length: int, first: int = first) -> Sequence[int]:
-            nonlocal available, num_frames
-            now = length if at_most is None else min(length, at_most)
-            if first and now < available:
-                raise _FewerFramesError(now)
-            available = now
+            nonlocal available, num_frames, over_the_break
+            over_the_break = False
+            if at_most is not None and length > at_most:
+                over_the_break = True
+                # asked for what does not decode, the decoder asks again, in the times of what does
+                return range(at_most, min(length, at_most + AT_ONCE))
+            if first and length < available:
+                raise _FewerFramesError(length)
+            available = length
             num_frames = _wanted(available, seconds, options)
             return [int(i) for i in midpoints(available, num_frames)[first : first + AT_ONCE]]
 
         frames = frames_of_windows(sample.source, sample.kind, plan, choose, options.decoder)
+        if over_the_break:
+            raise DecodeError(sample.source, f"its frame {at_most} decodes at times, and at times does not")
         size = size or _size(frames, options.short_side)
         yield Part(resized(frames, size), num_frames, seconds)
         if first + AT_ONCE >= num_frames:
