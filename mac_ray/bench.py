@@ -1,16 +1,18 @@
-"""What a config costs: parameters and FLOPs by arithmetic, and the time of a training step by the clock.
+"""What a config costs: parameters and FLOPs by arithmetic; training steps and their data by the clock.
 
     python -m mac_ray.bench flops [CONFIG.yaml] [section.key=value …] [--ratio 0.3 0.6] [--json]
     python -m mac_ray.bench step [CONFIG.yaml] [section.key=value …] [--against masking.video.strategy=none]
     python -m mac_ray.bench step ONE.yaml --stage masked --against OTHER.yaml section.key=value --stage videos
+    python -m mac_ray.bench data [CONFIG.yaml or MANIFEST.parquet] [section.key=value …]
 
-Needs no data, no network, and neither Ray nor MLflow: a bare GPU machine will do.
+Needs no network, neither Ray nor MLflow and, but for `data`, no data: a bare GPU machine will do.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -27,9 +29,12 @@ from mac_ray.bench_costs import (
     pretext_rows,
     published_parameters,
 )
-from mac_ray.bench_step import Report, measure
+from mac_ray.bench_data import DataReport
+from mac_ray.bench_data import measure as measure_data
+from mac_ray.bench_step import Report, measure, stage_named
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from mac_ray.data.manifest import ManifestError
 
 EXIT_BAD_INPUT = 2
 Command = Callable[[Sequence[str], Console], None]
@@ -40,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m mac_ray.bench", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("command", choices=COMMANDS)
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see `flops --help` and `step --help`")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="see `flops --help`, …")
     given = parser.parse_args(arguments)
     console = Console()
     try:
         COMMANDS[given.command](given.rest, console)
-    except ConfigError as error:
+    except (ConfigError, ManifestError) as error:
         console.print(f"[red]error:[/red] {error}", highlight=False)
         return EXIT_BAD_INPUT
     return 0
@@ -253,10 +258,72 @@ def _step_table(report: Report) -> Table:
     return table
 
 
+# ---------------------------------------------------------------- data
+
+
+def data(arguments: Sequence[str], console: Console) -> None:
+    """Clips per second of one core, by storage and decoder, against the bare decoder, and what limits them."""
+    parser = _parser("data", data.__doc__)
+    parser.add_argument("--stage", help="name of the stage to take (default: the first)")
+    parser.add_argument("--samples", type=_positive, default=64, help="of its sets (default: %(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=4, help="over them (default: %(default)s)")
+    given = parser.parse_intermixed_args(arguments)
+    path, overrides = _source(given)
+    if path is not None and Path(path).suffix == ".parquet":
+        config = config_file.load(None, [*_training_on(path), *overrides])
+    else:
+        config = config_file.load(path, overrides)
+    report = measure_data(config, stage_named(config.name, config, given.stage), given.samples, given.rounds)
+    if given.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        console.print(_data_table(report))
+        console.print(
+            "bare: a sample opened, the frames drawn decoded, resized and cropped. loader: whole batches, made where "
+            "they are asked for, and the share of the bare rate. received: made by a loader process and sent from "
+            "there; then what the time of both goes to, * most of it.",
+            style="dim",
+        )
+
+
+def _training_on(manifest: str) -> list[str]:
+    """The overrides with which the default trains on a manifest."""
+    stages = [f"stages.{number}.data=[given]" for number in range(len(Config().stages))]
+    return [
+        "data.sets.given.kind=manifest",
+        f"data.sets.given.path={manifest}",
+        *stages,
+        "evaluation.data=given",
+    ]
+
+
+def _data_table(report: DataReport) -> Table:
+    what = f"{report.frames} frames of {report.image_size}², batches of {report.batch}"
+    title = f"stage {report.stage}: clips/s of one core; {what}"
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for heading in ("bare", "loader", "share", "received", *report.rows[0].parts):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in report.rows:
+        whole = sum(row.parts.values())
+        table.add_row(
+            row.storage if row.decoder is None else f"{row.storage}, {row.decoder}",
+            "" if row.bare is None else f"{row.bare:,.0f}",
+            f"{row.loader:,.0f}",
+            "" if row.share is None else f"{row.share:.2f}",
+            f"{row.received:,.0f}",
+            *(
+                f"{'*' if name == row.limit else ''}{seconds / whole:.0%}"
+                for name, seconds in row.parts.items()
+            ),
+        )
+    return table
+
+
 # ---------------------------------------------------------------- the command line
 
 
-COMMANDS: dict[str, Command] = {"flops": flops, "step": step}
+COMMANDS: dict[str, Command] = {"flops": flops, "step": step, "data": data}
 
 
 def _parser(command: str, description: str | None) -> argparse.ArgumentParser:

@@ -155,9 +155,11 @@ class Arm:
         ):  # others choose while the device is still at the step before
             clips, visible = self.view()
             self.inputs = replace(self.inputs, clips=clips, visible=visible.to(self.worker.device))
-        loss_and_gradients(
-            self.learner, self.objectives.pairs, self.inputs, self.positions, self.batch, self.now
-        )
+        self.learn(self.inputs)
+
+    def learn(self, inputs: Inputs) -> None:
+        """The step's arithmetic on any inputs of the stage, on the device."""
+        loss_and_gradients(self.learner, self.objectives.pairs, inputs, self.positions, self.batch, self.now)
         if self.rates.clip_norm is not None:
             parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(parameters, self.rates.clip_norm)
@@ -171,10 +173,10 @@ class Arm:
         others = _allocated(device) - self.resident
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        _wait(device)
+        wait_for(device)
         begun = time.perf_counter()
         self.step()
-        _wait(device)
+        wait_for(device)
         self.seconds.append(time.perf_counter() - begun)
         if device.type == "cuda":
             self.peak = max(self.peak, torch.cuda.max_memory_allocated(device) - others)
@@ -214,15 +216,6 @@ class Arm:
         )
 
 
-def step_seconds(config: Config, stage: Stage, batch: int, text_tokens: int, steps: int) -> float:
-    """Median over `steps` steps of a stage on this machine."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    arm = Arm(config.name, config, stage, text_tokens, device, False, batch)
-    for _ in range(steps):
-        arm.timed_step()
-    return statistics.median(arm.seconds)
-
-
 def measure(
     configs: Mapping[str, Config],
     stage_names: Sequence[str],
@@ -252,7 +245,7 @@ def measure(
     builds: list[Callable[[int], Arm]] = []
     batches: list[int] = []
     for number, (name, config) in enumerate(configs.items()):
-        stage = _stage(name, config, stage_names[number % len(stage_names)] if stage_names else None)
+        stage = stage_named(name, config, stage_names[number % len(stage_names)] if stage_names else None)
         length = text_tokens or config.data.max_caption_tokens
         if length > config.data.max_caption_tokens:
             raise ConfigError(
@@ -293,15 +286,15 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     fastest = float("inf")
     for _ in range(1 + MATMUL_REPEATS):  # the first warms up, and is never the fastest
-        _wait(device)
+        wait_for(device)
         begun = time.perf_counter()
         left @ right
-        _wait(device)
+        wait_for(device)
         fastest = min(fastest, time.perf_counter() - begun)
     return 2 * size**3 / fastest
 
 
-def _stage(config_name: str, config: Config, name: str | None) -> Stage:
+def stage_named(config_name: str, config: Config, name: str | None) -> Stage:
     stages = {stage.name: stage for stage in config.stages}
     if name is not None and name not in stages:
         raise ConfigError(
@@ -318,6 +311,7 @@ def _allocated(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until it has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -21,7 +21,7 @@ from mac_ray.console import Follower, final_table, preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError
 from mac_ray.tracking.address import resolve_uri
-from mac_ray.tracking.journal import Journal, JournalError, Status, status_of
+from mac_ray.tracking.journal import FETCHED_NAME, Journal, JournalError, Status, status_of
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
@@ -73,14 +73,13 @@ def pretrain(
     Raises ConfigError, ManifestError or JournalError for what can be told before workers are taken.
     """
     here = working_directory(console)
-    try:
-        uri = resolve_uri(config.tracking.uri, here) if config.tracking.enabled else None
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    uri = tracking_uri(config, here)
     with preparing(console) as progress:
         run = prepare(config, Path.cwd(), here, progress)
     if status_of(run.folder.path) == "FINISHED":
         say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
+        if (run.folder.path / FETCHED_NAME).exists():
+            say(console, "it was fetched from MLflow without checkpoints; delete its folder to train it here")
         show_result(run, uri, console)
         return 0
     for note in run.notes:
@@ -142,6 +141,14 @@ def train_on_ray(run: PreparedRun, console: Console) -> Outcome:
 
 
 # ---------------------------------------------------------------- around a run
+
+
+def tracking_uri(config: Config, here: Path) -> str | None:
+    """Of the MLflow that runs are sent to; None without. Raises ConfigError."""
+    try:
+        return resolve_uri(config.tracking.uri, here) if config.tracking.enabled else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def working_directory(console: Console) -> Path:

@@ -3,13 +3,18 @@
 Checkpoints, metrics and results go into the run's folder, which all nodes share; Ray Train only keeps the
 workers alive. When a worker or a node dies, Ray starts the group again and the loop goes on from its newest
 checkpoint.
+
+Ray Train's controller, a process that the workers wait for, imports this module too; so the loop, with the models,
+is imported where it is run.
 """
+
+from __future__ import annotations
 
 import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
@@ -24,9 +29,11 @@ from mac_ray.ray_metrics import exported_run
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
-from mac_ray.training.loop import Outcome, train
-from mac_ray.training.start import PreparedRun
 from mac_ray.training.stop import stop_at_sigterm
+
+if TYPE_CHECKING:
+    from mac_ray.training.loop import Outcome
+    from mac_ray.training.start import PreparedRun
 
 # Ray Train looks whether its workers have ended every 2 s unless told otherwise (performance.md)
 QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
@@ -79,6 +86,8 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
 
 def train_on_worker(given: dict[str, Any]) -> Ended:
     """What each Ray Train worker runs."""
+    from mac_ray.training.loop import train  # seconds to import
+
     config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
     context = get_context()
     worker = Worker(

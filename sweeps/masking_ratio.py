@@ -14,14 +14,16 @@ SWEEP = Sweep(
     name="masking-ratio",
     question="How far can masking go before recall drops, in each modality alone and in both?",
     base="configs/ablation.yaml",
-    variants={"none": NO_VIDEO | NO_TEXT}
-    | {f"video {ratio}": NO_TEXT | {"masking.video.ratio": ratio} for ratio in VIDEO}
-    | {f"text {ratio}": NO_VIDEO | {"masking.text.ratio": ratio} for ratio in TEXT}
-    | {
-        f"video {video}, text {text}": {"masking.video.ratio": video, "masking.text.ratio": text}
-        for video in (0.6, 0.9)
-        for text in (0.15, 0.3)
-    },
+    variants=[
+        ("none", NO_VIDEO | NO_TEXT),
+        *((f"video {ratio}", NO_TEXT | {"masking.video.ratio": ratio}) for ratio in VIDEO),
+        *((f"text {ratio}", NO_VIDEO | {"masking.text.ratio": ratio}) for ratio in TEXT),
+        *(
+            (f"video {video}, text {text}", {"masking.video.ratio": video, "masking.text.ratio": text})
+            for video in (0.6, 0.9)
+            for text in (0.15, 0.3)
+        ),
+    ],
 )
 
 if __name__ == "__main__":

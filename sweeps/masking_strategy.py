@@ -27,7 +27,7 @@ SWEEP = Sweep(
     name="masking-strategy",
     question="At one ratio, does it matter which patches of a clip are hidden?",
     base="configs/ablation.yaml",
-    variants={"none": NONE} | {name: {"masking.video.strategy": name} for name in STRATEGIES},
+    variants=[("none", NONE), *((name, {"masking.video.strategy": name}) for name in STRATEGIES)],
     reference="mac/table6",
     published={"none": "no mask"},
 )

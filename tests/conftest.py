@@ -1,15 +1,53 @@
-"""What the tests of whole runs share: a config that trains in seconds, on a set made once per session."""
+"""What the tests of whole runs share: a config that trains in seconds, on a set made once per session.
 
+All tests at once are run by one process per core (pytest-xdist), whose sessions are apart from each other's; the
+tests of files or names that are given, by this process alone.
+"""
+
+import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores have their processes; read when torch is imported
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.data.sets import open_set
 from tests.runs import TINY, USE_OWN
+
+MOST_PROCESSES = 4  # each takes 1.5 GB, and 15 s to import what the tests need
+# of what processes of a fork server need, it imports the slow part once for all of them
+multiprocessing.set_forkserver_preload(["mac_ray.training.loop", "mac_ray.training.start"])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    if config.args_source is pytest.Config.ArgsSource.ARGS:  # files, or names, given on the command line
+        return 0
+    return min(os.cpu_count() or 1, MOST_PROCESSES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ray() -> Iterator[None]:
+    """Ray's sessions, its note of the cluster that was started last, and its token are of this process alone."""
+    # not below pytest's folder: the path of a socket has room for 107 characters
+    with (
+        TemporaryDirectory(dir="/tmp", prefix="ray_", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        token = Path(folder) / "token"
+        token.write_text(uuid4().hex)
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        patch.setenv("RAY_TMPDIR", folder)
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

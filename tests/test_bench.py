@@ -15,6 +15,9 @@ from transformers import DistilBertConfig
 from mac_ray.bench import main
 from mac_ray.bench_memory import largest_batch
 from mac_ray.config import file as config_file
+from mac_ray.data import manifest
+from mac_ray.data.decode import DECODERS
+from tests.data.conftest import write_media
 
 MAC = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
 SMALL = [
@@ -285,3 +288,51 @@ def test_mac_recipe_is_a_valid_config_of_three_stages():
         ("random", "whole_word"),
         ("none", "none"),
     ]
+
+
+# ---------------------------------------------------------------- data
+
+
+@pytest.fixture
+def small_set(tmp_path: Path) -> Path:
+    """Videos and images, as a manifest."""
+    manifest.write(tmp_path / "set.parquet", write_media(tmp_path), "small", tmp_path)
+    return tmp_path / "set.parquet"
+
+
+def test_data_rates_of_every_storage_add_up_and_name_what_limits(
+    small_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = ["--samples", "9", "--rounds", "2", f"storage.cache={tmp_path / 'cache'}", *SMALL]
+    found = output(capsys, "data", str(small_set), *given)
+    assert (found["samples"], found["frames"], found["image_size"], found["batch"]) == (9, 4, 32, 9)
+    stored = [(row["storage"], row["decoder"]) for row in found["rows"]]
+    assert stored == [
+        *(("files", decoder) for decoder in DECODERS),
+        ("tar of frames", None),
+        ("frame cache", None),
+    ]
+    for row in found["rows"]:
+        parts = row["parts"]
+        assert row["received"] == pytest.approx(1 / sum(parts.values()), rel=0.5)
+        assert parts[row["limit"]] == max(parts.values())
+        if row["storage"] != "frame cache":
+            assert row["bare"] == pytest.approx(1 / (parts["decode"] + parts["resize"]))
+            assert row["share"] == pytest.approx(row["loader"] / row["bare"])
+    *decoded, cached = found["rows"]
+    assert cached["loader"] > max(row["loader"] for row in decoded)
+    assert (cached["bare"], cached["share"]) == (None, None)
+
+
+def test_data_of_which_nothing_decodes_says_where(
+    small_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for path in [*tmp_path.glob("*.mp4"), *tmp_path.glob("*.png")]:
+        path.unlink()
+    assert main(["data", str(small_set), f"storage.cache={tmp_path / 'cache'}"]) == 2
+    assert "none of the 9 train samples tried can be decoded" in " ".join(capsys.readouterr().out.split())
+
+
+def test_data_of_no_manifest_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["data", str(tmp_path / "gone.parquet")]) == 2
+    assert "there is no manifest at" in " ".join(capsys.readouterr().out.split())

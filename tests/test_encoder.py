@@ -72,7 +72,7 @@ def test_videos_by_path_have_the_vectors_that_evaluation_scores(tiny: Config, tm
     test = reader(run.data.test, "test", run.config, lambda *_: None)
     expected = embed_split(model, test, tokenizer, run.config, Worker())
     encoder = load_encoder(run.folder.path)
-    found = encoder.embed_videos([sample.path for sample in run.data.test])
+    found = encoder.embed_videos([sample.source.place for sample in run.data.test])
     torch.testing.assert_close(found, expected.video, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(encoder.embed_texts(expected.captions), expected.text, rtol=1e-4, atol=1e-5)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -14,12 +15,14 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
+from mac_ray.pretrain import main
 from mac_ray.tracking import progress
 from mac_ray.tracking.journal import read, status_of
+from mac_ray.tracking.sender import replay
 from mac_ray.training import checkpoint
-from tests.runs import TINY_STEPS, the_run, weights_and_metrics
+from tests.runs import TINY, TINY_STEPS, the_run, weights_and_metrics
 
-WITHIN_S = 240  # a loaded machine takes a while to import torch
+WITHIN_S = 600  # a loaded machine takes a while to import torch
 
 
 def command(overrides: Sequence[str], *options: str) -> list[str]:
@@ -47,13 +50,18 @@ def start_job(overrides: Sequence[str], folder: Path, *options: str) -> subproce
         )
 
 
+def saved_step(runs: Path) -> int:
+    """Of the newest checkpoint of the one run there is; 0 without any."""
+    folders = list(runs.glob("*/checkpoints"))
+    newest = checkpoint.latest(folders[0]) if folders else None
+    return int(newest.name.removeprefix("step_")) if newest else 0
+
+
 def wait_for_checkpoint(runs: Path, job: subprocess.Popen[bytes], after: int) -> None:
     """Until the run has a checkpoint of a step larger than `after`, or the job has ended."""
     deadline = time.monotonic() + WITHIN_S
     while job.poll() is None and time.monotonic() < deadline:
-        folders = list(runs.glob("*/checkpoints"))
-        newest = checkpoint.latest(folders[0]) if folders else None
-        if newest is not None and int(newest.name.removeprefix("step_")) > after:
+        if saved_step(runs) > after:
             return
         time.sleep(0.002)
     assert job.poll() is not None, "no checkpoint within the time"
@@ -80,8 +88,31 @@ def wait_for_status(folder: Path, status: str) -> Run:
     raise AssertionError(f"no single run became {status}: {[run.info.status for run in runs]}")
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run that nobody disturbed."""
+
+    folder: Path  # it ran in
+    output: str
+    left: list[list[str]]  # commands of processes that were there when it had ended
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    storage = [f"storage.runs={folder / 'runs'}", f"storage.cache={shared_cache}"]
+    done = run_job([*TINY, *storage], folder, "--without-ray")
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in argument for argument in process.info["cmdline"] or ())
+    ]
+    return Finished(folder, done.stdout, left)
+
+
 def test_pretrain_killed_again_and_again_ends_as_if_untouched(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], tmp_path: Path, finished: Finished
 ) -> None:
     overrides = [*tiny_overrides, "storage.checkpoint_every=1", "tracking.enabled=false"]
     reached = 0
@@ -90,20 +121,13 @@ def test_pretrain_killed_again_and_again_ends_as_if_untouched(
         wait_for_checkpoint(tmp_path / "runs", job, after=reached)
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
-        run = the_run(tmp_path / "runs")
-        newest = checkpoint.latest(run / "checkpoints")
-        assert newest is not None
-        reached = int(newest.name.removeprefix("step_")) + 2
-        assert status_of(run) == "RUNNING"  # nobody was left to say otherwise
+        saved = saved_step(tmp_path / "runs")
+        assert saved > 0
+        reached = saved + 2
+        assert status_of(the_run(tmp_path / "runs")) == "RUNNING"  # nobody was left to say otherwise
     assert run_job(overrides, tmp_path, "--without-ray").returncode == 0
-    killed = weights_and_metrics(the_run(tmp_path / "runs"))
-
-    untouched = [
-        *(override for override in overrides if "storage.runs" not in override),
-        f"storage.runs={tmp_path / 'untouched'}",
-    ]
-    assert run_job(untouched, tmp_path, "--without-ray").returncode == 0
-    assert killed == weights_and_metrics(the_run(tmp_path / "untouched"))
+    untouched = weights_and_metrics(the_run(finished.folder / "runs"))
+    assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
 def test_pretrain_terminated_saves_first_and_continues_in_the_same_mlflow_run(
@@ -147,10 +171,8 @@ def test_pretrain_killed_is_failed_in_mlflow_not_running(tiny_overrides: list[st
     wait_for_status(tmp_path, "FAILED")
 
 
-def test_pretrain_logs_to_mlflow_what_it_promises(tiny_overrides: list[str], tmp_path: Path) -> None:
-    done = run_job(tiny_overrides, tmp_path, "--without-ray")
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = wait_for_status(tmp_path, "FINISHED")
+def test_pretrain_logs_to_mlflow_what_it_promises(finished: Finished) -> None:
+    run = wait_for_status(finished.folder, "FINISHED")
     assert len(run.data.metrics) <= 60
     for name in (
         "train/loss",
@@ -167,7 +189,7 @@ def test_pretrain_logs_to_mlflow_what_it_promises(tiny_overrides: list[str], tmp
         assert name in run.data.metrics, name
     assert run.data.params["stages.0.masking.video.ratio"] == "0.6"
     assert {"data.shapes", "version.torch", "git.commit"} <= run.data.tags.keys()
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{finished.folder / 'mlflow.db'}")
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
     artifacts |= {file.path for file in client.list_artifacts(run.info.run_id, "pictures")}
     assert {
@@ -178,32 +200,31 @@ def test_pretrain_logs_to_mlflow_what_it_promises(tiny_overrides: list[str], tmp
         "pictures/retrieved.png",
     } <= artifacts
     for part in ("R@10", "chance", "mlflow ui"):
-        assert part in done.stdout
+        assert part in finished.output
 
 
 def test_pretrain_finished_before_shows_the_result_and_trains_nothing(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], finished: Finished
 ) -> None:
-    overrides = [*tiny_overrides, "tracking.enabled=false"]
-    first = run_job(overrides, tmp_path, "--without-ray")
-    records = len(journal_records(tmp_path / "runs"))
-    again = run_job(overrides, tmp_path, "--without-ray")
+    runs = finished.folder / "runs"
+    records = len(journal_records(runs))
+    again = run_job([*tiny_overrides, f"storage.runs={runs}"], finished.folder, "--without-ray")
     assert again.returncode == 0
     assert "already finished" in again.stdout
     table = re.compile(r"│ R@1 .*")
-    assert table.findall(again.stdout) == table.findall(first.stdout) != []
-    assert len(journal_records(tmp_path / "runs")) == records
+    assert table.findall(again.stdout) == table.findall(finished.output) != []
+    assert len(journal_records(runs)) == records
 
 
 def test_pretrain_says_once_and_before_training_which_mask_nothing_sees(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["objectives.contrastive=null", "objectives.language={}", "stages.1.objectives={}"]
-    done = run_job([*tiny_overrides, *given, "tracking.enabled=false"], tmp_path, "--without-ray")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("stages.0 hides words") == 1
-    assert done.stdout.index("stages.0 hides words") < done.stdout.index("R@10")
-    assert "stages.1 hides" not in done.stdout
+    assert main([*tiny_overrides, *given, "tracking.enabled=false", "--without-ray"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("stages.0 hides words") == 1
+    assert shown.index("stages.0 hides words") < shown.index("R@10")
+    assert "stages.1 hides" not in shown
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
@@ -216,14 +237,7 @@ def test_pretrain_with_an_unreachable_tracking_server_finishes_and_says_how_to_s
     run = the_run(tmp_path / "runs")
     assert status_of(run) == "FINISHED"
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    replayed = subprocess.run(
-        [sys.executable, "-m", "mac_ray.tracking", "replay", str(run), "--uri", store],
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    replay(run, store)
     tracked_run = wait_for_status(tmp_path, "FINISHED")
     points = mlflow.MlflowClient(store).get_metric_history(tracked_run.info.run_id, "train/loss")
     assert sorted(point.step for point in points) == [2, 4, 6, 8, 10, TINY_STEPS]
@@ -244,40 +258,50 @@ def test_pretrain_dry_run_prints_the_resolved_config_and_makes_nothing(tmp_path:
         ("tracking.uri=ftp://somewhere", ["tracking.uri", "ftp"]),
         ("data.sets.own={kind: manifest, path: nowhere.parquet}", []),
         ("stages.0.data=[own]", ["own"]),
-        ("model.text.tokenizer=/nowhere", ["/nowhere", "tokenizer.json"]),
     ],
 )
 def test_pretrain_with_bad_input_ends_with_one_sentence_before_it_starts(
-    tiny_overrides: list[str], tmp_path: Path, override: str, words: list[str]
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    override: str,
+    words: list[str],
 ) -> None:
     if not words:  # a set that does not exist, and a stage that draws from it
         tiny_overrides, override = [*tiny_overrides, override], "stages.0.data=[own]"
         words = ["nowhere.parquet", "mac_ray.prepare"]
-    done = run_job([*tiny_overrides, override], tmp_path, "--without-ray", HF_HUB_OFFLINE="1")
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    message = next(line for line in done.stdout.splitlines() if line.startswith("error: "))
+    monkeypatch.chdir(tmp_path)
+    assert main([*tiny_overrides, override, "--without-ray"]) == 2
+    message = error_of(capsys.readouterr().out)
     for word in words:
         assert word in message
     assert journal_records(tmp_path / "runs") == []
 
 
-def test_pretrain_with_storage_that_cannot_be_written_names_it(
+def error_of(output: str) -> str:
+    return next(line for line in output.splitlines() if line.startswith("error: "))
+
+
+def test_pretrain_as_a_command_with_bad_input_ends_with_a_sentence_and_no_traceback(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    done = run_job([*tiny_overrides, f"storage.runs={tmp_path / 'file' / 'runs'}"], tmp_path, "--without-ray")
-    assert done.returncode == 2
-    assert "storage.runs" in done.stdout
+    override = "model.text.tokenizer=/nowhere"
+    done = run_job([*tiny_overrides, override], tmp_path, "--without-ray", HF_HUB_OFFLINE="1")
+    assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    for word in ("/nowhere", "tokenizer.json"):
+        assert word in error_of(done.stdout)
+    assert journal_records(tmp_path / "runs") == []
 
 
-def test_pretrain_leaves_no_process_behind(tiny_overrides: list[str], tmp_path: Path) -> None:
-    done = run_job(tiny_overrides, tmp_path, "--without-ray")
-    assert done.returncode == 0
-    left = [
-        process.info["cmdline"]
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(tmp_path) in argument for argument in process.info["cmdline"] or ())
-    ]
-    assert left == []
+def test_pretrain_with_storage_that_cannot_be_written_names_it(
+    tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([*tiny_overrides, f"storage.runs={tmp_path / 'file' / 'runs'}", "--without-ray"]) == 2
+    assert "storage.runs" in error_of(capsys.readouterr().out)
+
+
+def test_pretrain_leaves_no_process_behind(finished: Finished) -> None:
+    assert finished.left == []

@@ -1,33 +1,39 @@
 """Runs on Ray Train on this machine: killed workers and drivers, clusters of two nodes, submitted jobs."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
 
+from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import status_of
 from tests.runs import TINY, Point, the_run, weights_and_metrics
-from tests.test_pretrain import command, run_job, start_job, tracked, wait_for_checkpoint, wait_for_status
+from tests.test_pretrain import (
+    command,
+    run_job,
+    saved_step,
+    start_job,
+    tracked,
+    wait_for_checkpoint,
+    wait_for_status,
+)
+from tests.training.whole_runs import trained_on
 
 pytestmark = pytest.mark.ray
 
-WITHIN_S = 300
+WITHIN_S = 600
 WeightsAndMetrics = tuple[dict[str, str], dict[Point, float]]
-LONGER = ["stages.0.epochs=12", "storage.checkpoint_every=2", "cluster.workers=2"]
+LONGER = ["stages.0.epochs=24", "storage.checkpoint_every=2", "cluster.workers=2"]
 ROOT = Path(__file__).parents[1]
 RAY = str(Path(sys.executable).parent / "ray")
-
-
-@pytest.fixture(autouse=True)
-def no_other_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job starts its own cluster unless it is told of one, with tokens as they are by default."""
-    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def free_port() -> int:
@@ -36,9 +42,42 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def ray_command(*arguments: str) -> None:
-    done = subprocess.run([RAY, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+@contextmanager
+def node(*arguments: str) -> Iterator[psutil.Process]:
+    """A node of one CPU as `ray start` makes it; its processes are below the one that is yielded.
+
+    `ray stop` would end those of other clusters too, and jobs that are told of no cluster join the one that was
+    last started in their folder.
+    """
+    start = [RAY, "start", *arguments, "--num-cpus=1", "--disable-usage-stats", "--block"]
+    with (
+        TemporaryDirectory(dir="/tmp", prefix="ray_", ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
+            start,
+            env=os.environ | {"RAY_TMPDIR": folder},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process,
+    ):
+        parent = psutil.Process(process.pid)
+        try:
+            assert process.stdout is not None
+            told = ""
+            while "Ray runtime started" not in told:
+                line = process.stdout.readline()
+                assert line, told
+                told += line
+            yield parent
+        finally:
+            kill(parent)
+
+
+def kill(parent: psutil.Process) -> None:
+    """With everything below it."""
+    for process in [*parent.children(recursive=True), parent]:
+        with suppress(psutil.NoSuchProcess):  # it may have ended with another
+            process.kill()
 
 
 @pytest.fixture
@@ -47,10 +86,9 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     # the head asks for a token by default, its clients send one only when told to
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     port, dashboard = free_port(), free_port()
-    ports = (f"--port={port}", f"--dashboard-port={dashboard}")
-    ray_command("start", "--head", "--num-cpus=1", *ports, "--disable-usage-stats")
-    yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
-    ray_command("stop", "--force")
+    ports = {"port": port, "dashboard-port": dashboard, "ray-client-server-port": free_port()}
+    with node("--head", *(f"--{name}={number}" for name, number in ports.items())):
+        yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
 
 
 def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -64,12 +102,10 @@ def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> WeightsAndMetrics:
-    """What LONGER leaves on two workers that nobody disturbs, whatever its checkpoints."""
-    folder = tmp_path_factory.mktemp("untouched")
-    storage = [f"storage.runs={folder / 'runs'}", f"storage.cache={shared_cache}"]
-    done = run_job([*TINY, *storage, *LONGER, "tracking.enabled=false"], folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return weights_and_metrics(the_run(folder / "runs"))
+    """What LONGER leaves on two ranks without Ray that nobody disturbs, whatever its checkpoints."""
+    config = config_file.load(None, [*TINY, *LONGER, f"storage.cache={shared_cache}"])
+    run = trained_on(2, config, tmp_path_factory.mktemp("untouched") / "runs")
+    return weights_and_metrics(run.folder.path)
 
 
 def test_ray_train_with_a_worker_killed_ends_as_if_untouched(
@@ -87,32 +123,25 @@ def test_ray_train_with_a_worker_killed_ends_as_if_untouched(
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
-def test_ray_train_with_the_driver_killed_continues_under_the_same_mlflow_run(
-    tiny_overrides: list[str], tmp_path: Path, untouched: WeightsAndMetrics
-) -> None:
-    overrides = [*tiny_overrides, *LONGER]
-    job = start_job(overrides, tmp_path)
-    wait_for_checkpoint(tmp_path / "runs", job, after=3)
-    job.kill()
-    job.wait()
-    failed = wait_for_status(tmp_path, "FAILED")
-    done = run_job(overrides, tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert wait_for_status(tmp_path, "FINISHED").info.run_id == failed.info.run_id
-    assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
-
-
-def test_ray_train_terminated_saves_and_continues(
+def test_ray_train_with_the_driver_killed_then_terminated_continues_under_the_same_mlflow_run(
     tiny_overrides: list[str], tmp_path: Path, untouched: WeightsAndMetrics
 ) -> None:
     overrides = [*tiny_overrides, *LONGER, "storage.checkpoint_every=7"]
     job = start_job(overrides, tmp_path)
     wait_for_checkpoint(tmp_path / "runs", job, after=0)
+    job.kill()
+    job.wait()
+    failed = wait_for_status(tmp_path, "FAILED")
+
+    job = start_job(overrides, tmp_path)
+    wait_for_checkpoint(tmp_path / "runs", job, after=saved_step(tmp_path / "runs"))
     job.send_signal(signal.SIGTERM)
     assert job.wait(WITHIN_S) == 130, (tmp_path / "job.log").read_text()
     assert status_of(the_run(tmp_path / "runs")) == "KILLED"
+
     done = run_job(overrides, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert wait_for_status(tmp_path, "FINISHED").info.run_id == failed.info.run_id
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
@@ -134,35 +163,22 @@ def test_ray_train_on_two_nodes_trains_one_run_together(
     tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str], untouched: WeightsAndMetrics
 ) -> None:
     address, _ = head
-    ray_command("start", f"--address={address}", "--num-cpus=1")
-    done = run_job([*tiny_overrides, *LONGER], tmp_path, RAY_ADDRESS=address)
+    with node(f"--address={address}"):
+        done = run_job([*tiny_overrides, *LONGER], tmp_path, RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
-
-
-def test_ray_train_elastic_takes_the_workers_there_are(tiny_overrides: list[str], tmp_path: Path) -> None:
-    done = run_job([*tiny_overrides, "cluster.workers=[1, 2]"], tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert status_of(the_run(tmp_path / "runs")) == "FINISHED"
-
-
-def raylets() -> set[int]:
-    return {process.pid for process in psutil.process_iter(["name"]) if process.info["name"] == "raylet"}
 
 
 def test_ray_train_elastic_goes_on_with_the_workers_left_when_a_node_dies(
     tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, _ = head
-    before = raylets()
-    ray_command("start", f"--address={address}", "--num-cpus=1")
-    (second_node,) = raylets() - before
     monkeypatch.setenv("RAY_ADDRESS", address)
-    job = start_job([*tiny_overrides, *LONGER, "cluster.workers=[1, 2]", "stages.0.epochs=40"], tmp_path)
-    wait_for_checkpoint(tmp_path / "runs", job, after=3)
-    for process in [*psutil.Process(second_node).children(recursive=True), psutil.Process(second_node)]:
-        process.kill()
-    assert job.wait(WITHIN_S) == 0, (tmp_path / "job.log").read_text()
+    with node(f"--address={address}") as second:
+        job = start_job([*tiny_overrides, *LONGER, "cluster.workers=[1, 2]", "stages.0.epochs=40"], tmp_path)
+        wait_for_checkpoint(tmp_path / "runs", job, after=3)
+        kill(second)
+        assert job.wait(WITHIN_S) == 0, (tmp_path / "job.log").read_text()
     assert status_of(the_run(tmp_path / "runs")) == "FINISHED"
     metrics = weights_and_metrics(the_run(tmp_path / "runs"))[1]
     last = max(step for _, step in metrics)

@@ -1,12 +1,11 @@
 """What the runs of a sweep cost, and how their epochs are scaled so that all cost the same.
 
 All stages of a run are scaled by one factor, so a recipe keeps its proportions. Costs in FLOPs are counted; costs
-in seconds are measured, some steps of every kind, and kept in the sweep's folder: measured anew, they would make
-other runs of the same sweep.
+in seconds are measured, some steps of every kind (see speeds).
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,20 +14,21 @@ import numpy as np
 
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.speeds import Kind, Speed, Speeds
 from mac_ray.ablation.sweep import Budget
-from mac_ray.bench_step import step_seconds
-from mac_ray.config import Config, Stage, value_at
+from mac_ray.config import Config, value_at
+from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs
+from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
 from mac_ray.training.plan import legs
 from mac_ray.training.start import captions_of_training
 
 COUNTED_CAPTIONS = 2000
 COUNTED_BATCHES = 200
-MEASURED_STEPS = 8
 SCHEDULE_POINTS = np.linspace(0, 1, 11)  # of a ratio that changes, where a stage's cost is averaged
 EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
 
@@ -39,7 +39,9 @@ class Calculator:
     def __init__(self, locator: Locator, speeds: Path) -> None:
         """`speeds` is the file of measured seconds, made when it is first needed."""
         self.locator = locator
-        self.speeds = speeds
+        self.measured: dict[str, Speed] = {}  # of the kinds of steps that were asked for
+        self._speeds = Speeds(speeds, locator.progress)
+        self._tokenizers: dict[str, CaptionTokenizer] = {}
         self._lengths: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
 
     def flops(self, config: Config) -> float:
@@ -47,20 +49,31 @@ class Calculator:
         return sum(steps * batch * per_sample for steps, batch, per_sample in self._stage_flops(config))
 
     def seconds(self, config: Config) -> float:
-        """Of training steps on this machine, as measured once for each kind of stage."""
-        data = self.locator.data(config)
-        known: dict[str, float] = json.loads(self.speeds.read_text()) if self.speeds.exists() else {}
-        total = 0.0
-        for leg in legs(config, data.train_sizes):
-            key = _kind_of(config, leg.stage)
-            if key not in known:
-                tokens = self._padded_length(config, data, leg.stage.batch_size)
-                share = max(2, leg.stage.batch_size // config.cluster.most_workers)
-                known[key] = step_seconds(config, leg.stage, share, tokens, MEASURED_STEPS)
-                self.speeds.parent.mkdir(parents=True, exist_ok=True)
-                self.speeds.write_text(json.dumps(known, indent=1))
-            total += leg.num_steps * known[key]
-        return total
+        """Of training on this machine, as `cost/seconds` counts them."""
+        self.time_steps([config])
+        return sum(kind.leg.num_steps * self.measured[kind.name].seconds for kind in self._kinds(config))
+
+    def time_steps(self, configs: Iterable[Config]) -> None:
+        """Have all kinds of steps of several configs measured in one go, which makes them comparable."""
+        kinds = [kind for config in configs for kind in self._kinds(config)]
+        self.measured |= self._speeds.of([kind for kind in kinds if kind.name not in self.measured])
+
+    def timing(self) -> str:
+        """How well the steps are known that were asked for; empty where none were."""
+        errors = [speed.error for speed in self.measured.values() if speed.error]
+        if not errors:
+            return ""
+        return (
+            f"{len(self.measured)} kinds of steps, each timed in turns with the first; their times relative to it are "
+            f"known to +-{100 * statistics.median(errors):.1f}%, the least certain to +-{100 * max(errors):.1f}% "
+            "(standard error of the median ratio)"
+        )
+
+    def _kinds(self, config: Config) -> list[Kind]:
+        data, tokenizer = self.locator.data(config), self._tokenizer(config)
+        counts = count_words(captions_of_training(data), tokenizer) if counts_words(config) else {}
+        lexicon, absolute = Lexicon(tokenizer, counts), self.locator.absolute(config)
+        return [Kind(absolute, leg, data, tokenizer, lexicon) for leg in legs(config, data.train_sizes)]
 
     def _stage_flops(self, config: Config) -> list[tuple[int, int, float]]:
         """Steps, samples per step and FLOPs per sample of each stage."""
@@ -100,17 +113,26 @@ class Calculator:
         key = config.data.model_dump_json() + config.model.text.model_dump_json()
         generator = np.random.default_rng(0)
         if key not in self._lengths:
-            with TemporaryDirectory() as folder:
-                path = Path(folder) / "tokenizer.json"
-                save_tokenizer(self.locator.absolute(config).model.text, captions_of_training(data), path)
-                tokenizer = CaptionTokenizer(path, config.data.max_caption_tokens)
-            captions = list(captions_of_training(data))
-            drawn = generator.choice(len(captions), min(len(captions), COUNTED_CAPTIONS), replace=False)
-            attended = tokenizer([captions[number] for number in sorted(drawn)]).attended
+            total = sum(1 for _ in captions_of_training(data))
+            drawn = set(generator.choice(total, min(total, COUNTED_CAPTIONS), replace=False).tolist())
+            numbered = enumerate(captions_of_training(data))
+            captions = [caption for number, caption in numbered if number in drawn]
+            attended = self._tokenizer(config)(captions).attended
             self._lengths[key] = attended.sum(axis=1)
         lengths = self._lengths[key]
         batches = generator.choice(lengths, (COUNTED_BATCHES, batch))
         return round(float(batches.max(axis=1).mean()))
+
+    def _tokenizer(self, config: Config) -> CaptionTokenizer:
+        """That of its runs."""
+        data = self.locator.data(config)
+        key = config.model.text.model_dump_json() + config.data.model_dump_json() + str(sorted(data.train))
+        if key not in self._tokenizers:
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "tokenizer.json"
+                save_tokenizer(self.locator.absolute(config).model.text, captions_of_training(data), path)
+                self._tokenizers[key] = CaptionTokenizer(path, config.data.max_caption_tokens)
+        return self._tokenizers[key]
 
 
 def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator: Calculator) -> list[Point]:
@@ -122,9 +144,10 @@ def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator
         "flops": calculator.flops,
         "seconds": calculator.seconds,
     }[budget.equal]
-    amount = budget.amount
-    if amount is None:
-        amount = cost(next(point.config for point in points if point.row.label == baseline.label))
+    base = next(point.config for point in points if point.row.label == baseline.label)
+    if budget.equal == "seconds":
+        calculator.time_steps([base, *(point.config for point in points)])
+    amount = budget.amount or cost(base)
     factors: dict[str, float] = {}  # a row's cost does not depend on its seed
     scaled = []
     for point in points:
@@ -146,16 +169,3 @@ def with_epochs(config: Config, factor: float) -> Config:
 
 def _samples(config: Config, data: RunData) -> float:
     return float(sum(leg.num_steps * leg.stage.batch_size for leg in legs(config, data.train_sizes)))
-
-
-def _kind_of(config: Config, stage: Stage) -> str:
-    """What decides the time of a step."""
-    parts: Mapping[str, object] = {
-        "model": config.model.model_dump(mode="json"),
-        "size": config.data.image_size,
-        "masking": config.stage_masking(stage).model_dump(mode="json"),
-        "objectives": config.stage_objectives(stage).model_dump(mode="json"),
-        "batch": [stage.batch_size, stage.frames, stage.accumulate],
-        "cluster": [config.cluster.most_workers, config.cluster.threads, config.precision],
-    }
-    return json.dumps(parts, sort_keys=True)

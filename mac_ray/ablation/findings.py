@@ -1,4 +1,4 @@
-"""What a search has found: its trials in order, which of them are chosen, and the plots of front and importances.
+"""What a search has found: its trials in order, which of them are chosen, how much each knob matters.
 
 Importances are Optuna's conditional PED-ANOVA, which takes in the knobs that only some trials have: how much a
 knob decides whether a trial is among the best quarter (of two objectives: near the front).
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study, StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
-from mac_ray.ablation.plan import short_name
+from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.plan import short_name, shown
 from mac_ray.ablation.proposals import FLOPS, REASON
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.sweep import Search, Sweep
@@ -36,7 +36,28 @@ class Finding:
     value: float | None  # val metric, mean over seeds; None unless complete
     flops: float  # of a run; 0 unless complete
     chosen: bool  # the best, or on the front where cost is weighed
-    reason: str  # why it failed
+    reason: str  # why it failed or was stopped
+
+    @property
+    def said(self) -> list[str]:
+        """Its values as people read them."""
+        return [f"{short_name(path)}={shown(value)}" for path, value in self.values.items()]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A trial that a search ends with, and what its runs scored on the test split, on which nothing was chosen."""
+
+    finding: Finding
+    outcomes: Sequence[Outcome]  # of each seed
+    command: str  # that trains the first of them
+
+    def tested(self, metric: str) -> tuple[float, list[tuple[float, float]]] | None:
+        """Mean over seeds, and each seed's 95% interval over queries; None where a run's results are gone."""
+        if not all(metric in outcome.metrics for outcome in self.outcomes):
+            return None
+        values = [outcome.metrics[metric] for outcome in self.outcomes]
+        return sum(values) / len(values), [outcome.intervals[metric] for outcome in self.outcomes]
 
 
 def find(study: Study, search: Search) -> list[Finding]:
@@ -52,7 +73,7 @@ def find(study: Study, search: Search) -> list[Finding]:
             trial.values[0] if trial.state == TrialState.COMPLETE else None,
             trial.user_attrs.get(FLOPS, 0.0),
             trial.number in best,
-            trial.user_attrs.get(REASON, ""),
+            trial.user_attrs.get(REASON, "") or _why_stopped(trial),
         )
         for trial in study.get_trials(deepcopy=False, states=ENDED)
     ]
@@ -62,21 +83,25 @@ def find(study: Study, search: Search) -> list[Finding]:
     )
 
 
-def write_findings(study: Study, sweep: Sweep, findings: Sequence[Finding], folder: Path) -> list[Path]:
-    """The files, as far as there is something to show."""
-    written = [folder / "trials.csv"]
-    with written[0].open("w", newline="") as file:
+def _why_stopped(trial: FrozenTrial) -> str:
+    """Empty but for a pruned trial."""
+    if trial.state != TrialState.PRUNED:
+        return ""
+    if trial.last_step is None:
+        return "stopped early"
+    value = trial.intermediate_values[trial.last_step]
+    return f"stopped at {trial.last_step}% of the run with {value:.1f}, not among the better half of its kind"
+
+
+def write_trials(sweep: Sweep, findings: Sequence[Finding], path: Path) -> None:
+    with path.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(sweep, findings))
-    complete = [finding for finding in findings if finding.value is not None]
-    if complete:
-        written += _saved(front_figure(complete, sweep), folder / "pareto")
-    if len(complete) >= FEWEST_TRIALS:
-        written += _saved(importance_figure(importances(study), sweep), folder / "importances")
-    return written
 
 
 def importances(study: Study) -> dict[str, float]:
-    """By dotted path, the greatest first; they sum to 1."""
+    """By dotted path, the greatest first; they sum to 1. Empty while there are too few trials."""
+    if len(study.get_trials(deepcopy=False, states=ENDED[:1])) < FEWEST_TRIALS:
+        return {}
     return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE))
 
 
@@ -88,45 +113,6 @@ def front(findings: Sequence[Finding], maximize: bool) -> list[Finding]:
         if not kept or sign * _value(finding) > sign * _value(kept[-1]):
             kept.append(finding)
     return kept
-
-
-def front_figure(complete: Sequence[Finding], sweep: Sweep) -> Figure:
-    figure = Figure(figsize=(7.2, 4.8), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    axes.scatter(
-        [found.flops / 1e12 for found in complete],
-        list(map(_value, complete)),
-        color="silver",
-        label="trials",
-    )
-    best = front(complete, sweep.direction == "maximize")
-    costs, values = [found.flops / 1e12 for found in best], list(map(_value, best))
-    axes.step(costs, values, where="post", color="tab:blue", linewidth=1)
-    axes.scatter(costs, values, color="tab:blue", zorder=3, label="front: none is as good for less")
-    for found, cost, value in zip(best, costs, values, strict=True):
-        axes.annotate(str(found.number), (cost, value), (4, 4), textcoords="offset points", fontsize="small")
-    axes.set(xlabel="training cost of a run, TFLOP", ylabel=f"val/{sweep.metric}")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
-    return figure
-
-
-def importance_figure(found: Mapping[str, float], sweep: Sweep) -> Figure:
-    figure = Figure(figsize=(7.2, 1.2 + 0.35 * len(found)), dpi=150, layout="constrained")
-    axes = figure.subplots()
-    paths = list(found)[::-1]
-    bars = axes.barh([short_name(path) for path in paths], [found[path] for path in paths], color="tab:blue")
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize="small")
-    axes.set(xlabel=f"importance for being among the best {BEST_SHARE:.0%} by val/{sweep.metric}")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def _saved(figure: Figure, stem: Path) -> list[Path]:
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
-    for path in paths:
-        figure.savefig(path)
-    return paths
 
 
 def _rows(sweep: Sweep, findings: Sequence[Finding]) -> Iterator[list[Any]]:

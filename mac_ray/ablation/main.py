@@ -9,9 +9,6 @@ trained again.
 import argparse
 import hashlib
 import json
-import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,9 +23,10 @@ from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.parent import as_parent
 from mac_ray.ablation.plan import baseline_of, expand, rows_of
 from mac_ray.ablation.proposals import PRUNED_TAG
-from mac_ray.ablation.record import Context, RecordedRun, SweepRecord
+from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import PAGE_NAME, write_report
+from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableError, build_table, require_metric
@@ -38,13 +36,11 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.tracking.address import public, resolve_uri
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, JournalError, run_key, status_of
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
-from mac_ray.training.start import git_state, machine
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +79,9 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         calculator = Calculator(locator, storage / "speeds.json")
         points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)
         runs = locator.planned(points)
+    uri = tracking_uri(points[0].config, here)
+    experiment = points[0].config.tracking.experiment
+    Archive(uri, experiment, console).bring_back(runs)
     show_plan(runs, calculator, console)
     if dry_run:
         return 0
@@ -90,11 +89,7 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         json.dumps([sweep.model_dump(mode="json"), [run.identity for run in runs]], sort_keys=True).encode()
     ).hexdigest()
     folder = storage / f"sweep-{sweep.name}-{identity[:10]}"
-    tracking = points[0].config.tracking
-    uri = resolve_uri(tracking.uri, here) if tracking.enabled else None
-    with Journal.open_or_create(
-        folder, name=sweep.name, experiment=tracking.experiment, identity=identity
-    ) as journal:
+    with Journal.open_or_create(folder, name=sweep.name, experiment=experiment, identity=identity) as journal:
         tags = tags_by_identity(sweep, runs, run_key(folder))
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
 
@@ -147,12 +142,6 @@ def is_finished(run: PlannedRun) -> bool:
     return status_of(run.folder) == "FINISHED"
 
 
-def context_of(uri: str | None) -> Context:
-    facts = git_state() | {"machine": machine(), "python": platform.python_version()}
-    command = shlex.join(["python", *sys.argv])
-    return Context(command, facts, public(uri) if uri else "", how_to_open(uri) if uri else "")
-
-
 def _recorded(run: PlannedRun) -> RecordedRun:
     return RecordedRun(run.point.row.label, run.point.seed, run.identity, run.folder)
 
@@ -186,6 +175,8 @@ def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Conso
         )
     console.print(table)
     say(console, f"{len(runs)} runs, {left_in_all / 1e12:.3g} TFLOP of training to go")
+    if timing := calculator.timing():
+        say(console, timing)
 
 
 def show_results(table: Table, console: Console) -> None:

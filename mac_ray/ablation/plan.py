@@ -3,19 +3,28 @@
 A row is one way to train; a point is a row with a seed, and becomes one run.
 """
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config, ConfigError
 from mac_ray.config.file import changed
 
 ROOT = Path(__file__).parents[2]
-SHORT = {"strategy": 2, "ratio": 2}  # last parts of a path that say too little alone, and how many to show
+SHORT = {
+    "strategy": 2,
+    "ratio": 2,
+    "order": 2,
+    "weight": 2,
+}  # last parts of a path that say too little alone, and how many to show
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,27 @@ def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
     return changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
 
 
+def command_of(sweep: Sweep, point: Point) -> str:
+    """What trains the run of a point by itself; it is the same run, with the same identity."""
+    unscaled = config_of(sweep, point.row.values, point.seed)
+    changes = {**sweep.overrides, **point.row.values, "seed": point.seed}
+    pairs = zip(point.config.stages, unscaled.stages, strict=True)
+    changes |= {
+        f"stages.{number}.epochs": scaled.epochs
+        for number, (scaled, given) in enumerate(pairs)
+        if scaled.epochs != given.epochs
+    }
+    if point.config.evaluation.every_epochs != unscaled.evaluation.every_epochs:
+        changes["evaluation.every_epochs"] = point.config.evaluation.every_epochs
+    overrides = [f"{path}={_written(value)}" for path, value in changes.items()]
+    return shlex.join(["python", "-m", "mac_ray.pretrain", sweep.base, *overrides])
+
+
+def _written(value: Any) -> str:
+    """As an override gives it."""
+    return value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)
+
+
 def base_path(sweep: Sweep) -> Path:
     """As given, from where the command runs or from the project's root. Raises ConfigError."""
     for path in (Path(sweep.base), ROOT / sweep.base):
@@ -136,9 +166,3 @@ def short_name(path: str) -> str:
 
 def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def seeds_by_row(points: list[Point]) -> Iterator[tuple[Row, list[Point]]]:
-    for label in dict.fromkeys(point.row.label for point in points):
-        own = [point for point in points if point.row.label == label]
-        yield own[0].row, own

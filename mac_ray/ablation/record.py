@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +19,9 @@ from pydantic import ValidationError
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
+from mac_ray.tracking.address import public
+from mac_ray.tracking.progress import how_to_open
+from mac_ray.training.start import git_state, machine
 
 FILE_NAME = "sweep.json"
 
@@ -32,6 +38,13 @@ class Context:
     facts: Mapping[str, str] = field(default_factory=dict)  # by name: git state, machine, cluster
     tracking: str = ""  # public URI of MLflow; empty without
     how_to_open: str = ""  # MLflow
+
+
+def context_of(uri: str | None) -> Context:
+    """Of this process, which sends runs to the MLflow at `uri`, if to any."""
+    facts = git_state() | {"machine": machine(), "python": platform.python_version()}
+    command = shlex.join(["python", *sys.argv])
+    return Context(command, facts, public(uri) if uri else "", how_to_open(uri) if uri else "")
 
 
 @dataclass(frozen=True)

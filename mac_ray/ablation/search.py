@@ -6,7 +6,7 @@ front, is scored on samples that no choice was made on.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,17 @@ from rich.table import Table as RichTable
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import on_ray
-from mac_ray.ablation.findings import Finding, find, write_findings
+from mac_ray.ablation.findings import Chosen, Finding, find, importances
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent
-from mac_ray.ablation.plan import Point, Row, config_of, short_name, shown
+from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
 from mac_ray.ablation.pruning import RUNGS
+from mac_ray.ablation.record import context_of
+from mac_ray.ablation.report import PAGE_NAME, write_search_report
+from mac_ray.ablation.report.search_page import SearchReport, search_verdict
+from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound
 from mac_ray.ablation.study import counted, is_over, open_study
@@ -34,9 +38,8 @@ from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
-from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
@@ -55,6 +58,7 @@ class TrialPlanner:
     sweep: Sweep
     locator: Locator
     calculator: Calculator
+    archive: Archive
 
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """One run per seed. Raises ConfigError or ManifestError for what cannot be trained."""
@@ -65,7 +69,9 @@ class TrialPlanner:
             self.num_steps(point.config)
         base = base_point(self.sweep)
         points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
-        return self.locator.planned(points)
+        runs = self.locator.planned(points)
+        self.archive.bring_back(runs)
+        return runs
 
     def num_steps(self, config: Config) -> int:
         """Raises ConfigError for stages that do not fit their data."""
@@ -87,7 +93,9 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     with preparing(console) as progress:
         locator = Locator(Path.cwd(), here, progress)
         storage = Path(locator.absolute(base).storage.runs)
-        planner = TrialPlanner(sweep, locator, Calculator(locator, storage / "speeds.json"))
+        uri = tracking_uri(base, here)
+        archive = Archive(uri, base.tracking.experiment, console)
+        planner = TrialPlanner(sweep, locator, Calculator(locator, storage / "speeds.json"), archive)
         (run,) = locator.planned([base_point(sweep)])
         if search.prune:
             _require_looks(sweep, planner, base)
@@ -101,25 +109,28 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
         return 0
-    uri = resolve_uri(base.tracking.uri, here) if base.tracking.enabled else None
     with Journal.open_or_create(
         folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
     ) as journal:
         study = open_study(sweep, search, name, folder)
 
-        def work() -> tuple[list[Finding], str]:
+        def work() -> tuple[tuple[list[Finding], list[Chosen]], str]:
             if not is_over(study, search):
+                archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, console)
             findings = find(study, search)
-            for path in write_findings(study, sweep, findings, folder):
-                journal.artifact(path)
-            return findings, summary_of(findings)
+            chosen = [chosen_of(finding, sweep, planner) for finding in findings if finding.chosen]
+            report = SearchReport(sweep, findings, chosen, importances(study), context_of(uri))
+            for path in write_search_report(folder, report):
+                journal.artifact(path, "plots" if path.parent != folder else "")
+            return (findings, chosen), summary_of(findings)
 
-        findings = as_parent(sweep, journal, uri, console, work)
-    if findings is None:
+        found = as_parent(sweep, journal, uri, console, work)
+    if found is None:
         return EXIT_INTERRUPTED
-    show_findings(findings, sweep, planner, console)
-    say(console, f"the plots and all trials: {folder}")
+    findings, chosen = found
+    show_findings(findings, chosen, sweep, console)
+    say(console, f"report: {folder / PAGE_NAME}")
     if uri:
         say(console, f"in MLflow: {how_to_open(uri, folder)}")
     return 0 if any(finding.value is not None for finding in findings) else EXIT_FAILED
@@ -238,29 +249,30 @@ def summary_of(findings: list[Finding]) -> str:
     )
 
 
-def show_findings(findings: list[Finding], sweep: Sweep, planner: TrialPlanner, console: Console) -> None:
+def show_findings(
+    findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep, console: Console
+) -> None:
     """The best trials by val; the test metric of the chosen ones alone, or it would be chosen by."""
     table = RichTable("trial", f"val/{sweep.metric}", "TFLOP", f"test {sweep.metric}", "95%")
+    tested = {one.finding.number: one.tested(sweep.metric) for one in chosen}
     best = [finding for finding in findings if finding.value is not None]
-    shown_ones = [finding for finding in best[:SHOWN_TRIALS] if not finding.chosen]
-    for finding in [finding for finding in best if finding.chosen] + shown_ones:
-        said = ", ".join(f"{short_name(path)}={shown(value)}" for path, value in finding.values.items())
-        cells = [escape(f"{finding.number}: {said}"), f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
-        table.add_row(*cells, *(_tested(finding, sweep, planner) if finding.chosen else ()))
+    for finding in [one.finding for one in chosen] + [one for one in best[:SHOWN_TRIALS] if not one.chosen]:
+        cells = [escape(f"{finding.number}: {', '.join(finding.said)}")]
+        cells += [f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
+        if scored := tested.get(finding.number):
+            mean, intervals = scored
+            said = " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
+            cells += [f"{mean:.1f}", escape(said)]
+        table.add_row(*cells)
     console.print(table)
-    if said := summary_of(findings):
-        say(console, said)
+    for sentence in search_verdict(findings, chosen, sweep):
+        say(console, sentence)
     reasons = dict.fromkeys(finding.reason for finding in findings if finding.state == "FAIL")
     for reason in reasons:
         say(console, f"failed: {reason}", "yellow")
 
 
-def _tested(finding: Finding, sweep: Sweep, planner: TrialPlanner) -> tuple[str, str]:
-    """Mean over seeds, and the interval over queries of each."""
+def chosen_of(finding: Finding, sweep: Sweep, planner: TrialPlanner) -> Chosen:
     runs = planner(finding.number, finding.values)
     outcomes = [outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity) for run in runs]
-    values = [outcome.metrics[sweep.metric] for outcome in outcomes]
-    intervals = [outcome.intervals[sweep.metric] for outcome in outcomes]
-    return f"{sum(values) / len(values):.1f}", escape(
-        " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
-    )
+    return Chosen(finding, outcomes, command_of(sweep, runs[0].point))

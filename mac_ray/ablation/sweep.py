@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mac_ray.config.section import Positive, Section
 
@@ -118,7 +118,8 @@ class Sweep(Section):
     base: Label
     overrides: Mapping[str, Any] = {}  # by dotted path; of every run
     factors: Mapping[str, tuple[Any, ...]] = {}  # by dotted path; crossed
-    variants: Mapping[Label, Mapping[str, Any]] = {}  # bundles of dotted paths under one label
+    # bundles of dotted paths under one label; as pairs, two of one label are seen, of which a dict keeps the last
+    variants: Mapping[Label, Mapping[str, Any]] = {}
     search: Search | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     metric: Label = "t2v/R1"  # of the test split, as scored by the base's protocol
@@ -127,6 +128,21 @@ class Sweep(Section):
     reference: str | None = None  # a table of mac_ray.ablation.reference
     published: Mapping[Label, str] = {}  # row of this study -> row of that table, where the labels differ
     budget: Budget = Budget()
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def _named_each_once(cls, given: object) -> object:
+        if not isinstance(given, list | tuple):
+            return given
+        bundles: dict[object, object] = {}
+        for number, pair in enumerate(given):
+            if not (isinstance(pair, list | tuple) and len(pair) == 2):
+                raise ValueError(f"variants.{number} is {pair!r}; give a pair of a name and what it sets")
+            name, bundle = pair
+            if name in bundles:
+                raise ValueError(f"variants names {name!r} twice; give each its own name")
+            bundles[name] = bundle
+        return bundles
 
     @model_validator(mode="after")
     def _varies_something(self) -> Sweep:

@@ -73,7 +73,8 @@ class ClipReader:
         self.manifest = manifest
         self.section = section
         self.decoder = decoder
-        self._cache = FrameCache(cache) if cache else None
+        self.cache = cache
+        self._frames = FrameCache(cache) if cache else None
         self._timeout_s = timeout_s
         self._quarantine = quarantine
 
@@ -82,7 +83,7 @@ class ClipReader:
 
         `shortened` is told, with its path, what a file promises and does not give. Raises DecodeError.
         """
-        pool = self._cache[sample.index] if self._cache else None
+        pool = self._frames[sample.index] if self._frames else None
         if pool is None:
             return self._decoded(sample, choose, shortened)
         chosen: Pixels = pool[np.asarray(choose(len(pool)))]
@@ -199,11 +200,10 @@ class FrameCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        index = np.load(folder / "index.npz")
-        self._starts, self._shapes = index["starts"], index["shapes"]
+        # as plain arrays: slicing a memmap costs as much as reading it
+        self._index = np.asarray(np.load(folder / "index.npy", mmap_mode="r"))
         # a set of which nothing decodes has no bytes to map
         self._bytes = (
-            # as a plain array: slicing a memmap costs as much as reading it
             np.asarray(np.memmap(folder / "frames.bin", mode="r"))
             if (folder / "frames.bin").stat().st_size
             else None
@@ -213,11 +213,10 @@ class FrameCache:
         return FrameCache, (self.folder,)  # a pickled memmap would carry every byte to each loader process
 
     def __getitem__(self, index: int) -> Pixels | None:
-        shape = self._shapes[index]
-        if self._bytes is None or not shape[0]:
+        start, size, height, width = self._index[index].tolist()
+        if self._bytes is None or not size:
             return None
-        start = self._starts[index]
-        pool: Pixels = self._bytes[start : start + shape.prod() * 3].reshape(*shape, 3)
+        pool: Pixels = self._bytes[start : start + size * height * width * 3].reshape(size, height, width, 3)
         return pool
 
 
@@ -239,7 +238,7 @@ def ensure_cache(
     folder = root / "frames" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not budget_gb:
         return None
-    if (folder / "index.npz").exists():
+    if (folder / "index.npy").exists():
         return folder
     expected, at_once = _estimate(manifest, section, decoder, timeout_s)
     if expected > budget_gb * 1e9:
@@ -248,7 +247,7 @@ def ensure_cache(
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:  # two runs that start together make it once
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "index.npz").exists():
+            if not (folder / "index.npy").exists():
                 try:
                     _make_cache(manifest, section, decoder, folder, at_once, progress, timeout_s)
                 except OSError:
@@ -320,8 +319,8 @@ def _make_cache(
     progress: Callable[[int, int], None],
     timeout_s: float | None,
 ) -> None:
-    shapes = np.zeros((len(manifest), 3), dtype=np.int64)
-    starts = np.zeros(len(manifest), dtype=np.int64)
+    # where each pool starts in the file, and its T, H and W
+    index = np.zeros((len(manifest), 4), dtype=np.int64)
     position = 0
     # threads do: decoders and resizing work outside the interpreter lock
     with (folder / "frames.bin").open("wb") as file, ThreadPoolExecutor(at_once) as threads:
@@ -332,15 +331,14 @@ def _make_cache(
             len(manifest),
         )
         for number, pool in enumerate(pools):
-            starts[number] = position
             if pool is not None:
-                shapes[number] = pool.shape[:3]
+                index[number] = position, *pool.shape[:3]
                 position += file.write(np.ascontiguousarray(pool).data)
             progress(number + 1, len(manifest))
         file.flush()
         os.fsync(file.fileno())  # before the index, whose presence says that all of it is there
-    np.savez(folder / "index.tmp.npz", starts=starts, shapes=shapes)
-    (folder / "index.tmp.npz").replace(folder / "index.npz")
+    np.save(folder / "index.tmp.npy", index)
+    (folder / "index.tmp.npy").replace(folder / "index.npy")
 
 
 def _ahead(

@@ -14,6 +14,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mac_ray.data.source import Source, absolute_place, is_url, joined
+from mac_ray.data.columns import Columns, Rows, ensure_copy
+from mac_ray.data.source import SizeOf, Source, absolute_place, is_url, joined, size_of
+from mac_ray.data.unique import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ SCHEMA = pa.schema(
     ]
 )
 ADDED = {2: ("offset", "length")}  # columns that came with a format, and are null in files of older ones
+OF_A_SAMPLE = ("id", "path", "offset", "length", "kind", "split", "start", "end", "captions")
 METADATA_KEY = b"mac_ray.manifest"
 ROWS_PER_GROUP = 65_536
 WRITE_ONE = "write one with `python -m mac_ray.prepare manifest`"
@@ -89,72 +94,127 @@ class Sample:
 
 
 class Manifest:
-    """Samples in file order. Columns stay in Arrow memory; a Sample exists only once it is asked for."""
+    """Samples in file order; a Sample exists only once it is asked for.
 
-    def __init__(self, table: pa.Table, path: Path, name: str, root: str, fingerprint: str) -> None:
-        self.table = table
+    Pickled, a manifest is the place of its rows and none of them.
+    """
+
+    def __init__(
+        self, columns: Columns, split: str | None, path: Path, name: str, root: str, fingerprint: str
+    ) -> None:
+        self._columns = columns
+        self._split = split  # None: all of them
         self.path = path
         self.name = name
         self.root = root  # an absolute path or a URL
         self.fingerprint = fingerprint
 
     @classmethod
-    def open(cls, path: str | Path, root: str | Path | None = None) -> Manifest:
-        """Read a manifest; `root` says where its media lie if they moved since it was written.
+    def open(
+        cls, path: str | Path, root: str | Path | None = None, cache: str | Path | None = None
+    ) -> Manifest:
+        """Open a manifest; `root` says where its media lie if they moved since it was written.
 
-        Raises ManifestError if the file is missing, is no manifest, lacks columns, or has a newer format.
+        With a `cache` folder, samples are looked up in a copy that is made there the first time; without one, the
+        first that is asked for by its index brings all of them into memory. What goes through them in order
+        (`batches`, `captions`, iterating) does so a part at a time in any case.
+
+        Raises ManifestError if the file is missing, is no manifest, lacks columns, or has a newer format, or if
+        the copy cannot be written.
         """
         path = Path(path).expanduser().absolute()
         description = _description(path)
-        table = _as_of_now(pq.read_table(path, memory_map=True), description["version"])
+        copy = None
+        if cache is not None:
+            try:
+                copy = ensure_copy(path, SCHEMA, description["fingerprint"], Path(cache).expanduser())
+            except OSError as error:
+                raise ManifestError(
+                    f"the unpacked copy of manifest {path} cannot be written to {cache} ({error.strerror or error}); "
+                    "set storage.cache to a folder that can be written and has room"
+                ) from error
         return cls(
-            table=table,
+            columns=Columns(path, SCHEMA, copy),
+            split=None,
             path=path,
             name=description["name"],
             root=absolute_place(str(description["root"] if root is None else root)),
             fingerprint=description["fingerprint"],
         )
 
+    @property
+    def _rows(self) -> Rows:
+        """Where the samples are in the file."""
+        return range(len(self._columns)) if self._split is None else self._columns.splits[self._split]
+
+    @property
+    def table(self) -> pa.Table:
+        """All columns, in memory."""
+        whole, rows = self._columns.table, self._rows
+        if isinstance(rows, range):
+            return whole.slice(rows.start, len(rows))
+        return whole.filter(pc.equal(whole["split"], self._split))
+
     def __len__(self) -> int:
-        return int(self.table.num_rows)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
+        rows = self._rows
+        if not 0 <= index < len(rows):
             raise IndexError(f"sample {index} of manifest {self.path}, which has {len(self)}")
-        value = {name: self.table.column(name)[index].as_py() for name in SCHEMA.names}
-        return Sample(
-            index=index,
-            id=value["id"],
-            source=Source(joined(self.root, value["path"]), value["offset"], value["length"]),
-            kind=value["kind"],
-            split=value["split"],
-            start=value["start"],
-            end=value["end"],
-            captions=tuple(value["captions"]),
-        )
+        return self._sample(index, *self._columns.row(int(rows[index]), OF_A_SAMPLE))
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        indices = count()
+        for batch in self.batches(*OF_A_SAMPLE):
+            for values in zip(*(batch[name].to_pylist() for name in OF_A_SAMPLE), strict=True):
+                yield self._sample(next(indices), *values)
+
+    def _sample(
+        self,
+        index: int,
+        id: str,
+        path: str,
+        offset: int | None,
+        length: int | None,
+        kind: str,
+        split: str,
+        start: float | None,
+        end: float | None,
+        captions: list[str],
+    ) -> Sample:
+        source = Source(joined(self.root, path), offset, length)
+        return Sample(index, id, source, kind, split, start, end, tuple(captions))
+
+    def batches(self, *names: str) -> Iterator[pa.RecordBatch]:
+        """Some columns of the samples in their order, some thousands of samples at a time."""
+        for batch in self._columns.batches(list(dict.fromkeys([*names, "split"]))):
+            own = batch if self._split is None else batch.filter(pc.equal(batch["split"], self._split))
+            if len(own):
+                yield own.select(list(names))
+
+    def captions(self) -> Iterator[list[str]]:
+        """Those of each sample in order."""
+        for batch in self.batches("captions"):
+            yield from batch["captions"].to_pylist()
 
     def split(self, name: str) -> Manifest:
         """The samples of one split, in file order; the fingerprint stays that of the whole manifest.
 
         Raises ValueError listing the splits that exist.
         """
-        sizes = self.split_sizes()
-        if name not in sizes:
-            raise ValueError(f"manifest {self.path} has no split {name!r}; it has {', '.join(sizes)}")
-        table = self.table.filter(pc.equal(self.table["split"], name)).combine_chunks()
-        return Manifest(table, self.path, self.name, self.root, self.fingerprint)
+        if name not in self._columns.splits:
+            existing = ", ".join(self._columns.splits)
+            raise ValueError(f"manifest {self.path} has no split {name!r}; it has {existing}")
+        return Manifest(self._columns, name, self.path, self.name, self.root, self.fingerprint)
 
     def split_sizes(self) -> dict[str, int]:
         """Number of samples per split, in order of first appearance."""
-        counts = pc.value_counts(self.table["split"])
-        return {entry["values"]: entry["counts"] for entry in counts.to_pylist()}
+        return {name: len(rows) for name, rows in self._columns.splits.items()}
 
     def ids(self) -> pa.Array:
         """The ids in order, as one Arrow array of strings."""
-        return self.table["id"].combine_chunks()
+        return pa.concat_arrays([batch["id"] for batch in self.batches("id")])
 
 
 def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path) -> Manifest:
@@ -169,36 +229,37 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
     path = Path(path).expanduser().absolute()
     root = absolute_place(str(root))
     digest = hashlib.sha256()
-    num_dropped = 0
-    ids: dict[str, set[str]] = {}
-    with _replaced(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        batch: list[dict[str, Any]] = []
-        for row in samples:
-            known = ids.setdefault(row.split, set())
-            if row.id in known:
+    num_dropped, num_rows = 0, 0
+    ids = Repeats()
+    size = lru_cache(size_of)  # of a shard asked for once, not once for each of its samples
+    with _replaced(path) as temporary:
+        with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+            batch: list[dict[str, Any]] = []
+            for row in samples:
+                content = _content(row, name, root, size)
+                ids.add((row.split, row.id))
+                num_rows += 1
+                num_dropped += len(row.captions) - len(content["captions"])
+                digest.update(json.dumps(_identifying(content)).encode() + b"\n")
+                batch.append(content)
+                if len(batch) == ROWS_PER_GROUP:
+                    writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
+                    batch = []
+            if not num_rows:
                 raise ManifestError(
-                    f"{name}: id {row.id!r} occurs twice in split {row.split!r}; make ids unique"
+                    f"{name}: there are no samples to write to {path}; check the annotation files"
                 )
-            known.add(row.id)
-            content = _content(row, name, root)
-            num_dropped += len(row.captions) - len(content["captions"])
-            digest.update(json.dumps(_identifying(content)).encode() + b"\n")
-            batch.append(content)
-            if len(batch) == ROWS_PER_GROUP:
-                writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-                batch = []
-        if not ids:
-            raise ManifestError(
-                f"{name}: there are no samples to write to {path}; check the annotation files"
-            )
-        writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-        description = {
-            "version": FORMAT_VERSION,
-            "name": name,
-            "root": root,
-            "fingerprint": digest.hexdigest(),
-        }
-        writer.add_key_value_metadata({METADATA_KEY: json.dumps(description).encode()})
+            writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
+            description = {
+                "version": FORMAT_VERSION,
+                "name": name,
+                "root": root,
+                "fingerprint": digest.hexdigest(),
+            }
+            writer.add_key_value_metadata({METADATA_KEY: json.dumps(description).encode()})
+        if repeated := ids.first(partial(_splits_and_ids, temporary)):
+            split, id = repeated
+            raise ManifestError(f"{name}: id {id!r} occurs twice in split {split!r}; make ids unique")
     if num_dropped:
         log.warning("%s: %d empty captions dropped", name, num_dropped)
     return Manifest.open(path)
@@ -210,19 +271,19 @@ def write_durations(path: Path, seconds: Sequence[float | None]) -> None:
     The fingerprint stays: what was measured changes nothing of what the set is.
     """
     durations = pa.array(seconds, type=pa.float64())
-    table = Manifest.open(path).table.set_column(SCHEMA.get_field_index("duration"), "duration", durations)
     stored = pq.read_metadata(path).metadata[METADATA_KEY]
+    first, place = 0, SCHEMA.get_field_index("duration")
     with _replaced(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+        for batch in Columns(path, SCHEMA, None).batches(SCHEMA.names, ROWS_PER_GROUP):
+            own = durations.slice(first, len(batch))
+            writer.write_batch(batch.set_column(place, SCHEMA.field("duration"), own))
+            first += len(batch)
         writer.add_key_value_metadata({METADATA_KEY: stored})
 
 
-def _as_of_now(table: pa.Table, version: int) -> pa.Table:
-    """The columns of the newest format, in their order."""
-    for later in range(version + 1, FORMAT_VERSION + 1):
-        for name in ADDED[later]:
-            table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
-    return table.select(SCHEMA.names).combine_chunks()
+def _splits_and_ids(path: Path) -> Iterator[tuple[str, str]]:
+    for batch in Columns(path, SCHEMA, None).batches(["split", "id"]):
+        yield from zip(batch["split"].to_pylist(), batch["id"].to_pylist(), strict=True)
 
 
 def _identifying(content: dict[str, Any]) -> list[Any]:
@@ -232,7 +293,7 @@ def _identifying(content: dict[str, Any]) -> list[Any]:
     return rest if part == [None, None] else rest + part
 
 
-def _content(row: Row, name: str, root: str) -> dict[str, Any]:
+def _content(row: Row, name: str, root: str, size_of_file: SizeOf) -> dict[str, Any]:
     """The columns of a row, but for what is measured later; raises what `write` promises."""
     place = f"{name}: sample {row.id!r} of split {row.split!r}"
     if not row.id or not row.split:
@@ -260,7 +321,7 @@ def _content(row: Row, name: str, root: str) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         raise ManifestError(f"{place} holds text that is not valid Unicode: {error.object!r}") from error
     where = _from_root(str(row.path), root)
-    size = Source(joined(root, where), row.offset, row.length).size()
+    size = Source(joined(root, where), row.offset, row.length).size(size_of_file)
     return {
         "id": row.id,
         "path": where,
@@ -279,8 +340,8 @@ def _from_root(path: str, root: str) -> str:
     """A path as the manifest has it: relative where it is below the root."""
     if is_url(path) or is_url(root):
         return path.removeprefix(f"{root.partition('?')[0].rstrip('/')}/")
-    whole = Path(root) / Path(path).expanduser()
-    return (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
+    given = Path(path).expanduser()
+    return (given.relative_to(root) if given.is_relative_to(root) else given).as_posix()
 
 
 def _description(path: Path) -> dict[str, Any]:

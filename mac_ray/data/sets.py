@@ -11,11 +11,11 @@ Progress = Callable[[str, int, int], None]  # what is being made, how many are d
 
 
 def open_set(name: str, section: DataSet, cache: Path, progress: Progress) -> Manifest:
-    """The manifest of one set. Raises ManifestError, or OSError when the cache cannot be written."""
+    """The manifest of one set, mapped from the cache. Raises ManifestError or ConfigError."""
     if isinstance(section, ManifestSet):
-        return Manifest.open(section.path, section.root)
+        return Manifest.open(section.path, section.root, cache)
     path = shapes.make(section, cache, progress=lambda done, total: progress(f"making {name}", done, total))
-    return Manifest.open(path)
+    return Manifest.open(path, cache=cache)
 
 
 def open_sets(sets: Mapping[str, DataSet], cache: Path, progress: Progress) -> dict[str, Manifest]:

@@ -6,7 +6,9 @@ bytes are fetched first.
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import NamedTuple
 
 from pyarrow import fs
 
+SizeOf = Callable[[str], int | None]
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -42,9 +45,12 @@ class Source:
         """The path of a whole file on disk; None for anything else."""
         return None if is_url(self.place) or self.offset is not None else Path(self.place)
 
-    def size(self) -> int | None:
-        """Number of bytes; None where there is no such file, or it ends before this part of it does."""
-        whole = size_of(self.place)
+    def size(self, size_of_file: SizeOf | None = None) -> int | None:
+        """Number of bytes; None where there is no such file, or it ends before this part of it does.
+
+        `size_of_file` may remember the size of a file that many samples are parts of.
+        """
+        whole = (size_of_file or size_of)(self.place)
         if whole is None or self.offset is None or self.length is None:
             return whole
         return self.length if self.offset + self.length <= whole else None
@@ -81,7 +87,7 @@ def joined(root: str, path: str) -> str:
     if is_url(path):
         return path
     if not is_url(root):
-        return str(Path(root) / path)
+        return os.path.join(root, path)  # noqa: PTH118 - asked for every sample, and 20 times as fast
     base, question, options = root.partition("?")
     return f"{base.rstrip('/')}/{path}{question}{options}"
 

@@ -15,7 +15,7 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ Record = dict[str, Any]
 
 FILE_NAME = "journal.jsonl"
 LOCK_NAME = "journal.lock"
+FETCHED_NAME = "FETCHED.md"  # beside a journal that was fetched from MLflow, without the run's checkpoints
 KINDS = ("run", "parameters", "tags", "metrics", "artifact", "status")
 # What MLflow takes as the name of a metric, a parameter or a tag. A name it refuses would hold up
 # everything behind it, so it is refused here, where the line that made it is on the stack.
@@ -155,7 +156,7 @@ class Journal:
         for key in fresh:
             _require_name("metric", key)
         if fresh:
-            self._append("metrics", step=int(step), values={key: _storable(fresh[key]) for key in fresh})
+            self._append("metrics", step=int(step), values={key: storable(fresh[key]) for key in fresh})
 
     def parameters(self, values: Mapping[str, str]) -> None:
         """Append parameters. They are set once: ValueError when one is given another value."""
@@ -235,6 +236,28 @@ class Journal:
         self._known.add(record)
 
 
+def write_finished(run_directory: Path, records: Sequence[Record]) -> bool:
+    """The journal of a run that was made elsewhere, all or nothing; False where a journal has been begun."""
+    lock = try_lock(run_directory / LOCK_NAME)
+    if lock is None:
+        return False
+    try:
+        path = run_directory / FILE_NAME
+        if path.exists() and path.stat().st_size:
+            return False
+        temporary = run_directory / f"{FILE_NAME}.new"
+        with temporary.open("w") as file:
+            file.writelines(
+                json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        return True
+    finally:
+        os.close(lock)
+
+
 def read(path: Path) -> Iterator[Record]:
     """Every record of a journal file. A half-written last line is left out.
 
@@ -306,7 +329,8 @@ def _complete_size(path: Path) -> int:
     return path.read_bytes().rfind(b"\n") + 1
 
 
-def _storable(value: float) -> float | str:
+def storable(value: float) -> float | str:
+    """A value of a metric as a record holds it."""
     # JSON has no NaN and no infinities; float() reads these strings back
     return value if math.isfinite(value) else str(value)
 

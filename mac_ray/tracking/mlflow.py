@@ -1,4 +1,4 @@
-"""One run on one MLflow: found or made by its key, fed, asked for its folder. The only module to import mlflow.
+"""One run on one MLflow: found or made by its key, fed, asked for its folder.
 
 Sending anything twice changes nothing, because points carry the journal's time: MLflow's primary key of a
 point is (run, metric, step, time, value). MLflow's errors become UnavailableError, worth another try, or
@@ -81,8 +81,8 @@ class TrackedRun:
     def __init__(self, uri: str, summary: Summary, folder: Path, run_id: str = "") -> None:
         """Find the run by the id it had there, else by its key, else make it; and note where its folder is now."""
         self._uri = uri
-        with _explained(uri, "open the run"):
-            self._client = _client(uri)
+        with explained(uri, "open the run"):
+            self._client = client_of(uri)
             self.experiment_id = self._experiment(summary.experiment)
             self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
             self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
@@ -90,7 +90,7 @@ class TrackedRun:
                 self._client.set_tag(child, MLFLOW_PARENT_RUN_ID, self.run_id)
 
     def log(self, parameters: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
-        with _explained(self._uri, "log to the run"):
+        with explained(self._uri, "log to the run"):
             params = [Param(key, value[:PARAMETER_CHARACTERS]) for key, value in parameters.items()]
             for start in range(0, len(params), PARAMETERS_PER_CALL):
                 self._client.log_batch(self.run_id, params=params[start : start + PARAMETERS_PER_CALL])
@@ -106,7 +106,7 @@ class TrackedRun:
 
     def set_status(self, status: Status, reason: str, time: int) -> None:
         """Set the status as of `time` (ms). RUNNING reopens a run that had ended, and drops its reason."""
-        with _explained(self._uri, "set the status of the run"):
+        with explained(self._uri, "set the status of the run"):
             if status == "RUNNING":
                 if REASON_TAG in self._client.get_run(self.run_id).data.tags:
                     self._client.delete_tag(self.run_id, REASON_TAG)
@@ -123,28 +123,20 @@ class TrackedRun:
             upload = thread.submit(self._client.log_artifact, self.run_id, str(file), folder or None)
             error = upload.exception()
         if error is not None:
-            raise UnavailableError(_sentence(self._uri, f"upload {file.name} of the run", error)) from error
+            raise UnavailableError(sentence_of(self._uri, f"upload {file.name} of the run", error)) from error
 
     def _experiment(self, name: str) -> str:
-        found: Experiment | None = self._client.get_experiment_by_name(name)
-        if found is None:
-            file = sqlite_file(self._uri)
-            # With a bare database MLflow would put artifacts under the folder the sender happens to be in.
-            location = str(file.parent / "mlartifacts") if file else None
-            try:
-                return str(
-                    self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
-                )
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                    raise
-                found = self._client.get_experiment_by_name(name)  # another sender was faster
-        if found is None or found.lifecycle_stage != LifecycleStage.ACTIVE:
-            raise RefusedError(
-                f"the experiment {name!r} on {public(self._uri)} was deleted; restore it with "
-                "`mlflow experiments restore`, or give tracking.experiment another name"
-            )
-        return str(found.experiment_id)
+        if found := experiment_named(self._client, self._uri, name):
+            return str(found.experiment_id)
+        file = sqlite_file(self._uri)
+        # With a bare database MLflow would put artifacts under the folder the sender happens to be in.
+        location = str(file.parent / "mlartifacts") if file else None
+        try:
+            return str(self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return self._experiment(name)  # another sender was faster
 
     def _known_run(self, key: str, run_id: str) -> str | None:
         ids = self._tagged(KEY_TAG, key)
@@ -168,22 +160,34 @@ class TrackedRun:
         return str(made.info.run_id)
 
 
+def experiment_named(client: MlflowClient, uri: str, name: str) -> Experiment | None:
+    """Raises RefusedError for one that was deleted."""
+    found: Experiment | None = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise RefusedError(
+            f"the experiment {name!r} on {public(uri)} was deleted; restore it with `mlflow experiments restore`, or "
+            "give tracking.experiment another name"
+        )
+    return found
+
+
 def folder_of(uri: str, run_id: str) -> Path | None:
     """Where the run with this id keeps its files, by its tag; None if it was sent without.
 
     Raises RunLostError when there is no such run, UnavailableError or RefusedError.
     """
-    with _explained(uri, f"find run {run_id}"):
-        folder = _client(uri).get_run(run_id).data.tags.get(FOLDER_TAG)
+    with explained(uri, f"find run {run_id}"):
+        folder = client_of(uri).get_run(run_id).data.tags.get(FOLDER_TAG)
     return Path(folder) if folder else None
 
 
 @contextmanager
-def _explained(uri: str, doing: str) -> Iterator[None]:
+def explained(uri: str, doing: str) -> Iterator[None]:
+    """MLflow's errors as UnavailableError, RunLostError or RefusedError."""
     try:
         yield
     except MlflowException as error:
-        sentence = _sentence(uri, doing, error)
+        sentence = sentence_of(uri, doing, error)
         if "Invalid Host header" in str(error):
             sentence += " (start the server with --allowed-hosts naming the host in the URI)"
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
@@ -194,17 +198,18 @@ def _explained(uri: str, doing: str) -> Iterator[None]:
             raise RefusedError(sentence) from error
         raise UnavailableError(sentence) from error
     except (OperationalError, OSError) as error:
-        raise UnavailableError(_sentence(uri, doing, error)) from error
+        raise UnavailableError(sentence_of(uri, doing, error)) from error
     except (SQLAlchemyError, ImportError) as error:  # a URI no driver takes, or a driver not installed
-        raise RefusedError(_sentence(uri, doing, error)) from error
+        raise RefusedError(sentence_of(uri, doing, error)) from error
 
 
-def _sentence(uri: str, doing: str, error: BaseException) -> str:
+def sentence_of(uri: str, doing: str, error: BaseException) -> str:
     first_line = discreet(f"{type(error).__name__}: {error}", uri).splitlines()[0]
     return f"{public(uri)}: cannot {doing}: {first_line[:500]}"
 
 
-def _client(uri: str) -> MlflowClient:
+def client_of(uri: str) -> MlflowClient:
+    """Raises what `explained` explains."""
     file = sqlite_file(uri)
     if file is None:
         return MlflowClient(tracking_uri=uri)

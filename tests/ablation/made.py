@@ -78,6 +78,10 @@ def finished_run(
         }
         files.scores.write_text(json.dumps(content))
         pq.write_table(scores.table(), files.ranks)
+        for path in (files.scores, files.ranks):
+            journal.artifact(path)
+        for path in files.pictures.iterdir():
+            journal.artifact(path, "pictures")
         journal.status("FINISHED")
 
 

@@ -37,6 +37,12 @@ def test_variants_stand_under_their_names_and_cross_with_factors() -> None:
     assert rows[2].values == {"masking.text.ratio": 0.5, RATIO: 0.3}
 
 
+def test_variants_as_pairs_are_those_of_a_dict() -> None:
+    pairs = [("a", {}), ("b", {"masking.text.ratio": 0.5})]
+    assert sweep(variants=pairs) == sweep(variants=dict(pairs))
+    assert [row.label for row in rows_of(sweep(variants=pairs))] == ["a", "b"]
+
+
 def test_overrides_reach_every_run_and_a_row_has_the_last_word() -> None:
     points = expand(sweep(overrides={RATIO: 0.1, "data.image_size": 32}, factors={RATIO: (0.3, 0.9)}))
     assert [point.config.masking.video.ratio for point in points] == [0.3, 0.3, 0.9, 0.9]
@@ -112,6 +118,8 @@ def test_sweep_that_cannot_be_run_is_refused_with_the_row_and_the_reason(
         ({"factors": {RATIO: (0.3, 0.3)}}, "twice"),
         ({}, "all empty"),
         ({"factors": {RATIO: (0.3,)}, "seeds": (1, 1)}, "seeds names a seed twice"),
+        ({"variants": [("a", {}), ("b", {}), ("a", {RATIO: 0.3})]}, "variants names 'a' twice; give each"),
+        ({"variants": [("a", {}), "b"]}, "variants.1 is 'b'; give a pair"),
         ({"factors": {RATIO: (0.3,)}, "search": {"space": {}}}, "search"),
         ({"factors": {RATIO: (0.3,)}, "name": "a/b"}, "name"),
     ],

@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from mac_ray.tracking.journal import summarize
-from tests.ablation.test_sweep_runs import base, finish, start, wait_for_checkpoints
+from tests.ablation.test_sweep_runs import base, finish, finish_here, start, wait_for_checkpoints
 
 __all__ = ["base"]  # a fixture
 
@@ -51,7 +51,11 @@ LONGER = [
 
 
 def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its_run(
-    tiny_overrides: list[str], tmp_path: Path, base: str
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    base: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "tiny_search.py"
     file.write_text(SWEEP.format(base=base))
@@ -87,11 +91,11 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
         assert trial.value == pytest.approx(children[trial.number].data.metrics["val/t2v/MnR"])
 
     shown = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
-    assert {"trials.csv", "pareto.png", "pareto.svg"} <= shown
+    assert {"trials.csv", "report.html", "plots"} <= shown
     before = {path: path.read_text() for path in (tmp_path / "runs").glob("tiny-*/journal.jsonl")}
     assert len(before) == 6
 
-    code, output = finish(start(file, overrides, tmp_path))  # all is there
+    code, output = finish_here(file, overrides, monkeypatch, capsys)  # all is there
     assert code == 0, output
     assert {path: path.read_text() for path in before} == before
     assert summarize(folder).status == "FINISHED"

@@ -1,6 +1,9 @@
 """Sweeps as a person runs them: processes of their own, killed, started again, with runs that fail."""
 
+import json
 import os
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +13,11 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from mac_ray.ablation import main
+from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import read, status_of
 from tests.runs import weights_and_metrics
+from tests.training.whole_runs import trained
 
 pytestmark = pytest.mark.ray
 
@@ -44,10 +50,14 @@ def write_sweep(folder: Path, base: str, variants: dict[str, dict[str, object]])
     return file
 
 
+def arguments_of(overrides: list[str]) -> list[str]:
+    """For a sweep, which names its runs."""
+    return [override for override in overrides if not override.startswith("name=")]
+
+
 def start(file: Path, overrides: list[str], folder: Path) -> subprocess.Popen[str]:
-    overrides = [override for override in overrides if not override.startswith("name=")]
     return subprocess.Popen(
-        [sys.executable, str(file), *overrides],
+        [sys.executable, str(file), *arguments_of(overrides)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.PIPE,
@@ -60,6 +70,15 @@ def start(file: Path, overrides: list[str], folder: Path) -> subprocess.Popen[st
 def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
     output, _ = job.communicate(timeout=WITHIN_S)
     return job.returncode, output
+
+
+def finish_here(
+    file: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """In this process, where nothing is left to train."""
+    monkeypatch.chdir(file.parent)
+    code = main(runpy.run_path(str(file))["SWEEP"], arguments_of(arguments))
+    return code, capsys.readouterr().out
 
 
 def wait_for_checkpoints(job: subprocess.Popen[str], runs: Path, count: int) -> None:
@@ -81,8 +100,12 @@ def runs_below(folder: Path) -> dict[str, Path]:
     return found
 
 
-def test_sweep_killed_and_started_again_ends_as_if_undisturbed_and_trains_nothing_twice(
-    tiny_overrides: list[str], tmp_path: Path, base: str
+def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothing_twice(
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    base: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     overrides = [*tiny_overrides, "stages.0.epochs=20"]
     file = write_sweep(tmp_path, base, RATIOS)
@@ -97,20 +120,15 @@ def test_sweep_killed_and_started_again_ends_as_if_undisturbed_and_trains_nothin
     assert resumed.keys() == RATIOS.keys()
     lines = {row: (run / "journal.jsonl").read_text() for row, run in resumed.items()}
 
-    code, output = finish(start(file, overrides, tmp_path))  # all is there
+    code, output = finish_here(file, overrides, monkeypatch, capsys)  # all is there
     assert code == 0, output
     assert "3 of 3" in output or "1 of 1" in output
     assert {row: (run / "journal.jsonl").read_text() for row, run in resumed.items()} == lines
 
-    (tmp_path / "again").mkdir()
-    undisturbed = [
-        *(override for override in overrides if "storage.runs" not in override),
-        f"storage.runs={tmp_path / 'again' / 'runs'}",
-    ]
-    code, output = finish(start(file, undisturbed, tmp_path / "again"))
-    assert code == 0, output
-    for row, run in runs_below(tmp_path / "again" / "runs").items():
-        assert weights_and_metrics(run) == weights_and_metrics(resumed[row]), row
+    for row, changes in RATIOS.items():
+        asked = [f"{key}={value}" for key, value in changes.items()]
+        by_hand = trained(config_file.load(None, [*overrides, *asked]), tmp_path / row)
+        assert weights_and_metrics(by_hand.folder.path) == weights_and_metrics(resumed[row]), row
 
 
 def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
@@ -137,22 +155,18 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
 
 
 def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
-    tiny_overrides: list[str], tmp_path: Path, base: str
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    base: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = write_sweep(tmp_path, base, RATIOS)
-    overrides = [override for override in tiny_overrides if not override.startswith("name=")]
-    done = subprocess.run(
-        [sys.executable, str(file), *overrides, "--dry-run"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, output = finish_here(file, [*tiny_overrides, "--dry-run"], monkeypatch, capsys)
+    assert code == 0, output
     for row in RATIOS:
-        assert row in done.stdout
-    assert "TFLOP" in done.stdout
+        assert row in output
+    assert "TFLOP" in output
     assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
 
 
@@ -168,3 +182,36 @@ def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
     assert "goes on with it" in output
     (sweep,) = (tmp_path / "runs").glob("sweep-*")
     assert status_of(sweep) == "KILLED"
+
+
+def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_trains_what_was_lost_there(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = write_sweep(tmp_path, base, RATIOS)
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == 0, output
+    (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
+    expected = table.read_text()
+    shutil.rmtree(tmp_path / "runs")
+
+    elsewhere = [*tiny_overrides, f"storage.runs={tmp_path / 'elsewhere'}"]
+    for overrides, runs in ((tiny_overrides, tmp_path / "runs"), (elsewhere, tmp_path / "elsewhere")):
+        code, output = finish(start(file, overrides, tmp_path))
+        assert code == 0, output
+        assert "fetched from there: 3 runs" in output
+        assert runs_below(runs).keys() == RATIOS.keys()
+        assert not list(runs.glob("*/checkpoints"))  # nothing was trained
+        (table,) = runs.glob("sweep-*/table.json")
+        assert table.read_text() == expected
+
+    shutil.rmtree(tmp_path / "runs")
+    (lost, *_) = sorted((tmp_path / "mlartifacts").glob("*/artifacts/ranks.parquet"))
+    lost.unlink()
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == 0, output
+    assert "fetched from there: 2 runs" in output
+    assert "it is trained again" in output
+    assert len(list((tmp_path / "runs").glob("*/checkpoints"))) == 1
+    (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
+    without_costs = [row["metrics"] for row in json.loads(table.read_text())["rows"]]
+    assert without_costs == [row["metrics"] for row in json.loads(expected)["rows"]]

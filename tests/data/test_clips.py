@@ -247,7 +247,7 @@ def test_cache_of_a_killed_process_is_made_anew(mixed: Manifest, tmp_path: Path)
             pass
         process.send_signal(signal.SIGKILL)
     assert len(list(tmp_path.glob("frames/*/frames.bin"))) == 1
-    assert not list(tmp_path.glob("frames/*/index.npz"))
+    assert not list(tmp_path.glob("frames/*/index.npy"))
     cache = FrameCache(cache_of(mixed, Data(), tmp_path))
     for sample in mixed:
         assert np.array_equal(cache[sample.index], read_pool(sample, Data(), "pyav", range))

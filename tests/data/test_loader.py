@@ -1,12 +1,15 @@
 """Batches: a function of the step, whoever makes them, on however many ranks."""
 
 import pickle
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from mac_ray.config import Config
 from mac_ray.data import manifest
@@ -202,6 +205,41 @@ def test_paragraph_batches_have_every_caption_of_a_sample_in_order(
         own = batch.tokens[row][batch.attended[row]].tolist()
         assert own == tokenizer([" ".join(mixed[number].captions)]).ids[0].tolist()
         assert len(mixed[number].captions) == 3
+
+
+class Watched(Dataset[int]):
+    """Items that say when they are made; the last cannot be."""
+
+    def __init__(self) -> None:
+        self.made = [threading.Event() for _ in range(4)]
+
+    def __getitem__(self, number: int) -> int:
+        self.made[number].set()
+        if number == 3:
+            raise TooManyFailuresError("of the last")
+        return number
+
+
+def test_next_item_is_made_while_the_one_before_is_in_use() -> None:
+    watched = Watched()
+    items = in_steps(watched, 0, 4, workers=0, pinned=False)
+    for number in range(3):
+        assert next(items) == number
+        assert watched.made[number + 1].wait(timeout=20)
+        assert not any(event.is_set() for event in watched.made[number + 2 :])
+    with pytest.raises(TooManyFailuresError, match="of the last"):
+        next(items)
+
+
+def test_memory_stays_level_over_many_samples(mixed: Manifest, tokenizer_file: Path, tmp_path: Path) -> None:
+    """A copy of what is decoded of a sample, kept, would be 60 MB here."""
+    batches = batches_of([mixed], tokenizer_file, config_with(VARIED))
+    for step in range(100):
+        batches[step]
+    before = psutil.Process().memory_info().rss
+    for step in range(100, 400):
+        batches[step]
+    assert psutil.Process().memory_info().rss - before < 10e6
 
 
 # ---------------------------------------------------------------- what does not decode

@@ -215,14 +215,14 @@ def test_part_that_is_none_is_refused(tmp_path: Path, part: dict[str, int]) -> N
 
 def test_manifest_of_the_first_format_opens_with_its_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
-    written = write(path, [video("a")], "old", tmp_path)
+    sample = write(path, [video("a")], "old", tmp_path)[0]
     stored = json.loads(pq.read_metadata(path).metadata[METADATA_KEY]) | {"version": 1}
     old = pq.read_table(path).drop_columns(["offset", "length"])
     pq.write_table(old.replace_schema_metadata({METADATA_KEY: json.dumps(stored).encode()}), path)
 
     opened = Manifest.open(path)
 
-    assert opened[0] == written[0]
+    assert opened[0] == sample
     # what format 1 wrote for this row
     row = ["a", "a.mp4", "video", "train", None, None, ["a caption"], -1]
     assert opened.fingerprint == hashlib.sha256(json.dumps(row).encode() + b"\n").hexdigest()

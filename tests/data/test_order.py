@@ -3,6 +3,7 @@
 import pickle
 import random
 
+import numpy as np
 import pytest
 
 from mac_ray.data.order import GlobalOrder, MixedOrder, Order, apportioned, share_of, shares
@@ -32,6 +33,24 @@ def test_order_of_sets_drawn_as_one_stays_what_it_was() -> None:
         (1, 4),
         (1, 0),
     ]
+
+
+def test_order_is_that_of_numpys_permutations() -> None:
+    """What a process keeps of an epoch is smaller than what numpy gives; the order is the same."""
+    whole = [number for _, number in GlobalOrder(1000, seed=3, stage=1).at(range(3000))]
+    for epoch in range(3):
+        drawn = np.random.default_rng([3, 1, epoch, 1000]).permutation(1000).tolist()
+        assert whole[1000 * epoch : 1000 * epoch + 1000] == drawn
+    mixed = [set_of(number, [300, 700]) for _, number in MixedOrder([300, 700], [1, 1], 3, 1).at(range(1000))]
+    sets = np.repeat(np.arange(2, dtype=np.int32), 500)
+    assert mixed == np.random.default_rng([3, 1, 0, 1000]).permutation(sets).tolist()
+
+
+@pytest.mark.parametrize("order", [GlobalOrder(10**6, 3, 0), MixedOrder([10**5, 10**6], [1, 3], 3, 0)])
+def test_order_that_was_used_is_pickled_without_what_it_drew(order: Order) -> None:
+    used = list(order.at(range(5, 8)))
+    assert len(pickle.dumps(order)) < 2000
+    assert list(pickle.loads(pickle.dumps(order)).at(range(5, 8))) == used
 
 
 @pytest.mark.parametrize("order", [GlobalOrder(10, 3, 0), MixedOrder([6, 4], [1, 3], 3, 0)])

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
+from torch.multiprocessing import start_processes
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -89,7 +90,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """What each rank computed, by rank."""
     num_ranks: int = request.param
     folder: Path = tmp_path_factory.mktemp(f"{num_ranks}_ranks")
-    multiprocessing.spawn(one_rank, (num_ranks, str(folder)), nprocs=num_ranks)
+    start_processes(one_rank, (num_ranks, str(folder)), num_ranks, start_method="forkserver")
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(num_ranks)]
 
 

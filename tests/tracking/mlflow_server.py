@@ -35,7 +35,8 @@ class Server:
             *options,
         ]
         self._folder = artifacts.parent  # where it leaves a file of its own with passwords
-        self._environment = os.environ | environment
+        # or it starts eight processes more, for jobs that nobody gives it
+        self._environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

@@ -179,7 +179,7 @@ def test_disk_that_is_full_is_one_sentence_and_leaves_the_checkpoint_before(
     tmp_path: Path, what: str
 ) -> None:
     save(tmp_path, 1)
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
     sentences = context.Queue()
     process = context.Process(target=_save_with_limit, args=(tmp_path, what, sentences))
     process.start()

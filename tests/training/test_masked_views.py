@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing import start_processes
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
@@ -172,7 +173,8 @@ def _rank(rank: int, overrides: list[str], folder: Path, num_ranks: int) -> None
 def test_views_of_two_ranks_in_chunks_are_those_of_one(tiny_overrides: list[str], tmp_path: Path) -> None:
     alone = measured(prepared(tiny_overrides), step=3)
     # 4 and 3 samples, in chunks of 2
-    multiprocessing.spawn(_rank, ([*tiny_overrides, "evaluation.batch_size=2"], tmp_path, 2), nprocs=2)
+    in_chunks = [*tiny_overrides, "evaluation.batch_size=2"]
+    start_processes(_rank, (in_chunks, tmp_path, 2), 2, start_method="forkserver")
     for rank in range(2):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(alone, abs=1e-5)
 

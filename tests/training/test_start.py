@@ -14,6 +14,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.data import manifest
 from mac_ray.data.manifest import Row
+from mac_ray.training import start
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders
 
 CopiedSet = Callable[[Path], Config]
@@ -54,6 +55,18 @@ def test_benchmark_takes_no_other_gallery_but_a_part_of_its_own_where_samples_ma
     more = [*benchmark, "evaluation.allow_missing=true", "data.sets.shapes.test=501"]
     with pytest.raises(ConfigError, match=r"500 samples, and this test split 501; score it by one_caption"):
         prepared(config_file.load(None, more))
+
+
+def test_captions_of_a_very_large_set_are_those_of_samples_evenly_spaced(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(tiny)
+    samples = list(run.data.train["shapes"])
+    assert len(samples) == 26
+    for most, numbers in [(26, range(26)), (10, range(0, 26, 3))]:
+        monkeypatch.setattr(start, "MOST_SAMPLES", most)
+        expected = [caption for number in numbers for caption in samples[number].captions]
+        assert list(start.captions_of_training(run.data)) == expected
 
 
 # ---------------------------------------------------------------- identity

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing import start_processes
 
 from mac_ray.config import Config
 from mac_ray.tracking.journal import Journal
@@ -68,7 +69,7 @@ def assert_close(one: PreparedRun, other: PreparedRun) -> None:
 def trained_on(num_ranks: int, config: Config, runs: Path) -> PreparedRun:
     """By as many processes."""
     runs.mkdir()
-    multiprocessing.spawn(_rank, (config, runs, num_ranks), nprocs=num_ranks)
+    start_processes(_rank, (config, runs, num_ranks), num_ranks, start_method="forkserver")
     return prepared(config, runs)
 
 

@@ -1,28 +1,27 @@
-"""The report as one HTML page that needs nothing from elsewhere: data, pictures and chart library are inside."""
+"""The page of a sweep of rows: its sections, from the answer to what it was made with."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
+from mac_ray.ablation.report.document import made, report_page
 from mac_ray.ablation.report.markup import gallery, interval
 from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
-from mac_ray.page.document import charts_section, document, section
+from mac_ray.page.document import charts_section, section
 from mac_ray.page.markup import (
     NOTHING,
     Cell,
     Heading,
     breakable,
     duration,
-    facts,
     large,
     listed,
     number,
@@ -32,17 +31,15 @@ from mac_ray.page.markup import (
 from mac_ray.page.palette import IN_PAGE
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
 from mac_ray.tracking import progress
-from mac_ray.tracking.journal import summarize
+from mac_ray.tracking.journal import FETCHED_NAME
 
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
-TOLD = ("data.", "version.", "machine", "git.")  # tags of runs that say on what and with what
 
 
 def page(
     table: Table, sweep: Sweep, outcomes: Sequence[Outcome], points: Sequence[CurvePoint], context: Context
 ) -> str:
     drawn = charts(table, points, IN_PAGE)
-    answer, *more = verdict(table)
     sections = [
         section("Results", _results(table, sweep) + listed(table.notes, "notes")),
         charts_section(drawn),
@@ -50,13 +47,9 @@ def page(
         section("Costs", _costs(table)) if table.finished else "",
         _pictures(table, outcomes),
         section("Runs", _runs(table, outcomes, context)),
-        section("How it was made", _made(sweep, outcomes, context)),
+        made(sweep, outcomes, context),
     ]
-    header = (
-        f'<p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
-        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}'
-    )
-    return document(f"{sweep.name}: {sweep.question}", header, sections, drawn)
+    return report_page(sweep, verdict(table), sections, drawn)
 
 
 # ---------------------------------------------------------------- tables
@@ -178,7 +171,7 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
                 Cell(status, status, "" if outcome.status == "FINISHED" else "failed"),
                 number(value, ".1f"),
                 duration(outcome.costs.get("seconds")),
-                Cell(f"<code>{text(outcome.folder.name)}</code>", outcome.folder.name),
+                _folder(outcome.folder),
                 Cell(text(outcome.reason), outcome.reason, "text"),
             ]
         )
@@ -188,6 +181,11 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
         else ""
     )
     return opened + sortable("Runs", headings, lines)
+
+
+def _folder(folder: Path) -> Cell:
+    fetched = '<span class="tag">from MLflow</span>' if (folder / FETCHED_NAME).exists() else ""
+    return Cell(f"<code>{text(folder.name)}</code>{fetched}", folder.name)
 
 
 def _link(folder: Path, context: Context) -> str:
@@ -213,31 +211,3 @@ def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
         words = "The clips found for some test captions, best first; the caption’s own has a green frame."
         shown += section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
     return shown
-
-
-def _made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
-    base = {"base config": sweep.base}
-    base |= {f"override {path}": str(value) for path, value in sweep.overrides.items()}
-    amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
-    base |= {"equal": sweep.budget.equal + amount, "seeds": ", ".join(map(str, sweep.seeds))}
-    return (
-        f"<h3>Command</h3>\n<pre>{text(context.command)}</pre>\n"
-        f"<h3>Sweep</h3>\n{facts(base | dict(context.facts))}"
-        f"<h3>Data, versions and machines, as the runs recorded them</h3>\n{facts(dict(_recorded(outcomes)))}"
-    )
-
-
-def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
-    """Tags of the started runs; where runs differ, every value with how many have it."""
-    values: dict[str, Counter[str]] = {}
-    for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status):
-        for name, value in _tags(folder).items():
-            values.setdefault(name, Counter())[value] += 1
-    for name in sorted(values):
-        counts = values[name]
-        several = ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
-        yield name, several if len(counts) > 1 else next(iter(counts))
-
-
-def _tags(folder: Path) -> Mapping[str, str]:
-    return {name: value for name, value in summarize(folder).tags.items() if name.startswith(TOLD)}

@@ -13,9 +13,12 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from mac_ray.ablation.record import SweepRecord
-from mac_ray.ablation.report import write_report
+from mac_ray.ablation.report import write_report, write_search_report
+from mac_ray.ablation.sweep import Search
 from mac_ray.ablation.table import build_table
 from tests import browser
+from tests.ablation.search_made import made_search
+from tests.ablation.trials import SPACE
 from tests.browser import PATIENCE_S, drawn
 
 pytestmark = pytest.mark.browser
@@ -30,6 +33,13 @@ def page(study: SweepRecord, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def search_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    search = Search(space=SPACE, trials=24, prune="everywhere")
+    report = made_search(tmp_path_factory.mktemp("searched") / "s", search)
+    return write_search_report(tmp_path_factory.mktemp("search page"), report)[0].as_uri()
+
+
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[webdriver.Chrome]:
     with browser.chromium() as started:
         yield started
@@ -38,6 +48,12 @@ def chromium() -> Iterator[webdriver.Chrome]:
 @pytest.fixture
 def opened(chromium: webdriver.Chrome, page: str) -> webdriver.Chrome:
     browser.open_page(chromium, page)
+    return chromium
+
+
+@pytest.fixture
+def search(chromium: webdriver.Chrome, search_page: str) -> webdriver.Chrome:
+    browser.open_page(chromium, search_page)
     return chromium
 
 
@@ -90,6 +106,25 @@ def test_pointer_on_a_point_shows_its_numbers(opened: webdriver.Chrome) -> None:
     assert "video.ratio=0" in shown[0].text
     mean = float(column(opened, 3)[0])
     assert f"{mean:.1f}" in shown[0].text
+
+
+def test_search_draws_its_charts_sorts_its_trials_and_fits_a_phone(search: webdriver.Chrome) -> None:
+    assert len(drawn(search)) == 3
+    assert search.get_log("browser") == []
+    (trials,) = (
+        found for found in search.find_elements(By.TAG_NAME, "section") if found.text.startswith("Trials")
+    )
+
+    def numbers() -> list[int]:
+        cells = trials.find_elements(By.CSS_SELECTOR, "tbody tr > :first-child")
+        return [int(cell.get_attribute("data-value") or "") for cell in cells]
+
+    assert numbers() != sorted(numbers())  # the best first
+    for _ in range(2):
+        trials.find_element(By.CSS_SELECTOR, "thead th:first-child button").click()
+    assert numbers() == list(range(24))
+    for width in (1400, 390):
+        browser.assert_fits(search, width)
 
 
 @pytest.mark.parametrize(("width", "media"), [(1900, ""), (390, ""), (320, ""), (1000, "print")])

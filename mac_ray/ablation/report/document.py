@@ -1,0 +1,60 @@
+"""What the pages of sweeps and searches share: the question with its answer on top, and how it was made at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.record import Context
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.page.document import document, section
+from mac_ray.page.markup import facts, listed, text
+from mac_ray.page.vega import Chart
+from mac_ray.tracking.journal import summarize
+
+TOLD = ("data.", "version.", "machine", "git.")  # tags of runs that say on what and with what
+
+
+def report_page(sweep: Sweep, verdict: Sequence[str], sections: Sequence[str], drawn: Sequence[Chart]) -> str:
+    """The first sentence of the verdict is the answer."""
+    answer, *more = verdict
+    header = (
+        f'<p class="dim name">{text(sweep.name)}</p><h1>{text(sweep.question)}</h1>\n'
+        f'<p class="verdict">{text(answer)}</p>\n{listed(more)}'
+    )
+    return document(f"{sweep.name}: {sweep.question}", header, sections, drawn)
+
+
+def made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
+    """With which command, from what, on what."""
+    base = {"base config": sweep.base}
+    base |= {f"override {path}": str(value) for path, value in sweep.overrides.items()}
+    amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
+    base |= {"equal": sweep.budget.equal + amount, "seeds": ", ".join(map(str, sweep.seeds))}
+    if sweep.search:
+        base |= {"sampler": sweep.search.sampler, "trials": str(sweep.search.trials)}
+        base |= {"stops early": (sweep.search.prune or "never").replace("_", " ")}
+    return section(
+        "How it was made",
+        f"<h3>Command</h3>\n<pre>{text(context.command)}</pre>\n"
+        f"<h3>Sweep</h3>\n{facts(base | dict(context.facts))}"
+        f"<h3>Data, versions and machines, as the runs recorded them</h3>\n{facts(dict(_recorded(outcomes)))}",
+    )
+
+
+def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
+    """Tags of the started runs; where runs differ, every value with how many have it."""
+    values: dict[str, Counter[str]] = {}
+    for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status):
+        for name, value in _tags(folder).items():
+            values.setdefault(name, Counter())[value] += 1
+    for name in sorted(values):
+        counts = values[name]
+        several = ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
+        yield name, several if len(counts) > 1 else next(iter(counts))
+
+
+def _tags(folder: Path) -> Mapping[str, str]:
+    return {name: value for name, value in summarize(folder).tags.items() if name.startswith(TOLD)}

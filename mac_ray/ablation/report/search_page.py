@@ -1,0 +1,172 @@
+"""The page of a search: what it chose, with the command for it, charts, and every trial with why it ended early."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mac_ray.ablation.findings import Chosen, Finding
+from mac_ray.ablation.plan import short_name, shown
+from mac_ray.ablation.record import Context
+from mac_ray.ablation.report.document import made, report_page
+from mac_ray.ablation.report.search_charts import search_charts
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.verdict import metric_name
+from mac_ray.page.document import charts_section, section
+from mac_ray.page.markup import NOTHING, Cell, Heading, breakable, large, number, sortable, text
+from mac_ray.page.palette import IN_PAGE
+
+STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    sweep: Sweep
+    findings: Sequence[Finding]  # the best first
+    chosen: Sequence[Chosen]
+    importances: Mapping[str, float]  # by dotted path; empty while there are too few trials
+    context: Context
+
+
+def search_verdict(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep) -> list[str]:
+    """Sentences; the first is the answer."""
+    return [_answer(chosen, sweep), *_how_sure(findings, chosen, sweep), *_ended(findings)]
+
+
+def search_page(report: SearchReport) -> str:
+    sweep, findings = report.sweep, report.findings
+    drawn = search_charts(findings, report.importances, sweep, IN_PAGE)
+    sections = [
+        section("Chosen", _chosen(report)) if report.chosen else "",
+        charts_section(drawn),
+        section("Trials", _trials(findings, sweep)) if findings else "",
+        made(sweep, [outcome for one in report.chosen for outcome in one.outcomes], report.context),
+    ]
+    return report_page(sweep, search_verdict(findings, report.chosen, sweep), sections, drawn)
+
+
+# ---------------------------------------------------------------- in words
+
+
+def _answer(chosen: Sequence[Chosen], sweep: Sweep) -> str:
+    if not chosen:
+        return "No trial is complete, so there is nothing to choose yet."
+    name = f"validation {metric_name(sweep.metric)}"
+    if len(chosen) == 1:
+        (one,) = chosen
+        return f"Trial {one.finding.number} has the best {name}, {one.finding.value:.1f}: {_values(one.finding)}."
+    cheap, *_, dear = sorted(chosen, key=lambda one: one.finding.flops)
+    return (
+        f"{len(chosen)} trials trade {name} against cost: from {cheap.finding.value:.1f} for "
+        f"{cheap.finding.flops / 1e12:.3g} TFLOP (trial {cheap.finding.number}) to {dear.finding.value:.1f} for "
+        f"{dear.finding.flops / 1e12:.3g} TFLOP (trial {dear.finding.number})."
+    )
+
+
+def _how_sure(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep) -> Iterator[str]:
+    if not chosen:
+        return
+    complete = sum(finding.value is not None for finding in findings)
+    for one in chosen[:1] if len(chosen) == 1 else ():
+        if (scored := one.tested(sweep.metric)) is not None:
+            mean, intervals = scored
+            said = ", ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
+            yield f"On the test split, where nothing was chosen, it has {mean:.1f}, with 95% over queries {said}."
+    yield (
+        f"The best of {complete} by validation is lucky as well as good; what it is worth, the test split says."
+    )
+    if len(sweep.seeds) == 1:
+        yield "Every trial has one seed, so nothing is known of how much another seed would change."
+
+
+def _ended(findings: Sequence[Finding]) -> Iterator[str]:
+    states = Counter(finding.state for finding in findings)
+    if set(states) - {"COMPLETE"}:
+        counts = ", ".join(f"{states[state]} {words}" for state, words in STATES.items() if states[state])
+        yield f"Of {len(findings)} trials: {counts}."
+
+
+def _values(finding: Finding) -> str:
+    return ", ".join(finding.said)
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _chosen(report: SearchReport) -> str:
+    metric = metric_name(report.sweep.metric)
+    headings = [
+        Heading("trial", numeric=False),
+        Heading(f"validation {metric}", meaning="mean over seeds; what the search went by"),
+        Heading(f"test {metric} [95%]", meaning="mean over seeds; an interval over queries for each seed"),
+        Heading("FLOPs", meaning="of training a run"),
+        Heading("with", numeric=False),
+    ]
+    lines = [
+        [
+            Cell(str(one.finding.number), one.finding.number),
+            number(one.finding.value, ".1f"),
+            _tested(one, report.sweep.metric),
+            large(one.finding.flops),
+            Cell(breakable(_values(one.finding)), _values(one.finding), "text"),
+        ]
+        for one in report.chosen
+    ]
+    commands = "".join(
+        f"<h3>Trial {one.finding.number}</h3>\n<pre>{text(one.command)}</pre>\n" for one in report.chosen
+    )
+    seed = report.sweep.seeds[0]
+    said = f'<p class="dim">To train one by itself, here with seed {seed}; the run of the search is found again.</p>'
+    return f"{sortable('Chosen', headings, lines)}{said}\n{commands}"
+
+
+def _tested(one: Chosen, metric: str) -> Cell:
+    scored = one.tested(metric)
+    if scored is None:
+        return NOTHING
+    mean, intervals = scored
+    said = " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
+    return Cell(f'{mean:.1f}<span class="range">{said}</span>', mean)
+
+
+def _trials(findings: Sequence[Finding], sweep: Sweep) -> str:
+    """A column per knob; empty where the knob does not exist for a trial."""
+    knobs = list(dict.fromkeys(path for finding in findings for path in finding.values))
+    headings = [
+        Heading("trial"),
+        Heading("state", numeric=False),
+        Heading(f"validation {metric_name(sweep.metric)}"),
+        Heading("FLOPs", meaning="of training a run"),
+        *(Heading(short_name(path), numeric=_is_numeric(findings, path), meaning=path) for path in knobs),
+        Heading("reason", numeric=False),
+    ]
+    return sortable("Trials", headings, [_trial(finding, knobs) for finding in findings])
+
+
+def _trial(finding: Finding, knobs: Sequence[str]) -> list[Cell]:
+    tag = '<span class="tag">chosen</span>' if finding.chosen else ""
+    state = STATES[finding.state]
+    return [
+        Cell(f"{finding.number}{tag}", finding.number),
+        Cell(state, state, "failed" if finding.state == "FAIL" else ""),
+        number(finding.value, ".1f"),
+        large(finding.flops) if finding.flops else NOTHING,
+        *(_value(finding.values[path]) if path in finding.values else NOTHING for path in knobs),
+        Cell(text(finding.reason), finding.reason, "text"),
+    ]
+
+
+def _is_numeric(findings: Sequence[Finding], path: str) -> bool:
+    values = [finding.values[path] for finding in findings if path in finding.values]
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _value(value: Any) -> Cell:
+    match value:
+        case bool() | None | dict() | list():
+            written = {"null": "off", "{}": "on"}.get(json.dumps(value), json.dumps(value))
+            return Cell(text(written), written)
+    return Cell(text(shown(value)), value)

@@ -1,0 +1,111 @@
+"""Runs that MLflow has finished and whose folders are not here: brought back, so that all else reads folders."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.config import ConfigError
+from mac_ray.console import say
+from mac_ray.tracking.address import public, sqlite_file
+from mac_ray.tracking.environment import tame_mlflow
+from mac_ray.tracking.journal import status_of
+from mac_ray.training.folder import RunFolder
+
+if TYPE_CHECKING:
+    from mac_ray.tracking.fetch import FinishedRun  # brings mlflow, which is slow to import
+
+
+class Archive:
+    """The finished runs of an MLflow experiment, looked up once, when a folder is first missing.
+
+    Where MLflow does not answer, that is said, and only folders count. A run that was begun in a folder here goes on
+    in it, whatever MLflow has of others of its identity.
+    """
+
+    def __init__(self, uri: str | None, experiment: str, console: Console) -> None:
+        """`uri` is of resolve_uri, or None without MLflow."""
+        self._uri, self._experiment, self._console = uri, experiment, console
+        self._runs: Mapping[str, list[FinishedRun]] | None = None  # by identity; None: not looked up yet
+
+    def bring_back(self, runs: Iterable[PlannedRun]) -> None:
+        """The folders of those that are finished in MLflow and were not begun here.
+
+        Raises ConfigError for an MLflow that a person has to mend first.
+        """
+        missing = {run.identity: run.folder for run in runs if status_of(run.folder) is None}
+        known = self.look_up() if missing else {}
+        there = {identity: folder for identity, folder in missing.items() if identity in known}
+        if there:
+            self._ask(lambda uri: self._fetch(uri, there))
+
+    def look_up(self) -> Mapping[str, list["FinishedRun"]]:
+        """Ask MLflow, if that has not been done. Raises ConfigError as above."""
+        if self._runs is None:
+            self._runs = {}
+            file = sqlite_file(self._uri) if self._uri else None
+            if file is None or file.is_file():  # asked, MLflow would make one
+                self._ask(self._find)
+        return self._runs
+
+    def _ask(self, work: Callable[[str], None]) -> None:
+        if self._uri is None:
+            return
+        tame_mlflow()
+        from mac_ray.tracking.mlflow import RefusedError, UnavailableError
+
+        try:
+            work(self._uri)
+        except UnavailableError as error:
+            self._runs = {}  # or each trial of a search would wait for it again
+            say(
+                self._console,
+                f"MLflow cannot be asked which runs are finished there ({error}); only folders count",
+                "yellow",
+            )
+        except RefusedError as error:
+            raise ConfigError(
+                f"{error}; mend that, name another MLflow as tracking.uri, or set tracking.enabled=false"
+            ) from error
+
+    def _find(self, uri: str) -> None:
+        from mac_ray.tracking.fetch import finished_runs
+
+        self._runs = finished_runs(uri, self._experiment)
+
+    def _fetch(self, uri: str, folders: Mapping[str, Path]) -> None:
+        fetched = sum(self._fetch_one(uri, identity, folder) for identity, folder in folders.items())
+        if fetched:
+            say(self._console, f"finished in MLflow at {public(uri)} and fetched from there: {fetched} runs")
+
+    def _fetch_one(self, uri: str, identity: str, folder: Path) -> bool:
+        """Of several runs of this identity, the newest that is whole."""
+        from mac_ray.tracking.fetch import LackingError, fetch
+
+        names = RunFolder(Path())
+        needed, welcome = [names.scores, names.ranks], [names.config, names.pictures]
+        problem: LackingError | None = None
+        for run in (self._runs or {})[identity]:
+            try:
+                return fetch(uri, run, folder, needed, welcome, _unreadable)
+            except LackingError as error:
+                problem = error
+        said = f"{folder.name} is finished in MLflow, but lacks its results there ({problem}); it is trained again"
+        say(self._console, said, "yellow")
+        return False
+
+
+def _unreadable(folder: Path) -> str:
+    """What is wrong with the results of a run; empty if nothing is."""
+    run = RunFolder(folder)
+    try:
+        json.loads(run.scores.read_text())
+        pq.read_table(run.ranks)
+    except (OSError, ValueError, pa.ArrowInvalid) as error:
+        return f"its results cannot be read: {' '.join(str(error).split())[:200]}"
+    return ""

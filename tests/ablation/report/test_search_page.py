@@ -1,0 +1,110 @@
+"""The page and files of a search's report, against the trials they were made of."""
+
+from __future__ import annotations
+
+import csv
+import html
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mac_ray.ablation.budget import with_epochs
+from mac_ray.ablation.plan import Point, Row, command_of, config_of
+from mac_ray.ablation.report import write_search_report
+from mac_ray.ablation.report.search_page import SearchReport, search_verdict
+from mac_ray.ablation.sweep import Search
+from mac_ray.config import file as config_file
+from tests.ablation.search_made import REASON, made_search
+from tests.ablation.trials import SPACE, sweep_of
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> SearchReport:
+    return made_search(tmp_path_factory.mktemp("s") / "s", Search(space=SPACE, trials=24, prune="everywhere"))
+
+
+@pytest.fixture(scope="module")
+def written(report: SearchReport, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_search_report(tmp_path_factory.mktemp("report"), report)
+
+
+def test_report_has_the_page_all_trials_and_each_chart_as_a_file(written: list[Path]) -> None:
+    charts = ("pareto", "trials", "importances")
+    expected = [f"{name}.{kind}" for name in charts for kind in ("svg", "png")]
+    assert [path.name for path in written] == ["report.html", "trials.csv", *expected]
+    for path in written:
+        if path.suffix == ".png":
+            assert np.asarray(Image.open(path).convert("L")).std() > 5  # something is drawn
+    with written[1].open() as file:
+        assert len(list(csv.DictReader(file))) == 24
+
+
+def test_page_says_what_was_chosen_why_trials_ended_and_keeps_markup_out(
+    report: SearchReport, written: list[Path]
+) -> None:
+    page = written[0].read_text()
+    best = report.findings[0]
+    assert f"Trial {best.number} has the best validation text-to-video R@1, {best.value:.1f}" in page
+    assert html.escape(REASON) in page
+    assert REASON not in page
+    assert "stopped at 25% of the run with 1.0" in page
+    assert "Of 24 trials: 22 complete, 1 stopped early, 1 failed." in page
+    assert html.escape(report.chosen[0].command) in page
+    head = re.search(r"<h2>Trials</h2>.*?</thead>", page, re.DOTALL)
+    assert head
+    assert re.findall(r"<button>(.*?)</button>", head[0])[:4] == [
+        "trial",
+        "state",
+        "validation text-to-video R@1",
+        "FLOPs",
+    ]
+
+
+def test_front_of_a_search_that_weighs_cost_is_told_from_cheap_to_dear(tmp_path: Path) -> None:
+    found = made_search(tmp_path / "s", Search(space=SPACE, trials=20, sampler="nsga2"))
+    assert len(found.chosen) > 1
+    costs = [one.finding.flops for one in found.chosen]
+    answer = search_verdict(found.findings, found.chosen, found.sweep)[0]
+    cheap, dear = found.chosen[costs.index(min(costs))], found.chosen[costs.index(max(costs))]
+    assert answer.startswith(f"{len(found.chosen)} trials trade")
+    assert cheap.finding.flops < dear.finding.flops
+    for one in (cheap, dear):
+        said = (
+            f"{one.finding.value:.1f} for {one.finding.flops / 1e12:.0f} TFLOP (trial {one.finding.number})"
+        )
+        assert said in answer
+
+
+def test_search_without_a_complete_trial_has_a_page_that_says_so(
+    report: SearchReport, tmp_path: Path
+) -> None:
+    failed = [finding for finding in report.findings if finding.value is None]
+    nothing = replace(report, findings=failed, chosen=[], importances={})
+    written = write_search_report(tmp_path, nothing)
+    assert [path.name for path in written] == ["report.html", "trials.csv"]
+    assert "No trial is complete, so there is nothing to choose yet." in written[0].read_text()
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.7])
+def test_command_of_a_point_trains_the_same_run(factor: float) -> None:
+    values = {
+        "masking.video.strategy": "none",
+        "objectives.reconstruction": None,
+        "objectives.language": {},
+        "objectives.language.weight": 1e-05,
+        "masking.text.ratio": 0.15,
+        "stages.1.masking": {},
+    }
+    sweep = sweep_of(Search(space=SPACE), overrides={"evaluation.every_epochs": 2.5})
+    config = config_of(sweep, values, 3)
+    config = config if factor == 1.0 else with_epochs(config, factor)
+    words = shlex.split(command_of(sweep, Point(Row("row", values), 3, config)))
+    assert words[:4] == ["python", "-m", "mac_ray.pretrain", "configs/ablation.yaml"]
+    loaded = config_file.load(words[3], words[4:])
+    assert loaded.identity({}, {}) == config.identity({}, {})
+    assert ("stages.0.epochs" in str(words)) == (factor != 1.0)

@@ -1,0 +1,96 @@
+"""Times of steps: what two kinds share cancels out, what is measured stays, and bad files are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mac_ray.ablation.budget import Calculator, equalised
+from mac_ray.ablation.locate import Locator
+from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.speeds import MOST_TURNS, error_of_median
+from mac_ray.ablation.sweep import Budget
+from mac_ray.config import Config, ConfigError
+from mac_ray.config import file as config_file
+
+
+@pytest.fixture
+def calculator(tmp_path: Path) -> Calculator:
+    return Calculator(Locator(Path.cwd(), tmp_path, lambda *_: None), tmp_path / "speeds.json")
+
+
+def test_error_of_a_median_is_its_spread_over_many_samples_and_no_burst_moves_it() -> None:
+    generator = np.random.default_rng(0)
+    samples = 2 + 0.3 * generator.standard_normal((4000, 25))
+    stated = [error_of_median(row) for row in samples.tolist()]
+    assert np.median(stated) == pytest.approx(np.median(samples, axis=1).std() / 2, rel=0.1)
+    quiet = samples[0].tolist()
+    assert error_of_median([*quiet, 500.0]) == pytest.approx(error_of_median(quiet), rel=0.25)
+
+
+def test_kinds_of_a_plan_are_measured_together_and_those_that_come_later_keep_them(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    few = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.9"])
+    many = config_file.load(None, [*tiny_overrides, "model.video.depth=6"])
+    calculator.time_steps([few, many])
+    kinds = list(calculator.measured.values())
+    assert len(kinds) == 4  # each with an unmasked stage of its own tower
+    assert max(kind.turns for kind in kinds[1:]) <= MOST_TURNS
+    assert calculator.seconds(many) > 1.5 * calculator.seconds(few)  # three times the blocks
+    stored = json.loads((tmp_path / "speeds.json").read_text())
+
+    again = Calculator(calculator.locator, tmp_path / "speeds.json")
+    more = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.5"])
+    again.time_steps([few, more])
+    now = json.loads((tmp_path / "speeds.json").read_text())
+    assert {name: now[name] for name in stored} == stored
+    assert len(now) == 5  # its unmasked stage was known
+    assert again.seconds(few) == calculator.seconds(few)
+
+
+def test_unmasked_stage_is_one_kind_whatever_its_ratio_would_be(
+    tiny_overrides: list[str], calculator: Calculator
+) -> None:
+    none = [*tiny_overrides, "masking.video.strategy=none", "masking.text.strategy=none"]
+    calculator.time_steps(
+        [config_file.load(None, [*none, f"masking.video.ratio={ratio}"]) for ratio in (0.1, 0.9)]
+    )
+    assert len(calculator.measured) == 1
+
+
+def test_equal_seconds_give_each_row_the_time_of_the_baseline_by_the_times_that_are_kept(
+    tiny_overrides: list[str], calculator: Calculator
+) -> None:
+    longer = [*tiny_overrides, "stages.0.epochs=40", "stages.1.epochs=20"]
+    configs = {
+        "deep": config_file.load(None, [*longer, "model.video.depth=6"]),
+        "most": config_file.load(None, [*longer, "masking.video.ratio=0.9"]),
+    }
+    points = [Point(Row(label, {}), 0, config) for label, config in configs.items()]
+    scaled = equalised(points, points[0].row, Budget(equal="seconds"), calculator)
+    assert calculator.seconds(scaled[1].config) == pytest.approx(
+        calculator.seconds(configs["deep"]), rel=0.02
+    )
+    assert scaled[1].config.stages[0].epochs > configs["most"].stages[0].epochs
+    assert "relative to it are known to +-" in calculator.timing()
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 0.1}', '{"a": {"seconds": 1}}', "{"])
+def test_file_of_speeds_that_is_none_is_one_sentence(
+    content: str, tmp_path: Path, tiny: Config, calculator: Calculator
+) -> None:
+    (tmp_path / "speeds.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"speeds.json does not hold the times of steps .* restore it"):
+        calculator.seconds(tiny)
+
+
+def test_steps_of_gpus_are_not_timed_where_there_is_none(
+    tiny_overrides: list[str], calculator: Calculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"no GPU, while cluster.gpus_per_worker is 1; .* where runs train"):
+        calculator.seconds(config_file.load(None, [*tiny_overrides, "cluster.gpus_per_worker=1"]))
