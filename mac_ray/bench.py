@@ -8,11 +8,14 @@
 Needs no network, neither Ray nor MLflow and, but for `data`, no data: a bare GPU machine will do.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -29,12 +32,12 @@ from mac_ray.bench_costs import (
     pretext_rows,
     published_parameters,
 )
-from mac_ray.bench_data import DataReport
-from mac_ray.bench_data import measure as measure_data
 from mac_ray.bench_step import Report, measure, stage_named
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.data.manifest import ManifestError
+
+if TYPE_CHECKING:
+    from mac_ray.bench_data import DataReport
 
 EXIT_BAD_INPUT = 2
 Command = Callable[[Sequence[str], Console], None]
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         COMMANDS[given.command](given.rest, console)
-    except (ConfigError, ManifestError) as error:
+    except ConfigError as error:
         console.print(f"[red]error:[/red] {error}", highlight=False)
         return EXIT_BAD_INPUT
     return 0
@@ -273,7 +276,16 @@ def data(arguments: Sequence[str], console: Console) -> None:
         config = config_file.load(None, [*_training_on(path), *overrides])
     else:
         config = config_file.load(path, overrides)
-    report = measure_data(config, stage_named(config.name, config, given.stage), given.samples, given.rounds)
+    # what reads data needs PyAV and pyarrow, without which a bare GPU machine counts and times steps
+    from mac_ray.bench_data import measure as measure_data
+    from mac_ray.data.manifest import ManifestError
+
+    try:
+        report = measure_data(
+            config, stage_named(config.name, config, given.stage), given.samples, given.rounds
+        )
+    except ManifestError as error:
+        raise ConfigError(str(error)) from error
     if given.json:
         print(json.dumps(asdict(report), indent=2))
     else:
