@@ -25,6 +25,7 @@ from mac_ray.data.decode import DecodeError, Frames, Times, Window, frames_of_wi
 from mac_ray.data.manifest import Sample
 
 AT_ONCE = 32  # frames decoded and not yet written; 32 of 1080p are 200 MB
+TIMEOUT_S = 120.0  # for a part; what takes longer hangs, and is one more sample that does not decode
 KEYFRAME_EVERY = 12
 CRF = 20  # x264's constant quality; its own default of 23 shows on small pictures
 
@@ -112,7 +113,9 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
             num_frames = _wanted(available, seconds, options)
             return [int(i) for i in midpoints(available, num_frames)[first : first + AT_ONCE]]
 
-        frames = frames_of_windows(sample.source, sample.kind, plan, choose, options.decoder)
+        frames = frames_of_windows(
+            sample.source, sample.kind, plan, choose, options.decoder, timeout_s=TIMEOUT_S
+        )
         if over_the_break:
             raise DecodeError(sample.source, f"its frame {at_most} decodes at times, and at times does not")
         size = size or _size(frames, options.short_side)
