@@ -22,7 +22,6 @@ from mac_ray.data.source import Source
 
 VERSION = 1  # of what is found; a higher one makes what was found before count no more
 HASH_BYTES = 16
-CUT_SHORT = 0.9  # of the seconds that a file promises; less of it is told
 CONTAINERS = {"mov": "mp4/mov", "matroska": "mkv/webm"}  # FFmpeg does not tell the members of a family apart
 
 
@@ -90,9 +89,7 @@ def look_at(asked: Asked, decoder: str) -> Finding:
     """Read all bytes of a sample, and decode its first, middle and last frame."""
     finding = Finding(asked.key(decoder), asked.path)
     try:
-        told = _told(asked)
-        promised = told.pop("promised", None)
-        finding = replace(finding, digest=_digest(asked.source), **told)
+        finding = replace(finding, digest=_digest(asked.source), **_told(asked))
     except OSError as error:
         return replace(finding, reason=f"cannot be read ({error.strerror or error})")
     try:
@@ -105,14 +102,8 @@ def look_at(asked: Asked, decoder: str) -> Finding:
         height=found.height,
         num_frames=found.num_frames,
         duration=found.duration_s,
-        shortened=_shortened(promised, found.duration_s),
+        shortened=found.shortened,
     )
-
-
-def _shortened(promised_s: float | None, duration_s: float) -> str | None:
-    if promised_s is None or duration_s >= CUT_SHORT * promised_s:
-        return None
-    return f"ends after {duration_s:.1f} s of the {promised_s:.1f} s that it promises"
 
 
 def _digest(source: Source) -> str:
@@ -127,10 +118,7 @@ def _digest(source: Source) -> str:
 
 
 def _told(asked: Asked) -> dict[str, Any]:
-    """What a file says of itself, fields of a finding and how many seconds of video it promises.
-
-    Nothing where it is broken, for which the decoder gives the reason.
-    """
+    """What a file says of itself, as fields of a finding. Where it is broken nothing: the decoder says why."""
     content = asked.source.file or io.BytesIO(asked.source.read())
     if asked.kind == "image":
         return _of_picture(content)
@@ -153,7 +141,6 @@ def _told(asked: Asked) -> dict[str, Any]:
             context = stream.codec_context
             told |= {"codec": context.codec.canonical_name, "pixel_format": context.pix_fmt}
             told["rate"] = float(stream.average_rate) if stream.average_rate else None
-            told["promised"] = float(stream.duration * stream.time_base) if stream.duration else None
         return told
     return {}
 
