@@ -60,7 +60,7 @@ def make(
 
 
 def _key(section: MovingShapes) -> str:
-    content = [shape_scenes.VERSION, section.model_dump(mode="json")]
+    content = [shape_scenes.VERSION, shape_scenes.ENCODING, section.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
