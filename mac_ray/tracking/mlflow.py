@@ -87,7 +87,7 @@ class TrackedRun:
             self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
             self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
             for child in self._tagged(PARENT_TAG, summary.key):
-                self._client.set_tag(child, MLFLOW_PARENT_RUN_ID, self.run_id)
+                self._put_below(self.run_id, child)
 
     def log(self, parameters: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
         with explained(self._uri, "log to the run"):
@@ -102,7 +102,15 @@ class TrackedRun:
                 self._client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
             if PARENT_TAG in tags:
                 for parent in self._tagged(KEY_TAG, tags[PARENT_TAG])[:1]:
-                    self._client.set_tag(self.run_id, MLFLOW_PARENT_RUN_ID, parent)
+                    self._put_below(parent, self.run_id)
+
+    def _put_below(self, parent: str, child: str) -> None:
+        """Done as well where the sender of the other does it in the same moment, and the database refuses one."""
+        try:
+            self._client.set_tag(child, MLFLOW_PARENT_RUN_ID, parent)
+        except MlflowException:
+            if self._client.get_run(child).data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:
+                raise
 
     def set_status(self, status: Status, reason: str, time: int) -> None:
         """Set the status as of `time` (ms). RUNNING reopens a run that had ended, and drops its reason."""
