@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -100,6 +101,14 @@ def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
     ]
 
 
+def wait_for_workers(job: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not workers_of(job):
+        assert job.poll() is None, job.returncode
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> WeightsAndMetrics:
     """What LONGER leaves on two ranks without Ray that nobody disturbs, whatever its checkpoints."""
@@ -134,6 +143,8 @@ def test_ray_train_with_the_driver_killed_then_terminated_continues_under_the_sa
     failed = wait_for_status(tmp_path, "FAILED")
 
     job = start_job(overrides, tmp_path)
+    # until there are new workers, a checkpoint may be of those that the killed driver left behind for a while
+    wait_for_workers(job)
     wait_for_checkpoint(tmp_path / "runs", job, after=saved_step(tmp_path / "runs"))
     job.send_signal(signal.SIGTERM)
     assert job.wait(WITHIN_S) == 130, (tmp_path / "job.log").read_text()
@@ -189,22 +200,24 @@ def test_ray_train_elastic_goes_on_with_the_workers_left_when_a_node_dies(
 def test_ray_job_submitted_trains_and_its_run_is_in_mlflow(
     tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str]
 ) -> None:
-    submitted = subprocess.run(
-        [
-            RAY,
-            "job",
-            "submit",
-            f"--address={head[1]}",
-            f"--working-dir={ROOT}",
-            "--",
-            *command([*tiny_overrides, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
+    submit = [
+        RAY,
+        "job",
+        "submit",
+        f"--address={head[1]}",
+        f"--working-dir={ROOT}",
+        "--",
+        *command([*tiny_overrides, f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]),
+    ]
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        submitted = subprocess.run(
+            submit, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False
+        )
+        # Ray says so, and to try again later, until the agent of a node that has just started is up
+        if "No available agent" not in submitted.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(1)
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     assert "R@10" in submitted.stdout
     assert wait_for_status(tmp_path, "FINISHED").data.metrics["shapes_one_caption/coverage"] == 1.0
