@@ -26,7 +26,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from mac_ray.config import Config, ConfigError, Data, Stage
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.clips import (
     ClipReader,
     ensure_cache,
@@ -158,7 +158,7 @@ def _manifest_of(samples: Sequence[Sample], path: Path) -> Manifest:
         )
         for sample in samples
     )
-    manifest.write(path, rows, path.stem, path.parent)
+    manifest_writer.write(path, rows, path.stem, path.parent)
     return Manifest.open(path, cache=path.parent).split("train")
 
 

@@ -15,7 +15,7 @@ from transformers import DistilBertConfig
 from mac_ray.bench import main
 from mac_ray.bench_memory import largest_batch
 from mac_ray.config import file as config_file
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.decode import DECODERS
 from tests.data.conftest import write_media
 
@@ -296,7 +296,7 @@ def test_mac_recipe_is_a_valid_config_of_three_stages():
 @pytest.fixture
 def small_set(tmp_path: Path) -> Path:
     """Videos and images, as a manifest."""
-    manifest.write(tmp_path / "set.parquet", write_media(tmp_path), "small", tmp_path)
+    manifest_writer.write(tmp_path / "set.parquet", write_media(tmp_path), "small", tmp_path)
     return tmp_path / "set.parquet"
 
 

@@ -6,15 +6,10 @@ keeps its fingerprint, and with it the identity of the runs trained on it, when 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,25 +19,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mac_ray.data.columns import Columns, Rows, ensure_copy
-from mac_ray.data.source import SizeOf, Source, absolute_place, is_url, joined, size_of
-from mac_ray.data.unique import Repeats
+from mac_ray.data.source import Source, absolute_place, joined
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
-KINDS = (
-    "video",
-    "image",
-    "frames",
-)  # frames: members of a tar, one picture each, that are a clip in their order
+KINDS = ("video", "image", "frames")  # frames: a run of pictures in a tar, which are a clip in their order
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("path", pa.string()),  # relative to the root when inside it; may be a URL
-        (
-            "offset",
-            pa.int64(),
-        ),  # bytes; null: the file is the sample, else `length` bytes of it from here are
+        ("offset", pa.int64()),  # bytes; null: the whole file is the sample, else `length` bytes from here
         ("length", pa.int64()),
         ("kind", pa.string()),
         ("split", pa.string()),
@@ -217,133 +204,6 @@ class Manifest:
         return pa.concat_arrays([batch["id"] for batch in self.batches("id")])
 
 
-def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path) -> Manifest:
-    """Write a manifest atomically and open it.
-
-    Captions are stripped and their inner whitespace, newlines included, becomes one blank; captions that are
-    empty then are dropped and their number is logged. Media files are only looked up for their size.
-
-    Raises ManifestError for a repeated id within a split, a sample without captions, an unknown kind, an
-    empty window of time, text that is not Unicode, or no samples at all; the file at `path` stays as it was.
-    """
-    path = Path(path).expanduser().absolute()
-    root = absolute_place(str(root))
-    digest = hashlib.sha256()
-    num_dropped, num_rows = 0, 0
-    ids = Repeats()
-    size = lru_cache(size_of)  # of a shard asked for once, not once for each of its samples
-    with _replaced(path) as temporary:
-        with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            batch: list[dict[str, Any]] = []
-            for row in samples:
-                content = _content(row, name, root, size)
-                ids.add((row.split, row.id))
-                num_rows += 1
-                num_dropped += len(row.captions) - len(content["captions"])
-                digest.update(json.dumps(_identifying(content)).encode() + b"\n")
-                batch.append(content)
-                if len(batch) == ROWS_PER_GROUP:
-                    writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-                    batch = []
-            if not num_rows:
-                raise ManifestError(
-                    f"{name}: there are no samples to write to {path}; check the annotation files"
-                )
-            writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
-            description = {
-                "version": FORMAT_VERSION,
-                "name": name,
-                "root": root,
-                "fingerprint": digest.hexdigest(),
-            }
-            writer.add_key_value_metadata({METADATA_KEY: json.dumps(description).encode()})
-        if repeated := ids.first(partial(_splits_and_ids, temporary)):
-            split, id = repeated
-            raise ManifestError(f"{name}: id {id!r} occurs twice in split {split!r}; make ids unique")
-    if num_dropped:
-        log.warning("%s: %d empty captions dropped", name, num_dropped)
-    return Manifest.open(path)
-
-
-def write_durations(path: Path, seconds: Sequence[float | None]) -> None:
-    """Store one measured duration per row (None: not known) in the manifest at `path`.
-
-    The fingerprint stays: what was measured changes nothing of what the set is.
-    """
-    durations = pa.array(seconds, type=pa.float64())
-    stored = pq.read_metadata(path).metadata[METADATA_KEY]
-    first, place = 0, SCHEMA.get_field_index("duration")
-    with _replaced(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        for batch in Columns(path, SCHEMA, None).batches(SCHEMA.names, ROWS_PER_GROUP):
-            own = durations.slice(first, len(batch))
-            writer.write_batch(batch.set_column(place, SCHEMA.field("duration"), own))
-            first += len(batch)
-        writer.add_key_value_metadata({METADATA_KEY: stored})
-
-
-def _splits_and_ids(path: Path) -> Iterator[tuple[str, str]]:
-    for batch in Columns(path, SCHEMA, None).batches(["split", "id"]):
-        yield from zip(batch["split"].to_pylist(), batch["id"].to_pylist(), strict=True)
-
-
-def _identifying(content: dict[str, Any]) -> list[Any]:
-    """What of a row counts for the fingerprint. Sets of whole files keep the one that they had in format 1."""
-    part = [content["offset"], content["length"]]
-    rest = [value for name, value in content.items() if name not in ("offset", "length")]
-    return rest if part == [None, None] else rest + part
-
-
-def _content(row: Row, name: str, root: str, size_of_file: SizeOf) -> dict[str, Any]:
-    """The columns of a row, but for what is measured later; raises what `write` promises."""
-    place = f"{name}: sample {row.id!r} of split {row.split!r}"
-    if not row.id or not row.split:
-        raise ManifestError(f"{place}: id and split must not be empty ({row.path})")
-    if row.kind not in KINDS:
-        raise ManifestError(f"{place} has kind {row.kind!r}; kinds are {' and '.join(KINDS)}")
-    start, end = (None if second is None else float(second) for second in (row.start, row.end))
-    if row.kind != "video" and (start, end) != (None, None):
-        raise ManifestError(
-            f"{place} is of kind {row.kind} with a window of {start} to {end} s; leave start and end empty"
-        )
-    one_alone = (row.offset is None) != (row.length is None)
-    if one_alone or (row.offset is not None and row.length is not None and not row.offset >= 0 < row.length):
-        raise ManifestError(
-            f"{place} is {row.length} bytes from {row.offset}; "
-            "give an offset from 0 on and a positive length, or neither"
-        )
-    if not 0 <= (start or 0.0) < (math.inf if end is None else end):
-        raise ManifestError(f"{place} covers {start} to {end} s; it needs 0 <= start < end")
-    captions = [caption for caption in (" ".join(text.split()) for text in row.captions) if caption]
-    if not captions:
-        raise ManifestError(f"{place} has no caption; give it one or leave it out of the annotation files")
-    try:
-        "".join((row.id, str(row.path), row.split, *captions)).encode()
-    except UnicodeEncodeError as error:
-        raise ManifestError(f"{place} holds text that is not valid Unicode: {error.object!r}") from error
-    where = _from_root(str(row.path), root)
-    size = Source(joined(root, where), row.offset, row.length).size(size_of_file)
-    return {
-        "id": row.id,
-        "path": where,
-        "offset": row.offset,
-        "length": row.length,
-        "kind": row.kind,
-        "split": row.split,
-        "start": start,
-        "end": end,
-        "captions": captions,
-        "num_bytes": -1 if size is None else size,
-    }
-
-
-def _from_root(path: str, root: str) -> str:
-    """A path as the manifest has it: relative where it is below the root."""
-    if is_url(path) or is_url(root):
-        return path.removeprefix(f"{root.partition('?')[0].rstrip('/')}/")
-    given = Path(path).expanduser()
-    return (given.relative_to(root) if given.is_relative_to(root) else given).as_posix()
-
-
 def _description(path: Path) -> dict[str, Any]:
     """Name, root and fingerprint from the file's metadata, once it is clear that this is a manifest."""
     if not path.is_file():
@@ -367,15 +227,3 @@ def _description(path: Path) -> dict[str, Any]:
     if missing:
         raise ManifestError(f"manifest {path} lacks the columns {', '.join(missing)}; {WRITE_ONE}")
     return description
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place if the block ends well, and is removed if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import mac_ray
 from mac_ray.config import ConfigError, MovingShapes
-from mac_ray.data import manifest, shape_scenes
+from mac_ray.data import manifest, manifest_writer, shape_scenes
 from mac_ray.data.shape_scenes import Clip
 
 CHECKSUMS = "SHA256SUMS"
@@ -129,7 +129,7 @@ def _complete(
         )
         for clip in clips
     )
-    manifest.write(folder / MANIFEST, rows, name="moving_shapes", root=folder)
+    manifest_writer.write(folder / MANIFEST, rows, name="moving_shapes", root=folder)
     checksums = {_file(clip): good[_file(clip)] for clip in clips}
     _write_checksums(folder, checksums | {MANIFEST: _checksum(folder / MANIFEST)})
 

@@ -25,7 +25,8 @@ from rich.progress import (
 )
 
 from mac_ray.data.decode import DECODERS
-from mac_ray.data.manifest import Manifest, ManifestError, write_durations
+from mac_ray.data.manifest import Manifest, ManifestError
+from mac_ray.data.manifest_writer import write_durations
 from mac_ray.prepare.arguments import (
     existing_folder,
     file_to_write,

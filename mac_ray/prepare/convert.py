@@ -25,7 +25,8 @@ from rich.progress import Progress
 
 from mac_ray.config import Storage
 from mac_ray.data.decode import DECODERS
-from mac_ray.data.manifest import Manifest, ManifestError, Row, write
+from mac_ray.data.manifest import Manifest, ManifestError, Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.arguments import existing_folder, positive
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import (

@@ -19,7 +19,8 @@ from pyarrow import fs
 from rich.console import Console
 from rich.progress import track
 
-from mac_ray.data.manifest import ManifestError, Row, write
+from mac_ray.data.manifest import ManifestError, Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
 from mac_ray.data.source import absolute_place, file_system, is_url, joined
 from mac_ray.prepare.arguments import positive

@@ -11,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from mac_ray.data.manifest import Row, write
+from mac_ray.data.manifest import Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS
 from mac_ray.data.source import Source, joined
 from mac_ray.prepare.arguments import add_reader, media_root

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.text import save_tokenizer
 
@@ -61,7 +61,7 @@ def config_with(overrides: Sequence[str]) -> Config:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The training split of a set of every kind of media."""
     folder = tmp_path_factory.mktemp("mixed")
-    return manifest.write(folder / "set.parquet", write_media(folder), "mixed", folder).split("train")
+    return manifest_writer.write(folder / "set.parquet", write_media(folder), "mixed", folder).split("train")
 
 
 @pytest.fixture(scope="session")

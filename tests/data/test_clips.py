@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mac_ray.config import ConfigError, Data
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.clips import (
     ClipReader,
     FrameCache,
@@ -306,7 +306,7 @@ def faulty(tmp_path: Path) -> Manifest:
     (folder / "cut.mp4").write_bytes(content[:middle] + b"\xff" * (end - middle) + content[end:])
     (folder / "broken.mp4").write_text("not media at all")
     rows = [Row(name, Path(f"{name}.mp4"), "video", "train", ("c",)) for name in ("sound", "cut", "broken")]
-    return manifest.write(folder / "set.parquet", rows, "faulty", folder).split("train")
+    return manifest_writer.write(folder / "set.parquet", rows, "faulty", folder).split("train")
 
 
 def test_faulty_files_are_the_same_with_and_without_a_cache(faulty: Manifest, tmp_path: Path) -> None:
@@ -334,5 +334,5 @@ def test_file_mended_after_the_cache_was_made_is_read(faulty: Manifest, tmp_path
 
 def test_set_of_which_nothing_decodes_has_an_empty_cache(tmp_path: Path) -> None:
     rows = [Row("a", Path("gone.mp4"), "video", "train", ("c",))]
-    gone = manifest.write(tmp_path / "set.parquet", rows, "gone", tmp_path).split("train")
+    gone = manifest_writer.write(tmp_path / "set.parquet", rows, "gone", tmp_path).split("train")
     assert FrameCache(cache_of(gone, Data(), tmp_path))[0] is None

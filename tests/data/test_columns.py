@@ -13,15 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mac_ray.data.columns import TOGETHER
-from mac_ray.data.manifest import (
-    METADATA_KEY,
-    SCHEMA,
-    Manifest,
-    ManifestError,
-    Row,
-    write,
-    write_durations,
-)
+from mac_ray.data.manifest import METADATA_KEY, SCHEMA, Manifest, ManifestError, Row
+from mac_ray.data.manifest_writer import write, write_durations
 
 TOGETHER_BY_SPLIT = ["train"] * 500 + ["val"] * 30 + ["test"] * 9
 SCATTERED = [("val", "train", "train", "test", "train")[number % 5] for number in range(539)]

@@ -19,7 +19,7 @@ import psutil
 import pytest
 import torch
 
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader, ensure_cache
 from mac_ray.data.decode import DECODERS, DecodeError, DecoderDiedError, frames, probe
 from mac_ray.data.decode.apart import KEPT_BYTES
@@ -209,7 +209,7 @@ def set_of(media: tuple[Path, list[Row]], folder: Path, content: str | None) -> 
         make_hanging(folder / "video3.mp4")
     else:
         (folder / "video3.mp4").write_text(content)
-    return manifest.write(folder / "set.parquet", rows, "set", folder).split("train")
+    return manifest_writer.write(folder / "set.parquet", rows, "set", folder).split("train")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mac_ray.config import Config
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader, centre_crop, ensure_cache, midpoints
 from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row
@@ -137,9 +137,9 @@ def test_draws_differ_between_epochs_seeds_and_stages(mixed: Manifest, tokenizer
 def test_sets_of_a_stage_are_numbered_one_after_the_other(
     mixed: Manifest, tokenizer_file: Path, tmp_path: Path
 ) -> None:
-    other = manifest.write(tmp_path / "other.parquet", write_media(tmp_path)[:3], "other", tmp_path).split(
-        "train"
-    )
+    other = manifest_writer.write(
+        tmp_path / "other.parquet", write_media(tmp_path)[:3], "other", tmp_path
+    ).split("train")
     config = config_with([])
     both = batches_of([mixed, other], tokenizer_file, config)
     seen = [both[step] for step in range(3)]
@@ -157,7 +157,9 @@ def second(tmp_path: Path) -> Manifest:
     """A set of its own, of the first three files."""
     folder = tmp_path / "second"
     folder.mkdir()
-    return manifest.write(folder / "set.parquet", write_media(folder)[:3], "second", folder).split("train")
+    return manifest_writer.write(folder / "set.parquet", write_media(folder)[:3], "second", folder).split(
+        "train"
+    )
 
 
 def weighed(first: float, second: float, *overrides: str) -> Config:
@@ -252,7 +254,7 @@ def faulty(tmp_path: Path) -> Manifest:
     (tmp_path / "video3.mp4").write_text("not media at all")
     (tmp_path / "image1.png").write_bytes((tmp_path / "image1.png").read_bytes()[:60])
     (tmp_path / "video5.mp4").unlink()
-    return manifest.write(tmp_path / "faulty.parquet", rows, "faulty", tmp_path).split("train")
+    return manifest_writer.write(tmp_path / "faulty.parquet", rows, "faulty", tmp_path).split("train")
 
 
 def test_undecodable_samples_are_replaced_the_same_way_and_named(
@@ -289,7 +291,7 @@ def test_substitutes_do_not_depend_on_the_number_of_ranks(faulty: Manifest, toke
 
 def test_set_of_which_nothing_decodes_stops_with_an_error(tokenizer_file: Path, tmp_path: Path) -> None:
     rows = [Row(f"{n}", Path(f"{n}.mp4"), "video", "train", ("c",)) for n in range(5)]
-    gone = manifest.write(tmp_path / "gone.parquet", rows, "gone", tmp_path).split("train")
+    gone = manifest_writer.write(tmp_path / "gone.parquet", rows, "gone", tmp_path).split("train")
     batches = batches_of([gone], tokenizer_file, config_with([]))
     with pytest.raises(TooManyFailuresError, match=r"20 samples .* the last is .*\d\.mp4 \(no such file\)"):
         batches[0]

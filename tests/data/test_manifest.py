@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mac_ray.data.manifest import METADATA_KEY, Manifest, ManifestError, Row, write, write_durations
+from mac_ray.data.manifest import METADATA_KEY, Manifest, ManifestError, Row
+from mac_ray.data.manifest_writer import write, write_durations
 
 
 def video(

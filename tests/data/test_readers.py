@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mac_ray.data.decode import frames
-from mac_ray.data.manifest import ManifestError, Row, write
+from mac_ray.data.manifest import ManifestError, Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS, flickr8k, folder, msrvtt
 from mac_ray.data.source import Source
 

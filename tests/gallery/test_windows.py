@@ -14,7 +14,7 @@ from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.loader import EvaluationClips
 from mac_ray.data.manifest import Manifest, Row
-from mac_ray.data.manifest import write as write_manifest
+from mac_ray.data.manifest_writer import write as write_manifest
 from mac_ray.gallery.windows import Window, read_stretch, shown, sliding, thumbnail, whole
 from tests.data.conftest import write_video
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from mac_ray.data.manifest import Manifest, Row, write
+from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.manifest_writer import write
 
 
 def make_clip(path: Path, seconds: float = 1, size: int = 32, seed: int = 0) -> None:

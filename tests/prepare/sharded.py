@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mac_ray.data.manifest import Manifest, write
+from mac_ray.data.manifest import Manifest
+from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import convert, finished, planned, read_index, rows_of, shards_of
 from mac_ray.prepare.transcode import Options

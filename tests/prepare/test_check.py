@@ -16,7 +16,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from mac_ray.data.manifest import Manifest, Row, write
+from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.__main__ import main
 from tests.parsed import Parsed
 from tests.prepare.made import make_clip, make_manifest

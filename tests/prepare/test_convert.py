@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.data.manifest import Manifest, Row, write
+from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.__main__ import main
 from mac_ray.prepare.transcode import Options
 from tests.data.conftest import write_media

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mac_ray.data.manifest import Row, write
+from mac_ray.data.manifest import Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.overlap import copies, overlaps
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from mac_ray.data.manifest import Row, write
+from mac_ray.data.manifest import Row
+from mac_ray.data.manifest_writer import write
 from tests.prepare.test_check import check, paths
 
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from mac_ray.data.decode import frames
-from mac_ray.data.manifest import Manifest, ManifestError, Row, write
+from mac_ray.data.manifest import Manifest, ManifestError, Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import Job, convert, planned, shards_of

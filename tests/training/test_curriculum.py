@@ -13,7 +13,7 @@ from rich.console import Console
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.console import final_table
-from mac_ray.data import manifest
+from mac_ray.data import manifest_writer
 from mac_ray.data.manifest import Row
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import train
@@ -57,7 +57,7 @@ def write_pictures(folder: Path, splits: dict[str, int]) -> Path:
             Image.fromarray(np.broadcast_to(colour, (32, 32, 3))).save(folder / name)
             captions = (f"a plain picture number {number}", f"nothing but colour {number}")
             rows.append(Row(f"{split}{number}", Path(name), "image", split, captions))
-    return manifest.write(folder / "pictures.parquet", rows, "pictures", folder).path
+    return manifest_writer.write(folder / "pictures.parquet", rows, "pictures", folder).path
 
 
 @pytest.fixture

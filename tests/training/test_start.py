@@ -12,7 +12,7 @@ from transformers import DistilBertTokenizerFast
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.data import manifest
+from mac_ray.data import manifest, manifest_writer
 from mac_ray.data.manifest import Row
 from mac_ray.training import start
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders
@@ -171,7 +171,7 @@ def test_set_without_a_split_it_needs_is_named(copied_set: CopiedSet, tmp_path: 
         for sample in manifest.Manifest.open(path, tmp_path / "own")
         if sample.split != missing
     ]
-    manifest.write(path, rows, "own", tmp_path / "own")
+    manifest_writer.write(path, rows, "own", tmp_path / "own")
     with pytest.raises(ConfigError, match=rf"data\.sets\.own: .*manifest\.parquet has no {missing} samples"):
         prepared(config)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.data.manifest import ManifestError, write
+from mac_ray.data.manifest import ManifestError
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS, activitynet
 
 

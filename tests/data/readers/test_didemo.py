@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mac_ray.data.manifest import ManifestError, write
+from mac_ray.data.manifest import ManifestError
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS, didemo
 
 OWNER = "12345678901@N01_70000000"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.data.manifest import ManifestError, write
+from mac_ray.data.manifest import ManifestError
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS, msvd
 from mac_ray.data.readers.pickled import unpickled
 
