@@ -48,13 +48,21 @@ def node(*arguments: str) -> Iterator[psutil.Process]:
     """A node of one CPU as `ray start` makes it; its processes are below the one that is yielded.
 
     `ray stop` would end those of other clusters too, and jobs that are told of no cluster join the one that was
-    last started in their folder.
+    last started in their folder. An agent that finds its fixed default port taken, by another test's, goes on
+    without HTTP and takes no jobs.
     """
-    start = [RAY, "start", *arguments, "--num-cpus=1", "--disable-usage-stats", "--block"]
+    start = [
+        RAY,
+        "start",
+        *arguments,
+        "--num-cpus=1",
+        "--dashboard-agent-listen-port=0",
+        "--disable-usage-stats",
+    ]
     with (
         TemporaryDirectory(dir="/tmp", prefix="ray_", ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
-            start,
+            [*start, "--block"],
             env=os.environ | {"RAY_TMPDIR": folder},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -94,11 +102,12 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
 
 def workers_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Ray's processes lie about in sessions of their own; these are below the job's."""
-    return [
-        process
-        for process in psutil.Process(job.pid).children(recursive=True)
-        if "RayTrainWorker" in " ".join(process.cmdline())
-    ]
+    workers = []
+    for process in psutil.Process(job.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                workers.append(process)
+    return workers
 
 
 def wait_for_workers(job: subprocess.Popen[bytes]) -> None:
