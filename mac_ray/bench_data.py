@@ -11,7 +11,6 @@ files are read once before it counts, and then lie in the system's memory.
 
 import os
 import statistics
-import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from mac_ray.data.loader import Batch, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row, Sample
 from mac_ray.data.sets import open_set
 from mac_ray.data.source import Source
+from mac_ray.data.tar import append
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 
 KEPT_FRAMES = 16  # of a sample, in what is made of it, where data.pool_frames says nothing
@@ -168,14 +168,10 @@ def _in_tar(samples: Sequence[Sample], section: Data, decoder: str, path: Path) 
     with path.open("wb") as file:
         for sample in samples:
             start = file.tell()
-            with tarfile.open(fileobj=file, mode="w") as tar:
-                for number, pixels in enumerate(read_pool(sample, section, decoder, range)):
-                    encoded = BytesIO()
-                    Image.fromarray(pixels).save(encoded, "jpeg", quality=JPEG_QUALITY)
-                    member = tarfile.TarInfo(f"{number:04d}.jpg")
-                    member.size = encoded.tell()
-                    encoded.seek(0)
-                    tar.addfile(member, encoded)
+            for number, pixels in enumerate(read_pool(sample, section, decoder, range)):
+                encoded = BytesIO()
+                Image.fromarray(pixels).save(encoded, "jpeg", quality=JPEG_QUALITY)
+                append(file, f"{number:04d}.jpg", encoded.getvalue())
             source = Source(str(path), start, file.tell() - start)
             found.append(replace(sample, source=source, kind="frames", start=None, end=None))
     return found

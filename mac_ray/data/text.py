@@ -12,13 +12,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Encoding,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from mac_ray.config import ConfigError, TextTower
 
+CAPTIONS_KEPT = 16_384  # of which the tokens are remembered, about 10 MB
 SPECIAL_TOKENS = PAD, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 
 
@@ -28,6 +39,19 @@ class Tokens:
     words: NDArray[np.int64]  # (B, L): word number of each token, -1 for special tokens and padding
     attended: NDArray[np.bool_]  # (B, L): false on padding
     truncated: NDArray[np.bool_]  # (B,): whether the end of a caption was cut off
+
+
+class _Encoded(NamedTuple):
+    """One caption's tokens, without padding."""
+
+    ids: NDArray[np.int32]  # (L,)
+    words: NDArray[np.int32]  # (L,)
+    is_truncated: bool
+
+    @classmethod
+    def of(cls, encoding: Encoding) -> "_Encoded":
+        words = [-1 if word is None else word for word in encoding.word_ids]
+        return cls(np.array(encoding.ids, np.int32), np.array(words, np.int32), bool(encoding.overflowing))
 
 
 Texts = Callable[[Sequence[str]], Sequence[str]]  # what the captions of a sample become
@@ -43,12 +67,17 @@ def paragraph(captions: Sequence[str]) -> Sequence[str]:
 
 
 class CaptionTokenizer:
-    """Encodes captions, truncated at `max_tokens` and padded to the longest of the batch."""
+    """Encodes captions, truncated at `max_tokens` and padded to the longest of the batch.
+
+    What it has encoded it remembers, up to CAPTIONS_KEPT and those of one call, because a small set's captions come
+    every epoch, and encoding one takes as long as a tenth of decoding a small clip.
+    """
 
     def __init__(self, path: Path, max_tokens: int) -> None:
+        self._kept: dict[str, _Encoded] = {}
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.enable_truncation(max_tokens)
-        self._tokenizer.enable_padding(pad_id=self._special(PAD), pad_token=PAD)
+        self._tokenizer.no_padding()  # which its file may ask for
         if self._tokenizer.encode("").ids != [self._special(CLASS), self._special(SEPARATOR)]:
             raise ConfigError(
                 f"the tokeniser does not put captions between {CLASS} and {SEPARATOR}; "
@@ -68,16 +97,30 @@ class CaptionTokenizer:
         return int(number)
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
-        encodings = self._tokenizer.encode_batch(list(captions))
+        encoded = self._encoded(captions)
+        lengths = np.array([len(caption.ids) for caption in encoded], dtype=np.int64)
+        shape = len(encoded), max(lengths, default=0)
+        ids = np.full(shape, self.pad_token, dtype=np.int64)
+        words = np.full(shape, -1, dtype=np.int64)
+        for row, caption in enumerate(encoded):
+            ids[row, : len(caption.ids)] = caption.ids
+            words[row, : len(caption.ids)] = caption.words
         return Tokens(
-            ids=np.array([encoding.ids for encoding in encodings], dtype=np.int64),
-            words=np.array(
-                [[-1 if word is None else word for word in encoding.word_ids] for encoding in encodings],
-                dtype=np.int64,
-            ),
-            attended=np.array([encoding.attention_mask for encoding in encodings], dtype=bool),
-            truncated=np.array([bool(encoding.overflowing) for encoding in encodings], dtype=bool),
+            ids=ids,
+            words=words,
+            attended=np.arange(shape[1]) < lengths[:, None],
+            truncated=np.array([caption.is_truncated for caption in encoded], dtype=bool),
         )
+
+    def _encoded(self, captions: Sequence[str]) -> list["_Encoded"]:
+        kept = self._kept
+        new = list(dict.fromkeys(caption for caption in captions if caption not in kept))
+        if len(kept) + len(new) > CAPTIONS_KEPT:
+            # another one, not emptied, because another thread may be reading this one
+            kept = self._kept = {}
+            new = list(dict.fromkeys(captions))
+        kept.update(zip(new, map(_Encoded.of, self._tokenizer.encode_batch(new)), strict=True))
+        return [kept[caption] for caption in captions]
 
     def spelled(self, ids: Sequence[int], words: Sequence[int]) -> list[str]:
         """The words of one caption in order, from the tokens (L) and the number of the word of each."""
