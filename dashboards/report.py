@@ -3,7 +3,7 @@
     python dashboards/report.py SWEEP [--runs FOLDER] [--out FOLDER]
 
 SWEEP is the folder of a sweep, or its name: then the newest sweep of that name below --runs is taken. The sweep may
-still be running.
+still be running. For a search, run it where the search was started: it reads the base config.
 """
 
 import argparse
@@ -14,11 +14,14 @@ from pathlib import Path
 from rich.console import Console
 
 from mac_ray.ablation.record import FILE_NAME, RecordError, read_record
-from mac_ray.ablation.report import PAGE_NAME, write_report
+from mac_ray.ablation.report import PAGE_NAME, write_report, write_search_report
+from mac_ray.ablation.report.search_page import search_verdict
+from mac_ray.ablation.search import report_again
 from mac_ray.ablation.table import TableError, build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.console import say
+from mac_ray.data.manifest import ManifestError
 from mac_ray.tracking.journal import JournalError
 
 EXIT_BAD_INPUT = 2
@@ -35,13 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = find_sweep(given.sweep, given.runs)
         record, out = read_record(folder), given.out or folder
         out.mkdir(parents=True, exist_ok=True)
-        outcomes = record.outcomes()
-        table = build_table(record.sweep, record.rows, outcomes)
-        write_report(out, table, record.sweep, outcomes, record.context)
-    except (ConfigError, JournalError, RecordError, TableError) as error:
+        if record.sweep.search:
+            found = report_again(record, record.sweep.search, folder, console)
+            write_search_report(out, found)
+            answer = search_verdict(found.findings, found.chosen, found.sweep)[0]
+        else:
+            outcomes = record.outcomes()
+            table = build_table(record.sweep, record.rows, outcomes)
+            write_report(out, table, record.sweep, outcomes, record.context)
+            answer = verdict(table)[0]
+    except (ConfigError, JournalError, ManifestError, RecordError, TableError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
-    say(console, verdict(table)[0])
+    say(console, answer)
     say(console, str(out / PAGE_NAME))
     return 0
 

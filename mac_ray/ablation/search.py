@@ -26,18 +26,19 @@ from mac_ray.ablation.parent import as_parent
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
 from mac_ray.ablation.pruning import RUNGS
-from mac_ray.ablation.record import context_of
+from mac_ray.ablation.record import SweepRecord, context_of
 from mac_ray.ablation.report import PAGE_NAME, write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound
-from mac_ray.ablation.study import counted, is_over, open_study
+from mac_ray.ablation.study import counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
+from mac_ray.data.sets import Progress
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
@@ -59,6 +60,13 @@ class TrialPlanner:
     locator: Locator
     calculator: Calculator
     archive: Archive
+
+    @classmethod
+    def of(cls, sweep: Sweep, below: Path, archive: Archive, progress: Progress) -> "TrialPlanner":
+        """For runs below a folder."""
+        locator = Locator(Path.cwd(), below, progress)
+        storage = Path(locator.absolute(base_point(sweep).config).storage.runs)
+        return cls(sweep, locator, Calculator(locator, storage / "speeds.json"), archive)
 
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """One run per seed. Raises ConfigError or ManifestError for what cannot be trained."""
@@ -90,12 +98,11 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     require_metric(sweep)
     require_sound(sweep, search)
     _require_two_objectives(sweep, search)
+    uri = tracking_uri(base, here)
     with preparing(console) as progress:
-        locator = Locator(Path.cwd(), here, progress)
+        planner = TrialPlanner.of(sweep, here, Archive(uri, base.tracking.experiment, console), progress)
+        locator = planner.locator
         storage = Path(locator.absolute(base).storage.runs)
-        uri = tracking_uri(base, here)
-        archive = Archive(uri, base.tracking.experiment, console)
-        planner = TrialPlanner(sweep, locator, Calculator(locator, storage / "speeds.json"), archive)
         (run,) = locator.planned([base_point(sweep)])
         if search.prune:
             _require_looks(sweep, planner, base)
@@ -105,7 +112,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     folder = storage / name
     show_search(sweep, search, flops, console)
     if dry_run:
-        ended = counted(sweep, search, name, folder)
+        kept = kept_study(sweep, search, name, folder)
+        ended = counted(kept) if kept else {}
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
         return 0
@@ -114,26 +122,47 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     ) as journal:
         study = open_study(sweep, search, name, folder)
 
-        def work() -> tuple[tuple[list[Finding], list[Chosen]], str]:
+        record = SweepRecord(sweep, [], [], context_of(uri))  # which rows there are, the study knows
+
+        def work() -> tuple[SearchReport, str]:
+            journal.artifact(record.write(folder))
             if not is_over(study, search):
-                archive.look_up()
+                planner.archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, console)
-            findings = find(study, search)
-            chosen = [chosen_of(finding, sweep, planner) for finding in findings if finding.chosen]
-            report = SearchReport(sweep, findings, chosen, importances(study), context_of(uri))
+            report = report_of(record, search, study, planner)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")
-            return (findings, chosen), summary_of(findings)
+            return report, summary_of(report.findings)
 
-        found = as_parent(sweep, journal, uri, console, work)
-    if found is None:
+        report = as_parent(sweep, journal, uri, console, work)
+    if report is None:
         return EXIT_INTERRUPTED
-    findings, chosen = found
-    show_findings(findings, chosen, sweep, console)
+    show_findings(report, console)
     say(console, f"report: {folder / PAGE_NAME}")
     if uri:
         say(console, f"in MLflow: {how_to_open(uri, folder)}")
-    return 0 if any(finding.value is not None for finding in findings) else EXIT_FAILED
+    return 0 if any(finding.value is not None for finding in report.findings) else EXIT_FAILED
+
+
+def report_again(record: SweepRecord, search: Search, folder: Path, console: Console) -> SearchReport:
+    """From what the study in the sweep's folder and the runs have by now, also while a driver goes on with it.
+
+    The base config is looked for where this is run. Raises ConfigError or ManifestError.
+    """
+    sweep = record.sweep
+    study = kept_study(sweep, search, folder.name, folder)
+    if study is None:
+        raise ConfigError(f"{folder} has no trial yet to report of; wait for one, or start the search again")
+    here, experiment = working_directory(console), base_point(sweep).config.tracking.experiment
+    with preparing(console) as progress:
+        planner = TrialPlanner.of(sweep, here, Archive(None, experiment, console), progress)
+        return report_of(record, search, study, planner)
+
+
+def report_of(record: SweepRecord, search: Search, study: Study, planner: TrialPlanner) -> SearchReport:
+    findings = find(study, search)
+    chosen = [chosen_of(finding, record.sweep, planner) for finding in findings if finding.chosen]
+    return SearchReport(record.sweep, findings, chosen, importances(study), record.context)
 
 
 def train_trials(
@@ -238,7 +267,7 @@ def show_search(sweep: Sweep, search: Search, flops: float, console: Console) ->
     )
 
 
-def summary_of(findings: list[Finding]) -> str:
+def summary_of(findings: Sequence[Finding]) -> str:
     """Empty when every trial is complete."""
     states = [finding.state for finding in findings]
     others = {state: states.count(state) for state in dict.fromkeys(states) if state != "COMPLETE"}
@@ -249,10 +278,9 @@ def summary_of(findings: list[Finding]) -> str:
     )
 
 
-def show_findings(
-    findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep, console: Console
-) -> None:
+def show_findings(report: SearchReport, console: Console) -> None:
     """The best trials by val; the test metric of the chosen ones alone, or it would be chosen by."""
+    sweep, findings, chosen = report.sweep, report.findings, report.chosen
     table = RichTable("trial", f"val/{sweep.metric}", "TFLOP", f"test {sweep.metric}", "95%")
     tested = {one.finding.number: one.tested(sweep.metric) for one in chosen}
     best = [finding for finding in findings if finding.value is not None]

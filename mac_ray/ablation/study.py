@@ -61,17 +61,21 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study:
     return study
 
 
-def counted(sweep: Sweep, search: Search, name: str, folder: Path) -> dict[str, int]:
-    """Trials by state of a study, if there is one; only read, also while a driver writes it. Raises ConfigError."""
+def kept_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study | None:
+    """The study if there is one; only to be read, also while a driver writes it. Raises ConfigError."""
     path = folder / FILE_NAME
     if search.storage is None and not path.exists():
-        return {}
+        return None
     with _explained(sweep, search, folder):
         storage = search.storage or JournalStorage(JournalFileBackend(str(path)))
         if name not in optuna.get_all_study_names(storage):
-            return {}
-        study = optuna.load_study(study_name=name, storage=storage)
-        return dict(Counter(trial.state.name for trial in study.get_trials(deepcopy=False)))
+            return None
+        return optuna.load_study(study_name=name, storage=storage)
+
+
+def counted(study: Study) -> dict[str, int]:
+    """Trials by state."""
+    return dict(Counter(trial.state.name for trial in study.get_trials(deepcopy=False)))
 
 
 def is_over(study: Study, search: Search) -> bool:

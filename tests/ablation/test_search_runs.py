@@ -10,6 +10,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from dashboards.report import main as report
 from mac_ray.tracking.journal import summarize
 from tests.ablation.test_sweep_runs import base, finish, finish_here, start, wait_for_checkpoints
 
@@ -99,3 +100,7 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
     assert code == 0, output
     assert {path: path.read_text() for path in before} == before
     assert summarize(folder).status == "FINISHED"
+
+    assert report(["tiny-search", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "report.html").read_text() == (folder / "report.html").read_text()
+    assert (tmp_path / "again" / "trials.csv").read_text() == (folder / "trials.csv").read_text()

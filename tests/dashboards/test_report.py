@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dashboards.report import main
-from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.record import Context, SweepRecord
+from mac_ray.ablation.sweep import Choice, Knob, Search, Sweep
 from tests.ablation.made import make_runs, recorded
 
 SWEEP = Sweep(
@@ -40,3 +41,13 @@ def test_sweep_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert "there is neither a folder nowhere nor a sweep of that name" in capsys.readouterr().out.replace(
         "\n", " "
     )
+
+
+def test_search_without_a_trial_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"masking.video.strategy": Knob(domain=Choice(values=("random", "tube")))}
+    searched = Sweep(
+        name="s", question="q", base="configs/ablation.yaml", search=Search(trials=2, space=space)
+    )
+    SweepRecord(searched, [], [], Context("python sweeps/search.py")).write(tmp_path)
+    assert main([str(tmp_path)]) == 2
+    assert "has no trial yet to report of" in capsys.readouterr().out.replace("\n", " ")
