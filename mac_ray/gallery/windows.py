@@ -17,6 +17,7 @@ from mac_ray.data.decode import Times, frames_of_windows
 from mac_ray.data.source import Source
 
 DECODER = "pyav"  # the frame asked for, of every codec, on every machine
+GIVEN_UP_AFTER_S = 120.0  # or one file that hangs its decoder would hang the search
 FRAMES_AT_ONCE = 32  # decoded in one pass over a file: 200 MB of them at 1080p
 SHORTEST_REST = 0.1  # of a hop: what is left at the end, if shorter, belongs to the window before
 
@@ -75,7 +76,7 @@ def read_stretch(path: Path, kind: str, first: int, cut: Cut, data: Data, num_fr
         return [(min(window.start, times[-1]), window.end) for window in chosen() or cuts[-1][-1:]]
 
     choose = through_pool(data, lambda size: midpoints(size, num_frames))
-    pixels = frames_of_windows(Source.of(path), kind, plan, choose, DECODER)
+    pixels = frames_of_windows(Source.of(path), kind, plan, choose, DECODER, timeout_s=GIVEN_UP_AFTER_S)
     if data.short_side:
         pixels = with_short_side(pixels, data.short_side)
     clips = centre_crop(pixels, data.image_size).transpose(0, 3, 1, 2)
@@ -95,7 +96,9 @@ def thumbnail(path: Path, kind: str, window: Window | None, longest_side: int) -
         chosen = window or Window(0.0, duration)
         return [(min(chosen.start, times[-1]), chosen.end)]
 
-    pixels = frames_of_windows(Source.of(path), kind, plan, lambda size: [size // 2], DECODER)
+    pixels = frames_of_windows(
+        Source.of(path), kind, plan, lambda size: [size // 2], DECODER, timeout_s=GIVEN_UP_AFTER_S
+    )
     height, width = pixels.shape[1:3]
     scale = min(1.0, longest_side / max(height, width))
     scaled: Pixels = with_short_side(pixels, max(1, round(min(height, width) * scale)))[0]

@@ -1,5 +1,6 @@
 """A small set of every kind of media, with a tokeniser of its captions, made once per session."""
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -70,3 +71,14 @@ def tokenizer_file(mixed: Manifest, tmp_path_factory: pytest.TempPathFactory) ->
     captions = [caption for sample in mixed for caption in sample.captions]
     save_tokenizer(Config().model.text, captions, path)
     return path
+
+
+def make_hanging(path: Path) -> Path:
+    """A video on which opening hangs; returns the pipe it waits for.
+
+    A list of files in FFmpeg's own format makes FFmpeg open the file it names: a pipe into which nobody writes.
+    """
+    pipe = path.with_suffix(".pipe")
+    os.mkfifo(pipe)
+    path.write_text(f"ffconcat version 1.0\nfile {pipe.name}\n")
+    return pipe

@@ -1,7 +1,6 @@
 """Decoders that hang and crash, for real: what is left of them, of the sample, and of the batch.
 
-A list of files in FFmpeg's own format, under the name of a video, makes FFmpeg open the file it names: a pipe into
-which nobody writes, on which that call hangs for ever. What hangs can also be killed like a decoder that crashes.
+What hangs can also be killed like a decoder that crashes.
 """
 
 import os
@@ -28,19 +27,11 @@ from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.source import Source
 from mac_ray.data.text import CaptionTokenizer
-from tests.data.conftest import config_with, write_media, write_video
+from tests.data.conftest import config_with, make_hanging, write_media, write_video
 
 LONG_S = 60.0
 SHORT_S = 5.0
 STEPS = 7  # of 4 of 9 samples: three epochs and a bit
-
-
-def make_hanging(path: Path) -> Path:
-    """A video on which opening hangs; returns the pipe it waits for."""
-    pipe = path.with_suffix(".pipe")
-    os.mkfifo(pipe)
-    path.write_text(f"ffconcat version 1.0\nfile {pipe.name}\n")
-    return pipe
 
 
 def decoding_processes() -> list[psutil.Process]:

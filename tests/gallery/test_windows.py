@@ -15,8 +15,9 @@ from mac_ray.data.decode import DecodeError
 from mac_ray.data.loader import EvaluationClips
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.manifest_writer import write as write_manifest
+from mac_ray.gallery import windows
 from mac_ray.gallery.windows import Window, read_stretch, shown, sliding, thumbnail, whole
-from tests.data.conftest import write_video
+from tests.data.conftest import make_hanging, write_video
 
 SHORT = Search(window=1.0, hop=0.5)
 SIZES = Data(image_size=16, pool_frames=6, short_side=24)
@@ -160,3 +161,12 @@ def test_thumbnail_is_the_middle_frame_with_its_shape_and_never_enlarged(tmp_pat
 )
 def test_window_is_shown_in_minutes_and_seconds(window: Window, expected: str) -> None:
     assert shown(window) == expected
+
+
+def test_file_that_hangs_its_decoder_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "GIVEN_UP_AFTER_S", 3.0)
+    make_hanging(tmp_path / "hangs.mp4")
+    with pytest.raises(DecodeError, match=r"hangs\.mp4: pyav: not done within 3 s"):
+        read_stretch(tmp_path / "hangs.mp4", "video", 0, whole, Data(), 4)
+    with pytest.raises(DecodeError, match=r"hangs\.mp4: pyav: not done within 3 s"):
+        thumbnail(tmp_path / "hangs.mp4", "video", None, 64)

@@ -109,9 +109,7 @@ class _Child:
             self.connection.send((source, kind, decoder, timeout_s))
             while True:
                 if not self.connection.poll(max(0.0, deadline - time.monotonic())):
-                    raise DecoderDiedError(
-                        source, f"{decoder}: not done within {timeout_s:g} s (cluster.decode_timeout_s)"
-                    )
+                    raise DecoderDiedError(source, f"{decoder}: not done within {timeout_s:g} s")
                 match self.connection.recv():
                     case "which", times, duration:
                         self.connection.send(self._chosen(select, times, duration))
