@@ -7,7 +7,7 @@ Result:     2026-11-21: 189.59 and 83.60, within 0.4%; with the products of atte
 
 from pathlib import Path
 
-from mac_ray.bench import main
+from mac_ray.bench.__main__ import main
 
 CONFIG = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import DistilBertConfig
 
-from mac_ray.bench import main
-from mac_ray.bench_memory import largest_batch
+from mac_ray.bench.__main__ import main
+from mac_ray.bench.memory import largest_batch
 from mac_ray.config import file as config_file
 from mac_ray.data import manifest_writer
 from mac_ray.data.decode import DECODERS
@@ -263,7 +263,7 @@ def test_step_searching_for_the_largest_batch_without_a_gpu_is_refused(capsys: p
 def test_bench_runs_without_ray_mlflow_or_any_decoder():
     program = f"""
 import sys
-from mac_ray.bench import main
+from mac_ray.bench.__main__ import main
 assert main(["flops", {MAC!r}, "--json"]) == 0
 assert main(["step", *{SMALL!r}, "--steps", "1", "--batch", "2"]) == 0
 found = {{"ray", "mlflow", "decord", "av", "pyarrow", "optuna"}} & set(sys.modules)

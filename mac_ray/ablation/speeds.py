@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mac_ray.bench_step import Arm, wait_for
+from mac_ray.bench.step import Arm, wait_for
 from mac_ray.config import Config, ConfigError, TextMasking, VideoMasking
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches

@@ -21,7 +21,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mac_ray.bench_costs import (
+from mac_ray.bench.costs import (
     PAPER_TOKENS,
     RATIOS,
     CostRow,
@@ -32,12 +32,12 @@ from mac_ray.bench_costs import (
     pretext_rows,
     published_parameters,
 )
-from mac_ray.bench_step import Report, measure, stage_named
+from mac_ray.bench.step import Report, measure, stage_named
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 
 if TYPE_CHECKING:
-    from mac_ray.bench_data import DataReport
+    from mac_ray.bench.data import DataReport
 
 EXIT_BAD_INPUT = 2
 Command = Callable[[Sequence[str], Console], None]
@@ -277,7 +277,7 @@ def data(arguments: Sequence[str], console: Console) -> None:
     else:
         config = config_file.load(path, overrides)
     # what reads data needs PyAV and pyarrow, without which a bare GPU machine counts and times steps
-    from mac_ray.bench_data import measure as measure_data
+    from mac_ray.bench.data import measure as measure_data
     from mac_ray.data.manifest import ManifestError
 
     try:

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from mac_ray.bench_memory import fits_on_gpu, largest_batch, resident_peak
+from mac_ray.bench.memory import fits_on_gpu, largest_batch, resident_peak
 from mac_ray.config import Config, ConfigError, Stage, value_at
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
