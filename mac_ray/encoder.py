@@ -20,9 +20,10 @@ from torch import Tensor
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.data.clips import centre_crop, midpoints, read_pool
 from mac_ray.data.manifest import Sample
+from mac_ray.data.pool import midpoints, read_pool
 from mac_ray.data.readers.folder import kind_of
+from mac_ray.data.sizes import centre_crop
 from mac_ray.data.source import Source
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, restore_model

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mac_ray.config import Config, Data
-from mac_ray.data.clips import ClipReader, random_in_intervals
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.pool import random_in_intervals
 from mac_ray.data.sets import open_set
 from mac_ray.prepare.transcode import Options
 from tests.prepare.sharded import converted

@@ -26,19 +26,14 @@ from torch.utils.data import Dataset
 
 from mac_ray.config import Config, ConfigError, Data, Stage
 from mac_ray.data import manifest_writer
-from mac_ray.data.clips import (
-    ClipReader,
-    ensure_cache,
-    midpoints,
-    random_in_intervals,
-    read_pool,
-    training_crop,
-    with_short_side,
-)
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DECODERS, DecodeError
+from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import Batch, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row, Sample
+from mac_ray.data.pool import midpoints, random_in_intervals, read_pool
 from mac_ray.data.sets import open_set
+from mac_ray.data.sizes import training_crop, with_short_side
 from mac_ray.data.source import Source
 from mac_ray.data.tar import append
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer

@@ -20,10 +20,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mac_ray.config import Config, Data
-from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints, random_in_intervals, training_crop
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Sample
 from mac_ray.data.order import share_of, stage_order
+from mac_ray.data.pool import midpoints, random_in_intervals
+from mac_ray.data.sizes import Pixels, centre_crop, training_crop
 from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, paragraph
 from mac_ray.errors import TooManyFailuresError
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from mac_ray.config import Data, Search
-from mac_ray.data.clips import Pixels, centre_crop, midpoints, through_pool, with_short_side
 from mac_ray.data.decode import Times, frames_of_windows
+from mac_ray.data.pool import midpoints, through_pool
+from mac_ray.data.sizes import Pixels, centre_crop, with_short_side
 from mac_ray.data.source import Source
 
 DECODER = "pyav"  # the frame asked for, of every codec, on every machine

@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mac_ray.data import tar
-from mac_ray.data.clips import midpoints
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Manifest, ManifestError, Row, Sample
+from mac_ray.data.pool import midpoints
 from mac_ray.data.source import Source
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options, parts, transcode

@@ -20,9 +20,10 @@ import av
 import numpy as np
 from PIL import Image
 
-from mac_ray.data.clips import midpoints, resized
 from mac_ray.data.decode import DecodeError, Frames, Times, Window, frames_of_windows
 from mac_ray.data.manifest import Sample
+from mac_ray.data.pool import midpoints
+from mac_ray.data.sizes import resized
 
 AT_ONCE = 32  # frames decoded and not yet written; 32 of 1080p are 200 MB
 TIMEOUT_S = 120.0  # for a part; what takes longer hangs, and is one more sample that does not decode

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mac_ray.config import Config, ConfigError
-from mac_ray.data.clips import ClipReader, ensure_cache, midpoints
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DecodeError, unusable
+from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.pool import midpoints
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.sets import Progress, open_sets
 

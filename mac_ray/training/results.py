@@ -12,7 +12,9 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 
 from mac_ray.config import ClipSampling, Config, value_at
-from mac_ray.data.clips import ClipReader, Pixels, centre_crop, midpoints
+from mac_ray.data.clips import ClipReader
+from mac_ray.data.pool import midpoints
+from mac_ray.data.sizes import Pixels, centre_crop
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import ClipView, view_of_clips
 from mac_ray.retrieval.protocols import PROTOCOLS, Scores

@@ -5,9 +5,9 @@ texts or most. What is scored is counted in full when it is embedded.
 """
 
 from mac_ray.config import Config
-from mac_ray.data.clips import midpoints
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.pool import midpoints
 from mac_ray.data.text import CaptionTokenizer, Texts
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.evaluation import scored_texts

@@ -16,19 +16,12 @@ import pytest
 
 from mac_ray.config import ConfigError, Data
 from mac_ray.data import manifest_writer
-from mac_ray.data.clips import (
-    ClipReader,
-    FrameCache,
-    centre_crop,
-    ensure_cache,
-    midpoints,
-    random_in_intervals,
-    read_pool,
-    training_crop,
-    with_short_side,
-)
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DecodeError
+from mac_ray.data.frame_cache import FrameCache, ensure_cache
 from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.pool import midpoints, random_in_intervals, read_pool
+from mac_ray.data.sizes import centre_crop, training_crop, with_short_side
 from tests.data.conftest import VIDEOS, write_video
 
 GENEROUS = 1.0  # GB
@@ -221,7 +214,7 @@ MAKE = """
 import os, sys
 from pathlib import Path
 from mac_ray.config import Data
-from mac_ray.data.clips import ensure_cache
+from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.manifest import Manifest
 def slowly(done, total):
     print(done, flush=True)

@@ -23,9 +23,9 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 from PIL import Image
 
-from mac_ray.data.clips import midpoints
 from mac_ray.data.decode import DECODERS, DecodeError, Probe, frames, frames_of_windows, probe, unusable
 from mac_ray.data.decode.backends import decode
+from mac_ray.data.pool import midpoints
 from mac_ray.data.source import Source
 
 BACKENDS = [decoder for decoder in DECODERS if not unusable(decoder)]

@@ -19,9 +19,10 @@ import pytest
 import torch
 
 from mac_ray.data import manifest_writer
-from mac_ray.data.clips import ClipReader, ensure_cache
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DECODERS, DecodeError, DecoderDiedError, frames, probe
 from mac_ray.data.decode.apart import KEPT_BYTES
+from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.quarantine import Quarantine

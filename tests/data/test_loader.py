@@ -13,9 +13,12 @@ from torch.utils.data import Dataset
 
 from mac_ray.config import Config
 from mac_ray.data import manifest_writer
-from mac_ray.data.clips import ClipReader, centre_crop, ensure_cache, midpoints
+from mac_ray.data.clips import ClipReader
+from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.pool import midpoints
+from mac_ray.data.sizes import centre_crop
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
 from tests.data.conftest import config_with, write_media

@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from mac_ray.config import Config, Search
-from mac_ray.data.clips import centre_crop, midpoints
 from mac_ray.data.decode import frames
+from mac_ray.data.pool import midpoints
+from mac_ray.data.sizes import centre_crop
 from mac_ray.data.source import Source
 from mac_ray.encoder import Encoder, load_encoder
 from mac_ray.gallery.index import CLIPS_AT_ONCE, bring_up_to_date, place_of

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mac_ray.data.clips import midpoints
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Sample
+from mac_ray.data.pool import midpoints
 from mac_ray.data.source import Source
 from mac_ray.prepare import transcode as module
 from mac_ray.prepare.transcode import Options, Transcoded, transcode

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from mac_ray.config import ClipSampling, Config
 from mac_ray.config import file as config_file
-from mac_ray.data.clips import ClipReader, centre_crop
+from mac_ray.data.clips import ClipReader
 from mac_ray.data.manifest import Manifest
+from mac_ray.data.sizes import centre_crop
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.retrieval.protocols import PROTOCOLS
