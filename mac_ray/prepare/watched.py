@@ -1,24 +1,20 @@
 """A process that looks at one sample after another, and is replaced when one ends it or takes too long.
 
-Decoders are C code that may crash or hang on a broken file, and only the end of their process stops them. It is
-a process of its own, not a child of multiprocessing, which would import the main module of Ray's workers again.
+Decoders are C code that may crash or hang on a broken file, and only the end of their process stops them.
 
-    python -m mac_ray.prepare.watched DESCRIPTOR DECODER TIMEOUT_S
+    python -m mac_ray.prepare.watched DECODER TIMEOUT_S DESCRIPTOR
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 
-import mac_ray
+from mac_ray.data.decode.process import start_python
 from mac_ray.prepare.finding import Asked, Finding, look_at
 
 START_TIMEOUT_S = 300.0  # to import the decoders, on a busy machine
@@ -71,20 +67,8 @@ class Watched:
         """Unless it is running. What samples take does not include it."""
         if self._process is not None:
             return
-        ours, theirs = socket.socketpair()
-        # the package may be on sys.path without being installed
-        search = [str(Path(mac_ray.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        arguments = [str(theirs.fileno()), self._decoder, str(self._timeout_s)]
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, *arguments],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=self._said,
-                stderr=self._said,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))},
-            )
-        self._connection = Connection(ours.detach())
+        arguments = ["-m", __name__, self._decoder, str(self._timeout_s)]
+        self._process, self._connection = start_python(arguments, self._said)
         try:
             ready = self._connection.poll(START_TIMEOUT_S) and self._connection.recv()
         except (EOFError, ConnectionError):
@@ -119,4 +103,4 @@ def _serve(connection: Connection, decoder: str, timeout_s: float) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])), sys.argv[2], float(sys.argv[3]))
+    _serve(Connection(int(sys.argv[3])), sys.argv[1], float(sys.argv[2]))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,8 +61,10 @@ def broken(tmp_path: Path) -> Path:
     """A manifest of media of which every other one has something wrong with it."""
     media = tmp_path / "media"
     media.mkdir()
-    for name, seconds in {"a": 1, "long": 3, "grown": 1, "cut": 3, "copy": 1}.items():
+    for name, seconds in {"a": 1, "long": 3, "grown": 1, "cut": 3}.items():
         make_clip(media / f"{name}.mp4", seconds, seed=seconds)
+    # encoded again, the same frames are other bytes once in some thousand times
+    shutil.copyfile(media / "a.mp4", media / "copy.mp4")
     Image.new("L", (6, 4)).save(media / "picture.png")
     (media / "empty.mp4").touch()
     (media / "text.mp4").write_text("no video")
@@ -77,7 +80,6 @@ def broken(tmp_path: Path) -> Path:
         ("cut.mp4", "test", ["cut"]),
         ("copy.mp4", "test", ["a dog"]),
     )
-    # the bytes of seed 1 and 10 frames are those of a.mp4, but for this one
     make_clip(media / "grown.mp4", seconds=2, seed=9)
     (media / "cut.mp4").write_bytes(cut_short(media / "cut.mp4"))
     return manifest.path

@@ -12,7 +12,6 @@ import math
 import mmap
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,13 +21,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import numpy as np
 
-import mac_ray
 from mac_ray.data.decode.backends import Decoded, Frames, decode
 from mac_ray.data.decode.error import DecodeError, DecoderDiedError
+from mac_ray.data.decode.process import start_python
 from mac_ray.data.decode.timeline import Select, Times
 from mac_ray.data.source import Source
 
@@ -70,17 +68,7 @@ _threads = _Threads()
 
 class _Child:
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        # the package may be on sys.path without being installed
-        search = [str(Path(mac_ray.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, search))},
-            )
-        self.connection = Connection(ours.detach())
+        self.process, self.connection = start_python(["-c", SERVE])
         self.shared: mmap.mmap | None = None
         try:
             self.connection.recv()  # it has started; what it does from now on is timed
