@@ -20,7 +20,7 @@ from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, on_ray, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
-from mac_ray.ablation.parent import as_parent
+from mac_ray.ablation.parent import as_parent, send_rest
 from mac_ray.ablation.plan import baseline_of, expand, rows_of
 from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of
@@ -106,6 +106,7 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
         def work() -> tuple[Table, str]:
             journal.artifact(record.write(folder))
             train_missing(runs, tags, locator, sweep.name, folder, console)
+            send_rest((run.folder for run in runs), uri, console)
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):

@@ -1,14 +1,18 @@
 """A sweep as a run of its own, under which MLflow shows the runs it trains: tracked from a journal like any other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.console import say
+from mac_ray.tracking.address import replay_command
+from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
 from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.progress import is_behind
 
 QUESTION_TAG = "mac_ray.question"
 AnswerT = TypeVar("AnswerT")
@@ -42,3 +46,28 @@ def as_parent(
     if status != "FINISHED":
         say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
     return answer
+
+
+def send_rest(folders: Iterable[Path], uri: str | None, console: Console) -> None:
+    """What the MLflow at `uri` missed of ended runs while it was away; says what it still lacks.
+
+    A run's own sender ends with the run, so that nothing is at work on it any more when somebody replays it.
+    """
+    behind = [folder for folder in dict.fromkeys(folders) if is_behind(folder, uri)] if uri else []
+    if not uri or not behind:
+        return
+    tame_mlflow()
+    from mac_ray.tracking.mlflow import RefusedError, UnavailableError
+    from mac_ray.tracking.sender import replay
+
+    try:
+        for folder in behind:
+            replay(folder, uri)
+    except (RefusedError, UnavailableError) as error:
+        left = sum(is_behind(folder, uri) for folder in behind)
+        say(
+            console,
+            f"MLflow does not have all of {left} runs ({error}); their journals do, and the same "
+            f"command, or `{replay_command(folder, uri)}` for each, sends the rest",
+            "yellow",
+        )

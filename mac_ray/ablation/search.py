@@ -22,7 +22,7 @@ from mac_ray.ablation.execute import on_ray
 from mac_ray.ablation.findings import Chosen, Finding, find, importances
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
-from mac_ray.ablation.parent import as_parent
+from mac_ray.ablation.parent import as_parent, send_rest
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
 from mac_ray.ablation.pruning import RUNGS
@@ -128,7 +128,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             journal.artifact(record.write(folder))
             if not is_over(study, search):
                 planner.archive.look_up()
-                train_trials(study, sweep, search, planner, base, folder, console)
+                runs = train_trials(study, sweep, search, planner, base, folder, console)
+                send_rest((run.folder for run in runs), uri, console)
             report = report_of(record, search, study, planner)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")
@@ -173,8 +174,9 @@ def train_trials(
     base: Config,
     folder: Path,
     console: Console,
-) -> None:
+) -> list[PlannedRun]:
     """All there are yet to be. Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself."""
+    planned: list[PlannedRun] = []
     board = Board([], {}, console, search.trials * len(sweep.seeds))
     parent = run_key(folder)
 
@@ -182,6 +184,7 @@ def train_trials(
         runs = planner(number, values)
         for run in runs:
             board.add(run, planner.num_steps(run.point.config))
+        planned.extend(runs)
         return runs
 
     proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
@@ -194,6 +197,7 @@ def train_trials(
             board.stop()
     if not is_over(study, search):
         raise KeyboardInterrupt
+    return planned
 
 
 def identity_of(sweep: Sweep, search: Search, base: PlannedRun) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public
+from mac_ray.tracking.journal import FILE_NAME as JOURNAL_NAME
 
 FILE_NAME = "mlflow.json"
 
@@ -39,6 +40,14 @@ def load(run_directory: Path) -> dict[str, Progress]:
         uri: replace(entry, uploads=tuple((path, folder) for path, folder in entry.uploads))
         for uri, entry in entries.items()
     }
+
+
+def is_behind(run_directory: Path, uri: str) -> bool:
+    """Whether the MLflow at `uri` was sent something of a run, but not everything."""
+    sent = load(run_directory).get(public(uri))
+    return sent is not None and bool(
+        sent.uploads or sent.offset < (run_directory / JOURNAL_NAME).stat().st_size
+    )
 
 
 def save(run_directory: Path, uri: str, progress: Progress) -> None:
