@@ -2,8 +2,9 @@
 
 Question:   at one ratio, does it matter which patches of a clip are hidden?
 Hypothesis: random above tube above none, as in the paper; a smaller picture of as many tokens is hard to beat.
-Result:     2026-11-24, one seed, a first look: t2v R@1 none 41.2, random 25.2, tube 21.8, block 20.2, resize 48.6,
-            each about +-4 over 500 queries; the control beats every mask, and no mask at all. The rest was not run.
+Result:     2026-11-24, one seed, half of the epochs, +-4: t2v R@1 none 41.2, random 25.2, tube 21.8, block 20.2, resize
+            48.6; the control beats every mask, and no mask at all. The rest was not run, and of these what the
+            masks cost may be time alone, as in masked_modality.
 """
 
 from mac_ray.ablation import Sweep, main

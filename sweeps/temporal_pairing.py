@@ -2,8 +2,8 @@
 
 Question:   does it matter which surviving patches meet in temporal attention, and whether that can look at them?
 Hypothesis: no pairing beats another where temporal attention is Frozen's, which stays uniform for ever.
-Result:     2026-11-24, one seed, a first look, random places: t2v R@1 copy_spatial 25.2, frozen_zeros 35.0, random
-            22.6, each about +-4 over 500 queries; the same place (tubes), copy_spatial: 21.8. The rest was not run.
+Result:     2026-11-24, one seed, half of the epochs, +-4, random places: t2v R@1 copy_spatial 25.2, frozen_zeros 35.0,
+            random 22.6; the same place (tubes), copy_spatial: 21.8. The rest was not run.
 """
 
 from mac_ray.ablation import Sweep, main

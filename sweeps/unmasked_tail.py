@@ -2,8 +2,7 @@
 
 Question:   what does ending on whole clips buy, against as many epochs with masks throughout?
 Hypothesis: much: towers that never saw a whole clip are scored on what they were not trained for.
-Result:     2026-11-24, one seed, a first look: t2v R@1 25.2 with and 15.2 without, each about +-4 over 500 queries,
-            at 12.1 and 8.3 TFLOP.
+Result:     2026-11-24, one seed, half of the epochs, +-4: t2v R@1 25.2 with and 15.2 without, at 12.1 and 8.3 TFLOP.
 """
 
 from mac_ray.ablation import Sweep, main
