@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,9 @@ class CaptionTokenizer:
         self.mask_token = self._special(MASK)
         self.pad_token = self._special(PAD)
         self.vocabulary_size = self._tokenizer.get_vocab_size()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_kept": {}}  # each loader process remembers its own
 
     def _special(self, token: str) -> int:
         number = self._tokenizer.token_to_id(token)

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,9 @@ def test_name_that_leads_out_of_the_tar_is_refused(tmp_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
-def test_compressed_tar_is_refused_with_the_remedy(tmp_path: Path, pack: object) -> None:
+def test_compressed_tar_is_refused_with_the_remedy(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "a.tar"
-    path.write_bytes(pack(write_tar(path, CONTENTS).read_bytes()))  # type: ignore[operator]
+    path.write_bytes(pack(write_tar(path, CONTENTS).read_bytes()))
     with pytest.raises(TarError, match=r"compressed with \w+.*unpack"):
         list(members(str(path)))
 

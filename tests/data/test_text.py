@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, processors
 from transformers import DistilBertTokenizerFast
 
 from mac_ray.config import ConfigError, TextTower
+from mac_ray.data import text
 from mac_ray.data.text import CaptionTokenizer, paragraph, save_tokenizer, train_wordpiece
 
 CAPTIONS = ["a red square moves left", "a blue circle stands still, above", "two triangles"]
@@ -110,6 +111,27 @@ def test_tokenizer_pickled_gives_the_same_tokens(trained: Path) -> None:
     for one, two in zip(vars(tokenizer(CAPTIONS)).values(), vars(other(CAPTIONS)).values(), strict=True):
         assert np.array_equal(one, two)
     assert (tokenizer.mask_token, tokenizer.pad_token) == (other.mask_token, other.pad_token)
+
+
+def test_what_is_remembered_is_encoded_the_same_bounded_and_not_pickled(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "CAPTIONS_KEPT", 4)
+    tokenizer = CaptionTokenizer(trained, 8)
+    bare = len(pickle.dumps(tokenizer))
+    captions = [
+        *CAPTIONS,
+        "a red circle",
+        "two squares",
+        CAPTIONS[0],
+        "a blue square moves left and left again",
+    ]
+    for chosen in (captions, captions[2:5], captions[::-1], captions):
+        again, anew = tokenizer(chosen), CaptionTokenizer(trained, 8)(chosen)
+        for name in ("ids", "words", "attended", "truncated"):
+            np.testing.assert_array_equal(getattr(again, name), getattr(anew, name))
+        assert len(tokenizer._kept) <= max(4, len(set(chosen)))
+    assert len(pickle.dumps(tokenizer)) == bare
 
 
 def test_training_in_another_process_and_order_gives_the_same_file() -> None:
