@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mac_ray.data.sets import Progress as DataProgress
+from mac_ray.duration import in_words
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
 from mac_ray.tracking.journal import FILE_NAME, Record, read_from
 from mac_ray.training.plan import Leg
@@ -102,7 +103,7 @@ class Follower(threading.Thread):
         ]
         parts += [f"val t2v R@1 {score:.1f}" for score in self._scores.values()]
         if left is not None:
-            parts.append(f"{left // 60:.0f} min {left % 60:02.0f} s left")
+            parts.append(f"{in_words(left)} left")
         return " · ".join(parts)
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.console import say
+from mac_ray.duration import in_words
 from mac_ray.tracking.journal import FILE_NAME, Summary, read_from
 
 LOOK_EVERY_S = 2.0
@@ -113,7 +114,7 @@ class Board(threading.Thread):
         if gained <= 0 or share >= 1:
             return ""
         seconds = (time.monotonic() - self._begun) / gained * (1 - share)
-        return f" · {int(seconds // 60)} min {int(seconds % 60):02d} s left"
+        return f" · {in_words(seconds)} left"
 
     def _headline(self, summaries: Mapping[str, Summary]) -> str:
         ended = {"FINISHED": 0, "FAILED": 0, "KILLED": 0}

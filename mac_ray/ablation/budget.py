@@ -7,6 +7,7 @@ in seconds are measured, some steps of every kind (see speeds).
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
-from mac_ray.ablation.speeds import Kind, Speed, Speeds
+from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, value_at
 from mac_ray.data.lexicon import Lexicon, count_words
@@ -29,6 +30,7 @@ from mac_ray.training.start import captions_of_training
 
 COUNTED_CAPTIONS = 2000
 COUNTED_BATCHES = 200
+FEW_STEPS = 5
 SCHEDULE_POINTS = np.linspace(0, 1, 11)  # of a ratio that changes, where a stage's cost is averaged
 EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
 
@@ -52,6 +54,17 @@ class Calculator:
         """Of training on this machine, as `cost/seconds` counts them."""
         self.time_steps([config])
         return sum(kind.leg.num_steps * self.measured[kind.name].seconds for kind in self._kinds(config))
+
+    def seconds_by_few_steps(self, config: Config) -> float:
+        """Of training, by a few steps of its costliest stage, timed now and not kept.
+
+        Raises ConfigError for steps of GPUs that this machine does not have.
+        """
+        costs = [steps * batch * per_sample for steps, batch, per_sample in self._stage_flops(config)]
+        kind, cost = max(zip(self._kinds(config), costs, strict=True), key=itemgetter(1))
+        steps = Steps(kind, self.locator.progress)
+        step = statistics.median(steps.take(turn) for turn in range(FEW_STEPS))
+        return step * kind.leg.num_steps * sum(costs) / cost
 
     def time_steps(self, configs: Iterable[Config]) -> None:
         """Have all kinds of steps of several configs measured in one go, which makes them comparable."""

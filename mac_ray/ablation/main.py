@@ -1,15 +1,16 @@
 """What runs when a sweep's file is run: plan, train what is missing, answer.
 
     python sweeps/masking_ratio.py [section.key=value …] [--dry-run] [--equal samples|flops|seconds] [--seeds 0 1 2]
+        [--rows LABEL …]
 
 The same command finishes a sweep that was interrupted; what is finished, by this sweep or any other, is not
-trained again.
+trained again. The first seed of every row comes first: stopped early, a sweep has few seeds, and not few rows.
 """
 
 import argparse
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,9 +20,10 @@ from rich.table import Table as RichTable
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, on_ray, to_jobs
+from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.parent import as_parent, send_rest
-from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of
 from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of
 from mac_ray.ablation.reference import published_rows
@@ -65,21 +67,37 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         "--equal", choices=["samples", "flops", "seconds"], help="what every run gets as much of"
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the sweep's")
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        metavar="LABEL",
+        help="train these alone; the others stay in the table, for later",
+    )
     given = parser.parse_intermixed_args(arguments)
     console = Console()
     try:
-        return run_sweep(_as_asked(sweep, given), console, dry_run=given.dry_run)
+        return run_sweep(_as_asked(sweep, given), console, given.rows, dry_run=given.dry_run)
     except (ConfigError, ManifestError, JournalError, TableError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
 
 
-def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
-    """Raises ConfigError, ManifestError or JournalError before anything is started."""
+def run_sweep(
+    sweep: Sweep, console: Console, only: Sequence[str] | None = None, dry_run: bool = False
+) -> int:
+    """`only`: the labels of the rows to train; None for all.
+
+    Raises ConfigError, ManifestError or JournalError before anything is started.
+    """
     if sweep.search is not None:
+        if only:
+            raise ConfigError(
+                f"--rows names {only[0]!r}, but sweep {sweep.name} is a search, which has no rows"
+            )
         return run_search(sweep, sweep.search, console, dry_run)
     here = working_directory(console)
     points, rows = expand(sweep), rows_of(sweep)
+    asked = _asked_rows(sweep, rows, only)
     require_metric(sweep)
     published_rows(sweep, rows)
     with preparing(console) as progress:
@@ -92,8 +110,11 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
     uri = tracking_uri(points[0].config, here)
     experiment = points[0].config.tracking.experiment
     Archive(uri, experiment, console).bring_back(runs)
-    show_plan(runs, calculator, console)
+    asked_runs = [run for run in runs if run.point.row.label in asked]
+    show_plan(asked_runs, calculator, console)
     if dry_run:
+        to_go = in_order(run for run in asked_runs if not is_finished(run))
+        say_forecast(runs, to_go, calculator, console)
         return 0
     identity = hashlib.sha256(
         json.dumps([sweep.model_dump(mode="json"), [run.identity for run in runs]], sort_keys=True).encode()
@@ -105,14 +126,14 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
 
         def work() -> tuple[Table, str]:
             journal.artifact(record.write(folder))
-            train_missing(runs, tags, locator, sweep.name, folder, console)
-            send_rest((run.folder for run in runs), uri, console)
+            train_missing(asked_runs, tags, locator, sweep.name, folder, console)
+            send_rest((run.folder for run in asked_runs), uri, console)
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):
                 journal.artifact(path, "plots" if path.parent != folder else "")
-            failed = sum(outcome.status != "FINISHED" for outcome in outcomes)
-            return table, f"{failed} of {len(outcomes)} runs failed" if failed else ""
+            failed = sum(not is_finished(run) for run in asked_runs)
+            return table, f"{failed} of {len(asked_runs)} runs failed" if failed else ""
 
         table = as_parent(sweep, journal, uri, console, work)
     if table is None:
@@ -121,7 +142,18 @@ def run_sweep(sweep: Sweep, console: Console, dry_run: bool) -> int:
     say(console, f"report: {folder / PAGE_NAME}")
     if uri:
         say(console, f"in MLflow: {how_to_open(uri, folder)}")
-    return 0 if all(map(is_finished, runs)) else EXIT_FAILED
+    return 0 if all(map(is_finished, asked_runs)) else EXIT_FAILED
+
+
+def _asked_rows(sweep: Sweep, rows: Sequence[Row], only: Sequence[str] | None) -> set[str]:
+    """Their labels. Raises ConfigError for a label that no row has."""
+    labels = [row.label for row in rows]
+    for label in only or ():
+        if label not in labels:
+            raise ConfigError(
+                f"--rows names {label!r}, but the rows of sweep {sweep.name} are {', '.join(map(repr, labels))}"
+            )
+    return set(labels if only is None else only)
 
 
 def train_missing(
@@ -132,7 +164,7 @@ def train_missing(
     folder: Path,
     console: Console,
 ) -> None:
-    missing = [run for run in runs if not is_finished(run)]
+    missing = in_order(run for run in runs if not is_finished(run))
     if not missing:
         return
     steps = {
@@ -147,6 +179,11 @@ def train_missing(
                 execute(to_jobs(missing, tags), folder)
         finally:
             board.stop()
+
+
+def in_order(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Of training: all rows of the first seed, then all of the next."""
+    return sorted(runs, key=lambda run: run.point.seed)
 
 
 def require_readable(runs: Sequence[PlannedRun]) -> None:

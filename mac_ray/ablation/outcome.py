@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mac_ray.tracking.journal import FILE_NAME, Status, Summary, read, summarize
+from mac_ray.tracking.journal import DEVICE_TAG, FILE_NAME, Status, Summary, read, summarize
 from mac_ray.training.folder import RunFolder
 
 COSTS = ("samples", "flops", "seconds", "visible_tokens")
@@ -27,6 +27,7 @@ class Outcome:
     intervals: dict[str, tuple[float, float]]  # 95%, over queries
     chance: dict[str, float]
     costs: dict[str, float]  # COSTS, of training
+    device: str  # that it was trained on; empty where an older version did not say
 
     @property
     def ranks(self) -> Path:
@@ -59,4 +60,5 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         intervals={name: (low, high) for name, (low, high) in scores.get("intervals", {}).items()},
         chance=scores.get("chance", {}),
         costs={name: last[f"cost/{name}"] for name in COSTS if f"cost/{name}" in last},
+        device=summary.tags.get(DEVICE_TAG, ""),
     )

@@ -19,7 +19,8 @@ from rich.table import Table as RichTable
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import on_ray
-from mac_ray.ablation.findings import Chosen, Finding, find, importances
+from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
+from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, send_rest
@@ -116,6 +117,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         ended = counted(kept) if kept else {}
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
+        trials_to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
+        say_forecast([run], [run] * trials_to_go * len(sweep.seeds), planner.calculator, console)
         return 0
     with Journal.open_or_create(
         folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity

@@ -147,7 +147,7 @@ class Steps:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if config.cluster.gpus_per_worker and device.type == "cpu":
             raise ConfigError(
-                "budget.equal 'seconds' times steps on the machine of the command, which has no GPU, while "
+                "steps are timed on the machine of the command, which has no GPU, while "
                 f"cluster.gpus_per_worker is {config.cluster.gpus_per_worker:g}; start the sweep where runs train, "
                 "e.g. with `ray job submit --entrypoint-num-gpus 1`"
             )

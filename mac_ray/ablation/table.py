@@ -8,6 +8,7 @@ V samples of the test split, S seeds, N resamples.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, QueryRanks, m
 from mac_ray.retrieval.significance import bootstrap
 
 UNEQUAL = 0.1  # of a budget, beyond which a reader is told
+UNEVEN = 1.25  # seconds of the slowest seed of a row to those of the fastest, beyond which a reader is told
 RESAMPLES = 1000
 RESAMPLING_SEED = 0  # the same draws for every run, which pairs them
 RECALL_LIMITS, RANK_LIMITS = (0.0, 100.0), (1.0, np.inf)
@@ -184,7 +186,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         chance=done[0].chance if done else {},
         source=published_table(sweep).source if published else "",
         agreement=_agreement(built, sweep.metric),
-        notes=(*_coverage_notes(done), *_notes(sweep, built, baseline, missing)),
+        notes=(*_coverage_notes(done), *_notes(sweep, built, baseline, missing), *_pace_notes(done)),
     )
 
 
@@ -310,6 +312,27 @@ def _coverage_notes(done: Sequence[Outcome]) -> Iterator[str]:
         yield (
             f"{runs} of {len(done)} finished runs scored {decoded:,} of {expected:,} test samples, which is "
             "easier than scoring all."
+        )
+
+
+def _pace_notes(done: Sequence[Outcome]) -> Iterator[str]:
+    """Where seconds say more about machines than about rows."""
+    devices = Counter(outcome.device for outcome in done)
+    if len(devices) > 1:
+        said = ", ".join(f"{name or 'one unnamed'} ({count})" for name, count in devices.most_common())
+        yield f"Do not compare seconds: runs were trained on different devices, {said}."
+        return
+    seconds: dict[str, list[float]] = {}
+    for outcome in done:
+        seconds.setdefault(outcome.row, []).append(outcome.costs.get("seconds", 0.0))
+    # seeds of a row do the same work
+    uneven = [label for label, own in seconds.items() if min(own) and max(own) / min(own) > UNEVEN]
+    if uneven:
+        worst = max(uneven, key=lambda label: max(seconds[label]) / min(seconds[label]))
+        yield (
+            f"Do not compare seconds: in {len(uneven)} of {len(seconds)} rows one seed took much longer than another, "
+            f"{worst!r} from {min(seconds[worst]):.0f} to {max(seconds[worst]):.0f} s, so the machine was not equally "
+            "busy for all."
         )
 
 

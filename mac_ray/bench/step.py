@@ -28,7 +28,7 @@ from mac_ray.model.views import Inputs
 from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
 from mac_ray.objectives.weighted import build_objectives
-from mac_ray.training.distributed import Worker, autocast_dtype, set_up_process
+from mac_ray.training.distributed import Worker, autocast_dtype, device_name, set_up_process
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.optim import build_optimizer
 
@@ -273,7 +273,7 @@ def measure(
             "or raise the stage's accumulate"
         ) from error
     return Report(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=device_name(device),
         steps=steps,
         compiled=compiled,
         arms=[arm.report(arms[0], *memory) for arm, *memory in zip(arms, peaks, largest, strict=True)],

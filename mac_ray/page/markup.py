@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mac_ray.duration import in_words
 from mac_ray.page.palette import IN_PAGE, SHAPES
 from mac_ray.page.vega import Chart
 
@@ -85,11 +86,7 @@ def in_short(value: float) -> str:
 def duration(seconds: float | None) -> Cell:
     if seconds is None:
         return NOTHING
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return Cell(f"{hours} h {minutes:02} min", seconds)
-    return Cell(f"{minutes} min {rest:02} s" if minutes else f"{seconds:.3g} s", seconds)
+    return Cell(in_words(seconds), seconds)
 
 
 def minus(formatted: str) -> str:

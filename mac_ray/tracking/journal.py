@@ -37,6 +37,7 @@ NAME = re.compile(r"[/\w.\- :]{1,250}")
 # Its value is the key of another run of the same experiment, under which MLflow shows this one.
 PARENT_TAG = "mac_ray.parent"
 SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
+DEVICE_TAG = "device"  # what the first worker trains on; its seconds are only as comparable as this
 LONGEST_STATUS = 16_384  # bytes of a last line that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

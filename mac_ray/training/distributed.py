@@ -5,8 +5,11 @@ GPU wait.
 """
 
 import contextlib
+import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
@@ -31,6 +34,19 @@ def set_up_process(config: Config, worker: Worker, cores: int) -> None:
     # Left to itself, fp32 may take TF32 on CUDA and oneDNN's path on a CPU, twice MKL's rate on AMD; where the
     # CPU has AMX, oneDNN then multiplies in bf16. Asked for by name, fp32 is fp32.
     torch.set_float32_matmul_precision("highest" if config.precision == "fp32" else "medium")
+
+
+def device_name(device: torch.device) -> str:
+    """What its maker calls the GPU, or else the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        described = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        described = ""
+    # Arm's processors have no name there
+    named = re.search(r"^model name\s*:\s*(.+)$", described, re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:

@@ -24,10 +24,17 @@ from mac_ray.model.flops import text_flops
 from mac_ray.model.video import grow_towers
 from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
-from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.journal import DEVICE_TAG, Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
-from mac_ray.training.distributed import Worker, autocast_dtype, parallel, set_up_process, summed
+from mac_ray.training.distributed import (
+    Worker,
+    autocast_dtype,
+    device_name,
+    parallel,
+    set_up_process,
+    summed,
+)
 from mac_ray.training.evaluation import embed_split, sampled_anew, score_val
 from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
@@ -61,6 +68,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
 
     model = first_model(config, folder, tokenizer)
     model.to(worker.device)
+    if journal:
+        journal.tags({DEVICE_TAG: device_name(worker.device)})
     num_patches = model.grid[0] * model.grid[1]
     before: Trained | None = None
     meter, costs = Meter(), Costs()

@@ -52,6 +52,16 @@ def test_kinds_of_a_plan_are_measured_together_and_those_that_come_later_keep_th
     assert again.seconds(few) == calculator.seconds(few)
 
 
+def test_few_steps_tell_costly_runs_from_cheap_ones_and_keep_nothing(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    few = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.9"])
+    many = config_file.load(None, [*tiny_overrides, "model.video.depth=6", "stages.0.epochs=200"])
+    assert calculator.seconds_by_few_steps(many) > 4 * calculator.seconds_by_few_steps(few)
+    assert not calculator.measured
+    assert not (tmp_path / "speeds.json").exists()
+
+
 def test_unmasked_stage_is_one_kind_whatever_its_ratio_would_be(
     tiny_overrides: list[str], calculator: Calculator
 ) -> None:

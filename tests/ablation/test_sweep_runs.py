@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -167,7 +168,30 @@ def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
     for row in RATIOS:
         assert row in output
     assert "TFLOP" in output
+    assert re.search(r"about [\d.]+ (s|min).* of training here, .* by a few steps timed just now", output)
+    few = ["cluster.cpus_per_worker=4000", "--rows", "video 0.5", "--dry-run"]
+    code, output = finish_here(file, [*tiny_overrides, *few], monkeypatch, capsys)
+    assert code == 0, output
+    assert "video 0.75" not in output
+    assert "how long they take is not known: a run needs 4000 CPUs" in output
+    code, output = finish_here(file, [*tiny_overrides, "--rows", "video 0.4"], monkeypatch, capsys)
+    assert code == 2
+    assert "--rows names 'video 0.4', but the rows of sweep tiny-ratio are 'video 0.0', 'video 0.5'" in output
     assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
+
+
+def test_rows_are_trained_alone_and_the_rest_later_in_the_same_table(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = write_sweep(tmp_path, base, RATIOS)
+    for asked, finished in ((["--rows", "video 0.75"], ["video 0.75"]), ([], list(RATIOS))):
+        code, output = finish(start(file, [*tiny_overrides, *asked], tmp_path))
+        assert code == 0, output
+        (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
+        rows = json.loads(table.read_text())["rows"]
+        assert [row["label"] for row in rows] == list(RATIOS)
+        assert [row["label"] for row in rows if row["metrics"]] == finished
+        assert sorted(runs_below(tmp_path / "runs")) == finished
 
 
 def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.sweep import Budget
 from mac_ray.ablation.table import Table, TableError, build_table
@@ -127,6 +128,21 @@ def test_budget_that_was_not_kept_is_said(study: SweepRecord) -> None:
         "seconds"
     )
     assert "but some did not" not in notes("samples")
+
+
+def test_seconds_of_a_busy_machine_or_of_several_are_said_not_to_compare(study: SweepRecord) -> None:
+    def notes(outcomes: list[Outcome]) -> str:
+        return " ".join(build_table(SWEEP, study.rows, outcomes).notes)
+
+    assert "Do not compare seconds" not in notes(study.outcomes())
+    (slow, *others) = study.outcomes()
+    later = replace(slow, costs=slow.costs | {"seconds": 2.5 * slow.costs["seconds"]})
+    assert (
+        "in 1 of 2 rows one seed took much longer than another, 'video.ratio=0' from 200 to 500 s"
+        in notes([later, *others])
+    )
+    elsewhere = replace(slow, device="NVIDIA H200")
+    assert "different devices, one unnamed (3), NVIDIA H200 (1)" in notes([elsewhere, *others])
 
 
 def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
