@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mac_ray.ablation.record import FILE_NAME, RecordError, read_record
+from mac_ray.ablation.record import RecordError, read_record, records_of
 from mac_ray.ablation.report import PAGE_NAME, write_report, write_search_report
 from mac_ray.ablation.report.search_page import search_verdict
 from mac_ray.ablation.search import report_again
@@ -59,9 +59,7 @@ def find_sweep(name: str, runs: Path) -> Path:
     """The folder of a sweep. Raises RecordError when there is none."""
     if Path(name).is_dir():
         return Path(name)
-    records = [
-        path for path in runs.glob(f"sweep-*/{FILE_NAME}") if read_record(path.parent).sweep.name == name
-    ]
+    records = records_of(name, runs)
     if not records:
         raise RecordError(
             f"there is neither a folder {name} nor a sweep of that name in {runs}; give --runs, the storage.runs "

@@ -1,5 +1,13 @@
 """Ways a run can end that starting it again would only repeat. The message says what to change."""
 
+LONGEST_REASON = 500  # characters
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error that nobody foresaw says of itself, with its kind."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}"[:LONGEST_REASON] if said else type(error).__name__
+
 
 class RunError(Exception):
     """One sentence: what happened, where, and the remedy."""

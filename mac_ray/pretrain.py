@@ -19,7 +19,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.console import Follower, final_table, preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RunError
+from mac_ray.errors import RunError, in_one_line
 from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import FETCHED_NAME, Journal, JournalError, Status, status_of
 from mac_ray.tracking.launch import start_sender, wait
@@ -102,6 +102,9 @@ def pretrain(
         status, reason = "KILLED", "interrupted from the keyboard"
     except (RunError, OSError) as error:
         reason = str(error)
+    except Exception as error:
+        reason = in_one_line(error)
+        raise
     finally:  # whatever happened, the run must not stay RUNNING
         follower.stop()
         with opened_journal(run, console) as journal:
@@ -120,13 +123,12 @@ def pretrain(
 def train_here(run: PreparedRun, console: Console) -> Outcome:
     """In this process. Raises RunError and OSError as `train` does."""
     with stop_at_sigterm(run.folder):
-        return train_in_thread(run, console)
+        return train_in_thread(run, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def train_in_thread(run: PreparedRun, console: Console) -> Outcome:
+def train_in_thread(run: PreparedRun, device: torch.device) -> Outcome:
     """In this thread of a process that has its own ideas about signals. Raises as `train` does."""
     with Journal(run.folder.path) as journal:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return train(run.config, run.folder, Worker(device=device), journal)
 
 

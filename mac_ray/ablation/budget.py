@@ -122,30 +122,38 @@ class Calculator:
         return found
 
     def _padded_length(self, config: Config, data: RunData, batch: int) -> int:
-        """Tokens that a caption has in a batch of this size, padded to its longest: a mean over drawn batches."""
-        key = config.data.model_dump_json() + config.model.text.model_dump_json()
-        generator = np.random.default_rng(0)
+        """Tokens that a caption has in a batch of this size, padded to its longest: a mean over drawn batches.
+
+        What is drawn is the same for every call, or the cost of a run would hang on what was asked before.
+        """
+        key = _captions_key(config, data)
         if key not in self._lengths:
             total = sum(1 for _ in captions_of_training(data))
+            generator = np.random.default_rng(0)
             drawn = set(generator.choice(total, min(total, COUNTED_CAPTIONS), replace=False).tolist())
             numbered = enumerate(captions_of_training(data))
             captions = [caption for number, caption in numbered if number in drawn]
             attended = self._tokenizer(config)(captions).attended
             self._lengths[key] = attended.sum(axis=1)
         lengths = self._lengths[key]
-        batches = generator.choice(lengths, (COUNTED_BATCHES, batch))
+        batches = np.random.default_rng(1).choice(lengths, (COUNTED_BATCHES, batch))
         return round(float(batches.max(axis=1).mean()))
 
     def _tokenizer(self, config: Config) -> CaptionTokenizer:
         """That of its runs."""
         data = self.locator.data(config)
-        key = config.model.text.model_dump_json() + config.data.model_dump_json() + str(sorted(data.train))
+        key = _captions_key(config, data)
         if key not in self._tokenizers:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "tokenizer.json"
                 save_tokenizer(self.locator.absolute(config).model.text, captions_of_training(data), path)
                 self._tokenizers[key] = CaptionTokenizer(path, config.data.max_caption_tokens)
         return self._tokenizers[key]
+
+
+def _captions_key(config: Config, data: RunData) -> str:
+    """What decides which captions a run trains on, and the tokens they become."""
+    return config.model.text.model_dump_json() + config.data.model_dump_json() + str(sorted(data.train))
 
 
 def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator: Calculator) -> list[Point]:

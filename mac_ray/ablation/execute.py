@@ -15,18 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray import tune
 from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.config import Config, ConfigError
-from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
+from mac_ray.console import say
+from mac_ray.data.manifest import ManifestError
+from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.tracking.journal import JournalError, status_of
+from mac_ray.tracking.journal import Journal, JournalError, status_of
+from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 
+# Of what drives a run of several workers, which have the CPUs and GPUs: Tune wants to reserve something, and this is a
+# share of what the head node has and nobody counts.
+DRIVER = {"cpu": 0, "node:__internal_head__": 0.001}
 WAIT_FOR_ANOTHER_S = 5.0  # between looks at a run that another sweep is training
 LOG_NAME = "console.log"  # in the run's folder: what a person who started it by hand would have seen
 
@@ -36,6 +41,7 @@ class Job:
     """One run as it travels to its actor."""
 
     config: Config
+    identity: str
     folder: Path
     tags: Mapping[str, str]
 
@@ -102,9 +108,15 @@ def fit(
     callbacks: Sequence[tune.Callback] = (),
 ) -> tune.ResultGrid:
     """Tune's trials to their end, each in an actor that holds what a run of one worker needs."""
-    cluster = configs[0].cluster
+    clusters = [config.cluster for config in configs]
+    # an actor is used for one run after another, so it has what the most demanding of them needs
     needs = (
-        {"cpu": cluster.cpus_per_worker, "gpu": cluster.gpus_per_worker} if _in_actor(configs) else {"cpu": 0}
+        {
+            "cpu": max(cluster.cpus_per_worker for cluster in clusters),
+            "gpu": max(cluster.gpus_per_worker for cluster in clusters),
+        }
+        if _in_actor(configs)
+        else DRIVER
     )
     tuner = tune.Tuner(
         tune.with_resources(trainable, needs),
@@ -114,7 +126,7 @@ def fit(
             name="tune",
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=max(0, cluster.max_failures)),
+            failure_config=tune.FailureConfig(max_failures=clusters[0].max_failures),
             callbacks=list(callbacks),
         ),
     )
@@ -137,16 +149,20 @@ def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], here: str, launch
 
 
 def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
-    """In this thread, exporting what the journal says; of several workers, rank 0 does that."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """In this thread, exporting what the journal says; of several workers, rank 0 does that.
+
+    Ray does not hide GPUs from an actor that asked for none, so what is asked for decides.
+    """
+    device = device_of(run.config.cluster)
     with exported_run(run.folder.path, device):
-        return train_in_thread(run, console)
+        return train_in_thread(run, device)
 
 
 def run_quietly(job: Job, launch: Launch) -> int:
     """As `python -m mac_ray.pretrain` with its output in a file; the exit code.
 
-    Waits where another sweep is training the same run, and takes its result.
+    Waits where another sweep is training the same run, and takes its result. What keeps the run from being started on
+    this node, where it could be on the driver's, is why it failed.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     with (job.folder / LOG_NAME).open("a") as log:
@@ -154,6 +170,17 @@ def run_quietly(job: Job, launch: Launch) -> int:
         while True:
             try:
                 return pretrain(job.config, console, launch, more_tags=job.tags)
+            except (ConfigError, ManifestError) as error:
+                say(console, f"error: {error}")
+                with Journal.open_or_create(
+                    job.folder,
+                    name=job.folder.name,
+                    experiment=job.config.tracking.experiment,
+                    identity=job.identity,
+                ) as journal:
+                    journal.tags(job.tags)
+                    journal.status("FAILED", str(error))
+                return EXIT_BAD_INPUT
             except JournalError as error:
                 if status_of(job.folder) == "FINISHED":
                     return 0
@@ -164,4 +191,6 @@ def run_quietly(job: Job, launch: Launch) -> int:
 def to_jobs(runs: Sequence[PlannedRun], tags: Mapping[str, Mapping[str, str]]) -> list[Job]:
     """What is to be trained: each run once, however many points it stands for. `tags` by identity."""
     by_identity = {run.identity: run for run in runs}
-    return [Job(run.point.config, run.folder, tags[identity]) for identity, run in by_identity.items()]
+    return [
+        Job(run.point.config, identity, run.folder, tags[identity]) for identity, run in by_identity.items()
+    ]

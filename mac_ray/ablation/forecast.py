@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ray
+import torch
 from rich.console import Console
 
 from mac_ray.ablation.budget import Calculator
@@ -19,13 +20,15 @@ from mac_ray.ablation.outcome import outcome_in
 from mac_ray.config import ConfigError
 from mac_ray.console import say
 from mac_ray.duration import in_words
-from mac_ray.tracking.journal import status_of
+from mac_ray.errors import RunError
+
+Task = Sequence[PlannedRun]  # trained one after the other, such as the seeds of a trial
 
 
 @dataclass(frozen=True)
 class Forecast:
     seconds: float  # of training, until the last run has ended
-    together: int  # runs at a time
+    together: int  # tasks at a time
     source: str  # what the seconds of a run rest on
 
     @property
@@ -35,59 +38,60 @@ class Forecast:
 
 
 def say_forecast(
-    runs: Sequence[PlannedRun], to_go: Sequence[PlannedRun], calculator: Calculator, console: Console
+    finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: Calculator, console: Console
 ) -> None:
     """As `forecast`; where there can be none, why."""
     if not to_go:
         return
     try:
-        say(console, forecast(runs, to_go, calculator).sentence)
-    except ConfigError as error:
-        say(console, f"how long they take is not known: {error}", "yellow")
+        say(console, forecast(finished, to_go, calculator).sentence)
+    except (ConfigError, RunError, torch.OutOfMemoryError) as error:
+        say(console, f"how long that takes is not known: {error}", "yellow")
 
 
-def forecast(runs: Sequence[PlannedRun], to_go: Sequence[PlannedRun], calculator: Calculator) -> Forecast:
-    """For the runs `to_go`, at least one, by what is finished of `runs`, on the cluster that the sweep would run on.
+def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: Calculator) -> Forecast:
+    """For what is to go, at least one task, on the cluster that the sweep would run on.
 
-    Raises ConfigError for a cluster on which no run fits, and where nothing tells how long one takes.
+    Raises ConfigError for a cluster on which no run fits, and what timing steps raises.
     """
     with on_ray():
         cluster = ray.cluster_resources()
-    together = min(at_once(run.point.config, cluster) for run in to_go)
-    seconds, source = seconds_of(runs, to_go, calculator)
+    together = min(at_once(run.point.config, cluster) for task in to_go for run in task)
+    of_row, source = seconds_of(finished, [run for task in to_go for run in task], calculator)
+    seconds = [sum(of_row[run.point.row.label] for run in task) for task in to_go]
     return Forecast(until_the_last(seconds, together), together, source)
 
 
 def seconds_of(
-    runs: Sequence[PlannedRun], to_go: Sequence[PlannedRun], calculator: Calculator
-) -> tuple[list[float], str]:
-    """Of each run to go, and what they rest on."""
+    finished: Sequence[PlannedRun], to_go: Sequence[PlannedRun], calculator: Calculator
+) -> tuple[dict[str, float], str]:
+    """Of a run to go of each row, by its label; and what they rest on."""
+    rows = {run.point.row.label: run.point.config for run in to_go}
     if calculator.measured:
-        return [calculator.seconds(run.point.config) for run in to_go], "the steps timed for the budget"
-    by_row: dict[str, list[float]] = {}
-    flops, seconds = 0.0, 0.0  # of all that are finished
-    for run in runs:
-        costs = outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity).costs
-        if status_of(run.folder) == "FINISHED" and {"flops", "seconds"} <= costs.keys():
-            by_row.setdefault(run.point.row.label, []).append(costs["seconds"])
-            flops, seconds = flops + costs["flops"], seconds + costs["seconds"]
-    source = "what the finished runs took"
-    if not by_row:
+        return {
+            label: calculator.seconds(config) for label, config in rows.items()
+        }, "the budget's timed steps"
+    known: dict[str, list[float]] = {}
+    flops, seconds, devices = 0.0, 0.0, set()
+    for run in finished:
+        outcome = outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity)
+        if {"flops", "seconds"} <= outcome.costs.keys():
+            known.setdefault(outcome.row, []).append(outcome.costs["seconds"])
+            flops, seconds = flops + outcome.costs["flops"], seconds + outcome.costs["seconds"]
+            devices.add(outcome.device)
+    source = f"finished runs on {' and '.join(sorted(devices - {''})) or 'some device'}"
+    if not known:
         config = to_go[0].point.config
         flops, seconds = calculator.flops(config), calculator.seconds_by_few_steps(config)
         source = "a few steps timed just now"
-    rows = {run.point.row.label: run.point.config for run in to_go}
-    of_row = {
-        label: statistics.mean(by_row[label])
-        if label in by_row
-        else calculator.flops(config) / flops * seconds
+    return {
+        label: statistics.mean(known[label]) if label in known else calculator.flops(config) / flops * seconds
         for label, config in rows.items()
-    }
-    return [of_row[run.point.row.label] for run in to_go], source
+    }, source
 
 
 def until_the_last(seconds: Sequence[float], together: int) -> float:
-    """Of runs that start in this order, each as soon as one of `together` places is free."""
+    """Of tasks that start in this order, each as soon as one of `together` places is free."""
     places = [0.0] * together
     for one in seconds:
         heapq.heapreplace(places, places[0] + one)

@@ -3,16 +3,16 @@
 A run is known by the identity of what it trains, so a point finds the run of another sweep, or of a person.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mac_ray.ablation.plan import Point
 from mac_ray.config import Config
 from mac_ray.data.sets import Progress
-from mac_ray.training.folder import KnownRuns, RunFolder
-from mac_ray.training.inputs import RunData, open_data
-from mac_ray.training.start import identify, with_absolute_folders
+from mac_ray.training.folder import KnownRuns, RunFolder, claimed
+from mac_ray.training.inputs import RunData, open_data, require_media
+from mac_ray.training.start import identify, require_sound, require_storage, with_absolute_folders
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,41 @@ class Locator:
         sets = {name for stage in config.stages for name in stage.data} | {config.evaluation.data}
         key = config.data.model_dump_json() + str(sorted(sets))
         if key not in self._opened:
-            self._opened[key] = open_data(self.absolute(config), self.progress)
+            absolute = self.absolute(config)
+            require_storage(absolute)
+            self._opened[key] = open_data(absolute, self.progress)
         return self._opened[key]
 
     def planned(self, points: Iterable[Point]) -> list[PlannedRun]:
-        """Raises ConfigError or ManifestError."""
+        """Points of one identity are one run. Raises ConfigError or ManifestError for what cannot be trained."""
         known: dict[Path, KnownRuns] = {}
+        folders: dict[str, Path] = {}
         runs: list[PlannedRun] = []
         for point in points:
-            config = self.absolute(point.config)
-            _, _, identity = identify(config, self.data(point.config))
-            below = Path(config.storage.runs)
-            if below not in known:
-                known[below] = KnownRuns.below_folder(below)
-            folder = RunFolder.of(known[below], config.name, identity)
-            runs.append(PlannedRun(point, identity, folder.path))
+            config, data = self.absolute(point.config), self.data(point.config)
+            _, _, identity = identify(config, data)
+            if identity not in folders:
+                require_sound(config, data)
+                below = Path(config.storage.runs)
+                if below not in known:
+                    known[below] = KnownRuns.below_folder(below)
+                folders[identity] = RunFolder.of(known[below], config.name, identity).path
+            runs.append(PlannedRun(point, identity, folders[identity]))
         return runs
+
+    def require_media(self, runs: Iterable[PlannedRun]) -> None:
+        """What they read can be decoded, as seen from here. Raises ConfigError."""
+        tried: set[int] = set()
+        for run in runs:
+            data = self.data(run.point.config)
+            if id(data) not in tried:
+                tried.add(id(data))
+                require_media(self.absolute(run.point.config), data)
+
+    def claimed(self, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+        """The same, about to be trained: each in the folder where everybody else will look for it from now on."""
+        names: dict[Path, dict[str, str]] = {}
+        for run in runs:
+            names.setdefault(run.folder.parent, {}).setdefault(run.identity, run.point.config.name)
+        folders = {below: claimed(below, own) for below, own in names.items()}
+        return [replace(run, folder=folders[run.folder.parent][run.identity].path) for run in runs]

@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,14 +24,14 @@ from mac_ray.ablation.execute import execute, on_ray, to_jobs
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.parent import as_parent, send_rest
-from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of
+from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.proposals import PRUNED_TAG
-from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of
+from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import PAGE_NAME, write_report
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.search import run_search
-from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.sweep import Budget, Sweep
 from mac_ray.ablation.table import Table, TableError, build_table, require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
@@ -113,13 +114,17 @@ def run_sweep(
     asked_runs = [run for run in runs if run.point.row.label in asked]
     show_plan(asked_runs, calculator, console)
     if dry_run:
-        to_go = in_order(run for run in asked_runs if not is_finished(run))
-        say_forecast(runs, to_go, calculator, console)
+        to_go = [[run] for run in in_order(asked_runs) if not is_finished(run)]
+        say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
         return 0
+    locator.require_media(run for run in asked_runs if not is_finished(run))
     identity = hashlib.sha256(
         json.dumps([sweep.model_dump(mode="json"), [run.identity for run in runs]], sort_keys=True).encode()
     ).hexdigest()
-    folder = storage / f"sweep-{sweep.name}-{identity[:10]}"
+    folder = storage / folder_name(sweep.name, identity)
+    asked_runs = locator.claimed(asked_runs)
+    where = {run.identity: run.folder for run in asked_runs}
+    runs = [replace(run, folder=where.get(run.identity, run.folder)) for run in runs]
     with Journal.open_or_create(folder, name=sweep.name, experiment=experiment, identity=identity) as journal:
         tags = tags_by_identity(sweep, runs, run_key(folder))
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
@@ -262,12 +267,17 @@ def show_results(table: Table, console: Console) -> None:
 
 
 def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:
+    """Raises ConfigError."""
     changes = dict(parsed_override(override) for override in given.overrides)
-    budget = sweep.budget.model_copy(update={"equal": given.equal} if given.equal else {})
-    return sweep.model_copy(
-        update={
-            "overrides": {**sweep.overrides, **changes},
-            "seeds": tuple(given.seeds) if given.seeds else sweep.seeds,
-            "budget": budget,
-        }
-    )
+    if lost := sorted(changes.keys() & set_by_all(sweep)):
+        raise ConfigError(
+            f"{lost[0]}={changes[lost[0]]} reaches no run of sweep {sweep.name}, every row sets its own; take it out"
+        )
+    # an amount is one of what it was given for
+    same = given.equal in (None, sweep.budget.equal)
+    asked = {
+        "overrides": {**sweep.overrides, **changes},
+        "seeds": tuple(given.seeds) if given.seeds else sweep.seeds,
+        "budget": sweep.budget if same else Budget(equal=given.equal),
+    }
+    return Sweep(**(dict(sweep) | asked))

@@ -44,7 +44,9 @@ class Outcome:
 def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
     """As far as the run in `folder`, of a row's label and a seed, has come."""
     summary = summarize(folder) if (folder / FILE_NAME).exists() else Summary()
-    status = summary.status
+    status, reason = summary.status, summary.reason
+    if summary.is_abandoned:  # killed, more often than it is retried, it could not say so itself
+        status, reason = "FAILED", "the process that trained it was killed"
     scores = json.loads(RunFolder(folder).scores.read_text()) if status == "FINISHED" else {}
     last = {name: value for name, (_, value) in summary.latest.items()}
     return Outcome(
@@ -53,7 +55,7 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         identity=identity,
         folder=folder,
         status=status,
-        reason=summary.reason if status in ("FAILED", "KILLED") else "",
+        reason=reason if status in ("FAILED", "KILLED") else "",
         scored=scores.get("scored", ""),
         coverage=tuple(scores.get("coverage", (0, 0))),
         metrics=scores.get("metrics", {}),

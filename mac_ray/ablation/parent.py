@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.console import say
+from mac_ray.errors import in_one_line
 from mac_ray.tracking.address import replay_command
 from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
@@ -38,6 +39,9 @@ def as_parent(
         status = "FINISHED"
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted from the keyboard"
+    except Exception as error:
+        reason = in_one_line(error)
+        raise
     finally:
         journal.status(status, reason)
     if sender and uri and (missing := wait(sender, folder, uri)):

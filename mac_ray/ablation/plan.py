@@ -6,7 +6,7 @@ A row is one way to train; a point is a row with a seed, and becomes one run.
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config.file import changed
 
 ROOT = Path(__file__).parents[2]
+NOT_TRAINED = ("name", "cluster", "storage", "tracking")  # sections that make no other run
 SHORT = {
     "strategy": 2,
     "ratio": 2,
@@ -69,6 +70,7 @@ def expand(sweep: Sweep) -> list[Point]:
     Raises ConfigError with a sentence per point that cannot be run, before anything is started.
     """
     rows = rows_of(sweep)
+    _require_own_paths(sweep)
     points: list[Point] = []
     problems: list[str] = []
     for row in rows:
@@ -85,6 +87,43 @@ def expand(sweep: Sweep) -> list[Point]:
     baseline_of(sweep, rows)
     _require_one_protocol(sweep, points)
     return points
+
+
+def _require_own_paths(sweep: Sweep) -> None:
+    """What rows set makes other runs of them. Raises ConfigError."""
+    require_no_name(sweep)
+    for path in sweep.factors:
+        require_varied(sweep, "factors", path, NOT_TRAINED)
+    for label, bundle in sweep.variants.items():
+        for path in bundle:  # which may ask for the GPUs that a larger row needs
+            require_varied(sweep, f"variants.{label}", path, ("name", "storage", "tracking"))
+
+
+def require_no_name(sweep: Sweep) -> None:
+    """Raises ConfigError for an override of what a sweep gives to each run itself."""
+    for path, instead in (("seed", "give --seeds"), ("name", "the sweep names its runs")):
+        if path in sweep.overrides:
+            raise ConfigError(
+                f"sweep {sweep.name}: an override sets {path}, of which each run has its own; take it out, {instead}"
+            )
+
+
+def set_by_all(sweep: Sweep) -> set[str]:
+    """Paths that every row sets, so that an override of one reaches no run."""
+    return set(sweep.factors).union(
+        *([set.intersection(*map(set, sweep.variants.values()))] if sweep.variants else [])
+    )
+
+
+def require_varied(sweep: Sweep, part: str, path: str, not_trained: Sequence[str]) -> None:
+    """A path that makes another run of what sets it. Raises ConfigError."""
+    place = f"sweep {sweep.name}: {part}.{path}"
+    if path == "seed":
+        raise ConfigError(
+            f"{place} does not go here, everything is run with each of seeds; give those instead"
+        )
+    if path.partition(".")[0] in not_trained:
+        raise ConfigError(f"{place} makes no other run, it says where a run takes place; take it out")
 
 
 def _require_one_protocol(sweep: Sweep, points: list[Point]) -> None:
@@ -158,9 +197,12 @@ def run_name(sweep: Sweep, row: Row, seed: int) -> str:
 
 
 def short_name(path: str) -> str:
-    """The end of a dotted path that tells it from others: video.ratio, temporal_init."""
+    """The end of a dotted path that tells it from others: video.ratio, temporal_init, stages.0.epochs."""
     parts = path.split(".")
-    return ".".join(parts[-SHORT.get(parts[-1], 1) :])
+    told = SHORT.get(parts[-1], 1)
+    if len(parts) > 2 and parts[-2].isdigit():  # of one stage among several
+        told = max(told, 3)
+    return ".".join(parts[-told:])
 
 
 def shown(value: Any) -> str:

@@ -21,7 +21,6 @@ from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import begun, leftovers, sampler_of, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
-from mac_ray.data.manifest import ManifestError
 from mac_ray.tracking.journal import PARENT_TAG, Summary, points, status_of, summarize
 from mac_ray.training.folder import RunFolder
 
@@ -29,6 +28,11 @@ from mac_ray.training.folder import RunFolder
 REASON, FLOPS = "mac_ray.reason", "mac_ray.flops"
 PRUNED_TAG = "mac_ray.pruned"  # of a run
 PRUNED = "pruned"  # what a stop request says that is made here
+
+
+class UntrainableError(ConfigError):
+    """Sound values that do not go together, in one sentence."""
+
 
 Plan = Callable[[int, Mapping[str, Any]], Sequence[PlannedRun]]
 
@@ -60,7 +64,7 @@ class Proposals:
         plan: Plan,
         num_steps: Callable[[Config], int],
     ) -> None:
-        """`plan` lays out a trial or raises ConfigError or ManifestError; `num_steps` are those of a run.
+        """`plan` lays out a trial or raises UntrainableError; `num_steps` are those of a run.
 
         `parent` is the key of the sweep's own run, which those that it trains have in their tags.
         """
@@ -79,7 +83,7 @@ class Proposals:
         while (trial := self._take()) is not None:
             try:
                 runs = self._plan(trial.number, propose(trial, self._search.space))
-            except (ConfigError, ManifestError) as error:
+            except UntrainableError as error:
                 self._fail(trial, str(error))
                 continue
             proposal = Proposal(trial, runs, set(self._frozen(trial).intermediate_values))
@@ -94,13 +98,13 @@ class Proposals:
                 return proposal
         return None
 
-    def ended(self, number: int, problem: str = "") -> None:
-        """The runs of a trial are no longer trained: tell what became of them. `problem` kept one from starting."""
+    def ended(self, number: int) -> None:
+        """The runs of a trial are no longer trained: tell what became of them."""
         proposal = self._underway.pop(number)
         same = [twin for twin in self._twins if twin.identities == proposal.identities]
         self._twins = [twin for twin in self._twins if twin not in same]
         for told in (proposal, *same):
-            self._tell(told, problem)
+            self._tell(told)
 
     def judge(self) -> None:
         """Stop what the pruner condemns. The run of the first seed decides; it saves, and says that it was killed."""
@@ -153,7 +157,7 @@ class Proposals:
         self._study.sampler = sampler_of(self._search, self._sweep.seeds[0], number)
         return self._study.ask()
 
-    def _tell(self, proposal: Proposal, problem: str = "") -> None:
+    def _tell(self, proposal: Proposal) -> None:
         found = _summaries(proposal.runs)
         if len(found) == len(proposal.runs) and all(run.status == "FINISHED" for run in found):
             flops = fmean(run.latest["cost/flops"][1] for run in found)
@@ -170,8 +174,7 @@ class Proposals:
             self._study.tell(proposal.trial, state=TrialState.PRUNED)
         else:
             reasons = [run.reason for run in found if run.status != "FINISHED" and run.reason]
-            reason = problem or next(iter(reasons), "the process that trained it ended")
-            self._fail(proposal.trial, reason)
+            self._fail(proposal.trial, next(iter(reasons), "the process that trained it ended"))
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr(REASON, reason)

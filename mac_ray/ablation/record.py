@@ -21,9 +21,19 @@ from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.tracking.address import public
 from mac_ray.tracking.progress import how_to_open
+from mac_ray.training.folder import IN_NAME
 from mac_ray.training.start import git_state, machine
 
 FILE_NAME = "sweep.json"
+
+
+def folder_name(sweep: str, identity: str) -> str:
+    return f"sweep-{sweep}-{identity[:IN_NAME]}"
+
+
+def records_of(sweep: str, runs: Path) -> list[Path]:
+    """The files of all that were started of this name, below the folder of runs."""
+    return list(runs.glob(f"sweep-{sweep}-{'?' * IN_NAME}/{FILE_NAME}"))
 
 
 class RecordError(ValueError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
+from optuna.trial import TrialState
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -25,20 +26,21 @@ from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, send_rest
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
-from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals
+from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import RUNGS
-from mac_ray.ablation.record import SweepRecord, context_of
+from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import PAGE_NAME, write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
-from mac_ray.ablation.space import require_sound
+from mac_ray.ablation.space import require_sound, values_of
 from mac_ray.ablation.study import counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
+from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
@@ -70,12 +72,17 @@ class TrialPlanner:
         return cls(sweep, locator, Calculator(locator, storage / "speeds.json"), archive)
 
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
-        """One run per seed. Raises ConfigError or ManifestError for what cannot be trained."""
+        """One run per seed. Raises UntrainableError for values that do not go together, and ConfigError for what
+        another trial would stumble over as well."""
         said = [f"{short_name(path)}={shown(value)}" for path, value in values.items()]
         row = Row(f"trial {number}: {', '.join(said)}", values)
-        points = [Point(row, seed, config_of(self.sweep, values, seed)) for seed in self.sweep.seeds]
-        for point in points:
-            self.num_steps(point.config)
+        try:
+            points = [Point(row, seed, config_of(self.sweep, values, seed)) for seed in self.sweep.seeds]
+            for point in points:
+                self.num_steps(point.config)
+            self.locator.planned(points)
+        except (ConfigError, ManifestError) as error:
+            raise UntrainableError(str(error)) from error
         base = base_point(self.sweep)
         points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
         runs = self.locator.planned(points)
@@ -108,8 +115,12 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         if search.prune:
             _require_looks(sweep, planner, base)
         flops = planner.calculator.flops(base)
+        if sweep.budget.equal == "seconds" and not dry_run:
+            planner.calculator.time_steps(
+                [base]
+            )  # what keeps steps from being timed here is told before any trial
     identity = identity_of(sweep, search, run)
-    name = f"sweep-{sweep.name}-{identity[:10]}"
+    name = folder_name(sweep.name, identity)
     folder = storage / name
     show_search(sweep, search, flops, console)
     if dry_run:
@@ -117,9 +128,14 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         ended = counted(kept) if kept else {}
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
-        trials_to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
-        say_forecast([run], [run] * trials_to_go * len(sweep.seeds), planner.calculator, console)
+        complete = kept.get_trials(states=(TrialState.COMPLETE,)) if kept else []
+        finished = [
+            own for trial in complete for own in planner(trial.number, values_of(trial.params, search.space))
+        ]
+        to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
+        say_forecast(finished, [[run] * len(sweep.seeds)] * to_go, planner.calculator, console)
         return 0
+    locator.require_media([run])
     with Journal.open_or_create(
         folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
     ) as journal:
@@ -180,11 +196,12 @@ def train_trials(
 ) -> list[PlannedRun]:
     """All there are yet to be. Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself."""
     planned: list[PlannedRun] = []
-    board = Board([], {}, console, search.trials * len(sweep.seeds))
+    to_go = search.trials - sum(counted(study).get(state.name, 0) for state in ENDED)
+    board = Board([], {}, console, to_go * len(sweep.seeds))
     parent = run_key(folder)
 
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
-        runs = planner(number, values)
+        runs = planner.locator.claimed(planner(number, values))
         for run in runs:
             board.add(run, planner.num_steps(run.point.config))
         planned.extend(runs)

@@ -17,9 +17,8 @@ from rich.console import Console
 
 from mac_ray.ablation.execute import Job, at_once, fit, launch_of, run_quietly
 from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
-from mac_ray.config import Config, ConfigError
-from mac_ray.data.manifest import ManifestError
-from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, opened_journal
+from mac_ray.config import Config
+from mac_ray.pretrain import Launch, opened_journal
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 
@@ -46,7 +45,7 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     ) -> None:
         # without either, Tune itself is being stopped, and the trial is for the next driver to go on with
         if result or error:
-            self._proposals.ended(self._numbers.pop(trial_id), (result or {}).get("problem", ""))
+            self._proposals.ended(self._numbers.pop(trial_id))
 
     def judge(self) -> None:
         self._proposals.judge()
@@ -81,7 +80,7 @@ def execute_search(
 
     def to_jobs(proposal: Proposal) -> list[Job]:
         return [
-            Job(run.point.config, run.folder, own)
+            Job(run.point.config, run.identity, run.folder, own)
             for run, own in zip(proposal.runs, tags(proposal), strict=True)
         ]
 
@@ -103,15 +102,12 @@ def execute_search(
 def _train_proposal(parameters: Mapping[str, Any], here: str, launch: Launch) -> None:
     """One run after the other, up to the first that does not finish."""
     os.chdir(here)
-    code, problem = 0, ""
+    code = 0
     for job in parameters["jobs"]:
-        try:
-            code = run_quietly(job, launch)
-        except (ConfigError, ManifestError) as error:
-            code, problem = EXIT_BAD_INPUT, str(error)
+        code = run_quietly(job, launch)
         if code:
             break
-    tune.report({"exit_code": code, "problem": problem})
+    tune.report({"exit_code": code})
 
 
 def marking_pruned(launch: Launch) -> Launch:

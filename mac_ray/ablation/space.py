@@ -10,12 +10,11 @@ from typing import Any
 import optuna
 from optuna.trial import BaseTrial
 
-from mac_ray.ablation.plan import config_of
+from mac_ray.ablation.plan import NOT_TRAINED, config_of, require_no_name, require_varied
 from mac_ray.ablation.sweep import Choice, Knob, Range, Search, Sweep
 from mac_ray.config import ConfigError
 from mac_ray.config.sentences import shown
 
-NOT_TRAINED = ("name", "cluster", "storage", "tracking")  # sections that make no other run
 SCORED_BY = ("evaluation", "evaluation.data", "evaluation.protocol")
 COMPLETIONS = 16  # random ones, in which a value may still turn out trainable
 
@@ -74,6 +73,7 @@ def _draw(trial: BaseTrial, path: str, domain: Choice | Range) -> Any:
 
 def require_sound(sweep: Sweep, search: Search) -> None:
     """Raises ConfigError."""
+    require_no_name(sweep)
     for path in search.space:
         _require_own(sweep, path)
         _require_condition(sweep, search.space, path)
@@ -84,10 +84,7 @@ def require_sound(sweep: Sweep, search: Search) -> None:
 
 def _require_own(sweep: Sweep, path: str) -> None:
     place = f"sweep {sweep.name}: search.space.{path}"
-    if path == "seed":
-        raise ConfigError(f"{place} is no knob, every trial is run with each of seeds; give those instead")
-    if path.partition(".")[0] in NOT_TRAINED:
-        raise ConfigError(f"{place} makes no other run, it says where a run takes place; take it out")
+    require_varied(sweep, "search.space", path, NOT_TRAINED)
     if path in SCORED_BY:
         raise ConfigError(
             f"{place} would score trials differently, and their numbers cannot be compared; set it by an override"

@@ -26,6 +26,7 @@ from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.tracking.process import wait_for_lock
+from mac_ray.training.distributed import device_of
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
 from mac_ray.training.plan import Leg
@@ -144,8 +145,8 @@ class Steps:
 
     def __init__(self, kind: Kind, progress: Progress) -> None:
         config, self.leg, stage = kind.config, kind.leg, kind.leg.stage
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if config.cluster.gpus_per_worker and device.type == "cpu":
+        device = device_of(config.cluster)
+        if device.type == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
                 "steps are timed on the machine of the command, which has no GPU, while "
                 f"cluster.gpus_per_worker is {config.cluster.gpus_per_worker:g}; start the sweep where runs train, "

@@ -113,7 +113,8 @@ def sampler_of(search: Search, seed: int, number: int) -> BaseSampler:
 
 
 def _directions(sweep: Sweep, search: Search) -> list[Direction]:
-    return [sweep.direction, "minimize"] if search.sampler == "nsga2" else [sweep.direction]
+    of_metric: Direction = "maximize" if sweep.maximize else "minimize"
+    return [of_metric, "minimize"] if search.sampler == "nsga2" else [of_metric]
 
 
 def _searched(sweep: Sweep, search: Search) -> str:

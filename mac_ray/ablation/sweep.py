@@ -122,6 +122,9 @@ class Search(Part):
         return self
 
 
+LESS_IS_BETTER = ("MdR", "MnR")  # ranks
+
+
 class Sweep(Part):
     """A study. `base` is a config file below the project's root or any path; see mac_ray.ablation.plan.expand."""
 
@@ -135,7 +138,7 @@ class Sweep(Part):
     search: Search | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
     metric: Label = "t2v/R1"  # of the test split, as scored by the base's protocol
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Literal["maximize", "minimize"] | None = None  # of the metric; None: as its name says
     baseline: str | None = None  # the label of the row others are compared with; None: the first
     reference: str | None = None  # a table of mac_ray.ablation.reference
     published: Mapping[Label, str] = {}  # row of this study -> row of that table, where the labels differ
@@ -155,6 +158,20 @@ class Sweep(Part):
                 raise ValueError(f"variants names {name!r} twice; give each its own name")
             bundles[name] = bundle
         return {**given, "variants": bundles}
+
+    @property
+    def maximize(self) -> bool:
+        return not self.metric.endswith(LESS_IS_BETTER)
+
+    @model_validator(mode="after")
+    def _has_the_direction_of_its_metric(self) -> Sweep:
+        own = "maximize" if self.maximize else "minimize"
+        if self.direction not in (None, own):
+            raise ValueError(
+                f"direction is {self.direction!r}, but of {self.metric} the {'most' if self.maximize else 'least'} is "
+                "best; leave direction out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _varies_something(self) -> Sweep:

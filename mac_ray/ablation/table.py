@@ -178,7 +178,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
     )
     return Table(
         metric=sweep.metric,
-        maximize=sweep.direction == "maximize",
+        maximize=sweep.maximize,
         baseline=baseline,
         rows=built,
         scored=scored,
@@ -317,10 +317,10 @@ def _coverage_notes(done: Sequence[Outcome]) -> Iterator[str]:
 
 def _pace_notes(done: Sequence[Outcome]) -> Iterator[str]:
     """Where seconds say more about machines than about rows."""
-    devices = Counter(outcome.device for outcome in done)
+    devices = Counter(outcome.device for outcome in done if outcome.device)
     if len(devices) > 1:
-        said = ", ".join(f"{name or 'one unnamed'} ({count})" for name, count in devices.most_common())
-        yield f"Do not compare seconds: runs were trained on different devices, {said}."
+        said = "; ".join(f"{name} ({count})" for name, count in devices.most_common())
+        yield f"Do not compare seconds: runs were trained on different devices: {said}."
         return
     seconds: dict[str, list[float]] = {}
     for outcome in done:

@@ -150,6 +150,10 @@ class Journal:
     def key(self) -> str:
         return self._known.key
 
+    def tag(self, name: str) -> str | None:
+        """The value that holds; None where the tag was never given."""
+        return self._known.tags.get(name)
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append the values that this step does not have yet. NaN and infinities are kept."""
         fresh = {

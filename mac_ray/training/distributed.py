@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mac_ray.config import Config
+from mac_ray.config import Cluster, Config
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ def set_up_process(config: Config, worker: Worker, cores: int) -> None:
     # Left to itself, fp32 may take TF32 on CUDA and oneDNN's path on a CPU, twice MKL's rate on AMD; where the
     # CPU has AMX, oneDNN then multiplies in bf16. Asked for by name, fp32 is fp32.
     torch.set_float32_matmul_precision("highest" if config.precision == "fp32" else "medium")
+
+
+def device_of(cluster: Cluster) -> torch.device:
+    """What a worker of a run trains on."""
+    return torch.device("cuda" if cluster.gpus_per_worker else "cpu")
 
 
 def device_name(device: torch.device) -> str:

@@ -3,14 +3,18 @@
 One folder per run, on storage that all its nodes share; an exported folder can be taken anywhere.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mac_ray.config import ConfigError
+from mac_ray.tracking.journal import FILE_NAME
+from mac_ray.tracking.process import wait_for_lock
 from mac_ray.training import checkpoint
 
 IN_NAME = 10  # letters of the identity that a run's folder is named by
+LOCK_NAME = ".claims.lock"  # beside the folders of runs
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,27 @@ class KnownRuns:
 
     @classmethod
     def below_folder(cls, below: Path) -> "KnownRuns":
-        begun = sorted((path.parent for path in below.glob("*-*/journal.jsonl")), reverse=True)
+        begun = sorted((path.parent for path in below.glob(f"*-*/{FILE_NAME}")), reverse=True)
         return cls(below, {folder.name.rpartition("-")[2]: folder for folder in begun})
+
+
+def claimed(below: Path, names: Mapping[str, str]) -> dict[str, RunFolder]:
+    """The folders of runs, by identity; `names` are of those that nobody has begun yet.
+
+    They are made, with an empty journal: whoever comes for the same run from now on, under whatever name, is led
+    there, so that two who start at one time do not both train it.
+    """
+    below.mkdir(parents=True, exist_ok=True)
+    lock = wait_for_lock(below / LOCK_NAME)
+    try:
+        known = KnownRuns.below_folder(below)
+        folders = {identity: RunFolder.of(known, name, identity) for identity, name in names.items()}
+        for folder in folders.values():
+            folder.path.mkdir(exist_ok=True)
+            (folder.path / FILE_NAME).touch()
+    finally:
+        os.close(lock)
+    return folders
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ class RunData:
     test: Manifest
 
     @property
+    def splits(self) -> list[tuple[str, Manifest]]:
+        """All that a run reads, each with the name of its split."""
+        train = [("train", manifest) for manifest in self.train.values()]
+        return [*train, ("val", self.val), ("test", self.test)]
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         return {name: manifest.fingerprint for name, manifest in self.manifests.items()}
 
@@ -85,6 +91,15 @@ def reader(
     return ClipReader(
         manifest, config.data, config.cluster.decoder, cache, config.cluster.decode_timeout_s, quarantine
     )
+
+
+def require_media(config: Config, data: RunData) -> None:
+    """As `require_decodable` for all that a run reads, without making caches of frames. Raises ConfigError."""
+    for split, manifest in data.splits:
+        clips = ClipReader(
+            manifest, config.data, config.cluster.decoder, None, config.cluster.decode_timeout_s
+        )
+        require_decodable(clips, split)
 
 
 def require_decodable(clips: ClipReader, split: str) -> None:

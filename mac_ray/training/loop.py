@@ -69,7 +69,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     model = first_model(config, folder, tokenizer)
     model.to(worker.device)
     if journal:
-        journal.tags({DEVICE_TAG: device_name(worker.device)})
+        _note_device(journal, worker.device)
     num_patches = model.grid[0] * model.grid[1]
     before: Trained | None = None
     meter, costs = Meter(), Costs()
@@ -202,6 +202,13 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
 
 def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _note_device(journal: Journal, device: torch.device) -> None:
+    """Beside those of earlier attempts, if it is another."""
+    earlier, now = journal.tag(DEVICE_TAG), device_name(device)
+    if earlier is None or not earlier.endswith(now):
+        journal.tags({DEVICE_TAG: f"{earlier}, then {now}" if earlier else now})
 
 
 def _quietly(what: str, done: int, total: int) -> None:

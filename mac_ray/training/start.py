@@ -28,7 +28,7 @@ from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
-from mac_ray.training.folder import KnownRuns, RunFolder
+from mac_ray.training.folder import RunFolder, claimed
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
@@ -61,19 +61,14 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     Raises ConfigError or ManifestError.
     """
     config = with_absolute_folders(config, read_from, write_below)
-    runs = Path(config.storage.runs)
-    _require_writable(runs, "storage.runs")
-    _require_writable(Path(config.storage.cache), "storage.cache")
+    require_storage(config)
     data = open_data(config, progress)
     plan = legs(config, data.train_sizes)
-    _require_views(config, len(data.val))
-    _require_benchmark(config, data.test)
+    require_sound(config, data)
     config, sources, identity = identify(config, data)
-    folder = RunFolder.of(KnownRuns.below_folder(runs), config.name, identity)
-    folder.path.mkdir(exist_ok=True)
-    splits = [("train", manifest) for manifest in data.train.values()]
-    for split, manifest in [*splits, ("val", data.val), ("test", data.test)]:
+    for split, manifest in data.splits:
         require_decodable(reader(manifest, split, config, progress), split)
+    folder = claimed(Path(config.storage.runs), {identity: config.name})[identity]
     if not folder.tokenizer.exists():
         save_tokenizer(config.model.text, captions_of_training(data), folder.tokenizer)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
@@ -83,6 +78,18 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     folder.config.write_text(to_yaml(config))
     notes = unused_masks(config) + truncation_notes(config, data, tokenizer)
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
+
+
+def require_storage(config: Config) -> None:
+    """Raises ConfigError where a folder that is written to, an absolute one, cannot be."""
+    _require_writable(Path(config.storage.runs), "storage.runs")
+    _require_writable(Path(config.storage.cache), "storage.cache")
+
+
+def require_sound(config: Config, data: RunData) -> None:
+    """The evaluation fits its data, as far as can be told without decoding any. Raises ConfigError."""
+    _require_views(config, len(data.val))
+    _require_benchmark(config, data.test)
 
 
 def identify(config: Config, data: RunData) -> tuple[Config, dict[str, str], str]:

@@ -16,8 +16,11 @@ from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import expand
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
+from mac_ray.data.manifest import Row
+from mac_ray.data.manifest_writer import write as write_manifest
 from mac_ray.pretrain import EXIT_BAD_INPUT
 from tests.ablation.made import ended_run
+from tests.runs import USE_OWN
 
 RATIO = "masking.video.ratio"
 ROWS = [("a", {RATIO: 0.3}), ("b", {RATIO: 0.6})]
@@ -79,6 +82,13 @@ def refused(asked: Sweep, options: Sequence[str], folder: Path, capsys: pytest.C
         ({"reference": "mac/table6", "published": {"c": "tube"}}, ["published", "'c'"]),
         ({"baseline": "c"}, ["baseline is 'c', but the rows are 'a', 'b'; name one of these"]),
         ({"base": "nowhere.yaml"}, ["there is no base config nowhere.yaml"]),
+        ({"variants": [("a", {"seed": 3})]}, ["variants.a.seed does not go here", "give those instead"]),
+        ({"variants": {}, "factors": {"cluster.workers": (1, 2)}}, ["cluster.workers makes no other run"]),
+        ({"overrides": {"name": "x"}}, ["an override sets name", "the sweep names its runs"]),
+        (
+            {"overrides": {"evaluation.masked_views": {"videos": 999}}},
+            ["masked_views.videos is 999, but the val split of shapes has only 8 samples; lower it"],
+        ),
     ],
 )
 def test_sweep_that_asks_for_what_is_not_there_is_refused(
@@ -94,6 +104,37 @@ def test_sweep_that_asks_for_what_is_not_there_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (["seed=3"], "an override sets seed, of which each run has its own; take it out, give --seeds"),
+        ([f"{RATIO}=0.5"], f"{RATIO}=0.5 reaches no run of sweep s, every row sets its own"),
+        (["--seeds", "0", "0"], "seeds names a seed twice"),
+        (["--rows", "a", "c"], "--rows names 'c', but the rows of sweep s are 'a', 'b'"),
+    ],
+)
+def test_command_that_asks_for_what_it_would_not_get_is_refused(
+    asked: list[str], words: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in refused(sweep(), [*options, *asked], tmp_path, capsys)
+
+
+def test_media_that_are_not_there_are_told_before_anything_is_started(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = {"train": 16, "val": 8, "test": 8}
+    rows = [
+        Row(f"{split}{number}", Path(f"{number}.mp4"), "video", split, ("a caption",))
+        for split, count in splits.items()
+        for number in range(count)
+    ]
+    write_manifest(tmp_path / "own.parquet", rows, "own", tmp_path)
+    own = ["data.sets.own.kind=manifest", f"data.sets.own.path={tmp_path}/own.parquet", *USE_OWN]
+    assert "none of the 16 train samples tried can be decoded" in refused(
+        sweep(), [*options, *own], tmp_path, capsys
+    )
+
+
+@pytest.mark.parametrize(
     ("part", "given", "sentence"),
     [
         (
@@ -104,6 +145,7 @@ def test_sweep_that_asks_for_what_is_not_there_is_refused(
         (sweep, {"variants": [*ROWS, ROWS[0]]}, "variants names 'a' twice; give each its own name"),
         (sweep, {"seeds": (1, 1)}, "seeds names a seed twice"),
         (Search, {"space": {}}, "space is {}; give"),
+        (sweep, {"metric": "t2v/MdR", "direction": "maximize"}, "of t2v/MdR the least is best"),
         (Budget, {"equal": "minutes"}, "equal is 'minutes'; give one of 'samples', 'flops', 'seconds'"),
         (Range, {"low": 3, "high": 1}, "low is 3 and high 1; give the lower one first"),
     ],

@@ -33,6 +33,22 @@ def test_flops_counted_before_are_those_counted_in_training(
         assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
 
 
+def test_cost_does_not_hang_on_what_was_asked_before(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    def fresh() -> Calculator:
+        return Calculator(calculator.locator, tmp_path / "speeds.json")
+
+    config = config_file.load(None, tiny_overrides)
+    sets = (
+        "data.sets.wordy={kind: moving_shapes, train: 26, val: 8, test: 8, frames: 4, size: 32, objects: 4}"
+    )
+    wordy = config_file.load(None, [*tiny_overrides, sets, "stages.0.data=[wordy]", "stages.1.data=[wordy]"])
+    here = config_file.load(None, [*tiny_overrides, sets])
+    assert {calculator.flops(config) for _ in range(5)} == {fresh().flops(config)}
+    assert calculator.flops(here) < calculator.flops(wordy) == fresh().flops(wordy)
+
+
 def test_equal_flops_give_cheap_rows_more_epochs_and_all_rows_one_cost(
     tiny_overrides: list[str], calculator: Calculator
 ) -> None:

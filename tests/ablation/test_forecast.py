@@ -29,10 +29,9 @@ def test_finished_seeds_tell_how_long_their_row_takes_and_their_flops_how_long_o
         for folder in [tmp_path / f"{label}{seed}"]
     ]
     finished_run(runs[0].folder, 0, 0.5, flops=3e15)  # in 300 seconds
-    seconds, source = seconds_of(runs, runs[1:], calculator)
-    deep = calculator.flops(configs["deep"]) / 1e13
-    assert seconds == pytest.approx([300, deep, deep])
-    assert source == "what the finished runs took"
+    seconds, source = seconds_of(runs[:1], runs[1:], calculator)
+    assert seconds == pytest.approx({"plain": 300, "deep": calculator.flops(configs["deep"]) / 1e13})
+    assert source == "finished runs on some device"
 
 
 @pytest.mark.parametrize(

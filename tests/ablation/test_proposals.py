@@ -1,17 +1,20 @@
 """Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.proposals import Proposals
 from mac_ray.ablation.pruning import STRATUM
 from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import ConfigError
 from mac_ray.training.folder import RunFolder
-from tests.ablation.trials import SPACE, STRATEGY, Driver, sweep_of, write_run
+from tests.ablation.trials import PARENT, SPACE, STEPS, STRATEGY, Driver, sweep_of, write_run
 
 FEW = {STRATEGY: Knob(domain=Choice(values=("none", "random")))}
 
@@ -130,6 +133,21 @@ def test_combination_that_cannot_be_trained_fails_with_the_sentence_and_the_sear
     for trial in driver.study.trials:
         assert (trial.state.name == "FAIL") == (trial.params[STRATEGY] == "none")
         assert ("hides nothing" in trial.user_attrs.get("mac_ray.reason", "")) == (trial.state.name == "FAIL")
+
+
+def test_problem_of_the_machine_is_no_verdict_on_a_trial(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=3)
+    driver = Driver(tmp_path, search)
+
+    def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
+        raise ConfigError("this machine has no GPU")
+
+    proposals = Proposals(driver.study, driver.sweep, search, PARENT, plan, lambda _: STEPS)
+    with pytest.raises(ConfigError, match="no GPU"):
+        proposals.next()
+    again = Driver(tmp_path, search)
+    drawn = [again.proposals.next() for _ in range(3)]
+    assert [proposal.number for proposal in drawn if proposal] == [0, 1, 2]  # none is spent
 
 
 def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> None:

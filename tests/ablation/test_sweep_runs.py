@@ -155,6 +155,17 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
 
 
+def test_sweep_whose_runs_have_several_workers_trains_them_on_ray_train(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    file = write_sweep(tmp_path, base, {"two workers": {}})
+    code, output = finish(start(file, [*tiny_overrides, "cluster.workers=2"], tmp_path))
+    assert code == 0, output
+    run = runs_below(tmp_path / "runs")["two workers"]
+    assert status_of(run) == "FINISHED"
+    assert list(run.glob("ray/attempt_*"))
+
+
 def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
     tiny_overrides: list[str],
     tmp_path: Path,
@@ -173,7 +184,7 @@ def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
     code, output = finish_here(file, [*tiny_overrides, *few], monkeypatch, capsys)
     assert code == 0, output
     assert "video 0.75" not in output
-    assert "how long they take is not known: a run needs 4000 CPUs" in output
+    assert "how long that takes is not known: a run needs 4000 CPUs" in output
     code, output = finish_here(file, [*tiny_overrides, "--rows", "video 0.4"], monkeypatch, capsys)
     assert code == 2
     assert "--rows names 'video 0.4', but the rows of sweep tiny-ratio are 'video 0.0', 'video 0.5'" in output

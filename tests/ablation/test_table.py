@@ -141,8 +141,9 @@ def test_seconds_of_a_busy_machine_or_of_several_are_said_not_to_compare(study: 
         "in 1 of 2 rows one seed took much longer than another, 'video.ratio=0' from 200 to 500 s"
         in notes([later, *others])
     )
+    named = [replace(other, device="a CPU") for other in others]
     elsewhere = replace(slow, device="NVIDIA H200")
-    assert "different devices, one unnamed (3), NVIDIA H200 (1)" in notes([elsewhere, *others])
+    assert "different devices: a CPU (3); NVIDIA H200 (1)." in notes([elsewhere, *named])
 
 
 def test_samples_that_a_run_lacks_are_left_out_of_all_rows(

@@ -6,9 +6,10 @@ from typing import Any
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point, Row, config_of
-from mac_ray.ablation.proposals import PRUNED_TAG, Proposals
+from mac_ray.ablation.proposals import PRUNED_TAG, Proposals, UntrainableError
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
+from mac_ray.config import ConfigError
 from mac_ray.tracking.journal import PARENT_TAG, Journal, Status
 
 PARENT = "key-of-the-sweep"
@@ -39,7 +40,10 @@ class Driver:
         """A run is known by its values and seed, as by an identity."""
         runs = []
         for seed in self.sweep.seeds:
-            config = config_of(self.sweep, values, seed)
+            try:
+                config = config_of(self.sweep, values, seed)
+            except ConfigError as error:
+                raise UntrainableError(str(error)) from error
             identity = f"{sorted(values.items())}-{seed}".replace("/", " ")
             runs.append(
                 PlannedRun(Point(Row(str(number), values), seed, config), identity, self.folder / identity)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.report import main
-from mac_ray.ablation.record import Context, SweepRecord
+from mac_ray.ablation.record import Context, SweepRecord, folder_name
 from mac_ray.ablation.sweep import Choice, Knob, Search, Sweep
 from tests.ablation.made import make_runs, recorded
 
@@ -23,13 +23,16 @@ SWEEP = Sweep(
 def test_report_is_made_again_by_folder_and_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "sweep-two-rows-1a2b"
+    folder = tmp_path / folder_name("two-rows", "1a2b3c4d5e6f")
     folder.mkdir()
     recorded(SWEEP, tmp_path).write(folder)
     assert main([str(folder)]) == 0
     assert "No run has finished" in (folder / "report.html").read_text()
     make_runs(SWEEP, tmp_path, {"none": 0.5, "tube": 0.6}, {})
     capsys.readouterr()
+    other = tmp_path / folder_name("three-rows", "1a2b3c4d5e6f")
+    other.mkdir()
+    (other / "sweep.json").write_text("of another version")  # and of no concern here
     assert main(["two-rows", "--runs", str(tmp_path), "--out", str(tmp_path / "elsewhere")]) == 0
     assert "tube" in capsys.readouterr().out
     assert "No run has finished" in (folder / "report.html").read_text()

@@ -20,6 +20,7 @@ from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import train
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags
+from tests.runs import the_run
 
 
 def prepared(overrides: Sequence[str], folder: Path) -> PreparedRun:
@@ -221,5 +222,4 @@ def test_run_folder_is_left_without_initial_weights_when_they_do_not_fit(
     given = [*tiny_overrides, "model.video.pretrained=vit.safetensors", "model.video.width=64"]
     with pytest.raises(ConfigError):
         prepared(given, tmp_path)
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert not RunFolder(folder).initial.exists()
+    assert not RunFolder(the_run(tmp_path / "runs")).initial.exists()

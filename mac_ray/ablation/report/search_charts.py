@@ -26,7 +26,7 @@ def search_charts(
 def against_flops(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -> Chart:
     """Trials by score and cost; those that none beats in both stand out, and steps join them."""
     name = f"validation {metric_name(sweep.metric)}"
-    best = {finding.number for finding in front(complete, sweep.direction == "maximize")}
+    best = {finding.number for finding in front(complete, sweep.maximize)}
     data = [_dot(finding) | {"front": finding.number in best} for finding in complete]
     x, y = quantity("flops", "FLOPs of training", padding=12), quantity("value", name)
     on_front = [{"filter": "datum.front"}]
@@ -71,7 +71,7 @@ def against_flops(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -
 def one_by_one(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -> Chart:
     """Trials in the order they were drawn, and the best so far."""
     name = f"validation {metric_name(sweep.metric)}"
-    better = max if sweep.direction == "maximize" else min
+    better = max if sweep.maximize else min
     data: list[Spec] = []
     best: float | None = None
     for finding in sorted(complete, key=lambda finding: finding.number):

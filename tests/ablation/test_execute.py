@@ -1,0 +1,117 @@
+"""What a run of a sweep does in its actor, without Ray: where it trains, on what, and what it leaves when it cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from mac_ray.ablation.execute import Job, at_once, run_quietly, to_jobs
+from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.outcome import outcome_in
+from mac_ray.ablation.plan import Point, Row
+from mac_ray.config import Cluster, Config, ConfigError
+from mac_ray.training.distributed import device_of
+from mac_ray.training.loop import Outcome
+from mac_ray.training.start import PreparedRun
+
+
+def planned(configs: dict[str, Config], folder: Path) -> list[PlannedRun]:
+    """As a sweep plans its rows, which are named by their labels."""
+    points = [
+        Point(Row(label, {}), 0, config.model_copy(update={"name": label}))
+        for label, config in configs.items()
+    ]
+    return Locator(Path.cwd(), folder, lambda *_: None).planned(points)
+
+
+def never(run: PreparedRun, console: Console) -> Outcome:
+    raise AssertionError("is trained")
+
+
+def test_two_who_start_one_run_under_two_names_use_the_folder_of_the_first(
+    tiny: Config, tmp_path: Path
+) -> None:
+    locator = Locator(Path.cwd(), tmp_path, lambda *_: None)
+    (one,), (other,) = planned({"one": tiny}, tmp_path), planned({"other": tiny}, tmp_path)
+    assert one.folder != other.folder  # as planned at the same time
+    assert [one] == locator.claimed([one])
+    assert locator.claimed([other]) == [replace(other, folder=one.folder)]
+    assert planned({"third": tiny}, tmp_path)[0].folder == one.folder
+
+
+def test_rows_that_are_one_run_share_its_folder_and_it_is_trained_once(tiny: Config, tmp_path: Path) -> None:
+    runs = planned({"one": tiny, "the same": tiny}, tmp_path)
+    (identity,) = {run.identity for run in runs}
+    assert len({run.folder for run in runs}) == 1
+    assert len(to_jobs(runs, {identity: {}})) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "cluster", "expected"),
+    [
+        ({}, {"CPU": 16, "GPU": 8}, 16),
+        ({"gpus_per_worker": 1}, {"CPU": 16, "GPU": 8}, 8),
+        ({"gpus_per_worker": 0.25}, {"CPU": 16, "GPU": 1}, 4),
+        ({"gpus_per_worker": 1, "workers": 3}, {"CPU": 16, "GPU": 8}, 2),
+        ({"gpus_per_worker": 1, "workers": (1, 4), "cpus_per_worker": 2}, {"CPU": 15, "GPU": 8}, 1),
+    ],
+)
+def test_as_many_runs_at_once_as_have_all_their_workers(
+    asked: dict[str, object], cluster: dict[str, float], expected: int, tiny: Config
+) -> None:
+    section = Cluster.model_validate(tiny.cluster.model_dump() | asked)
+    assert at_once(tiny.model_copy(update={"cluster": section}), cluster) == expected
+
+
+def test_cluster_on_which_no_run_fits_is_refused(tiny: Config) -> None:
+    section = tiny.cluster.model_copy(update={"workers": 4, "gpus_per_worker": 1.0})
+    with pytest.raises(ConfigError, match=r"needs 4 CPUs and 4 GPUs .* the cluster has 16 CPUs and 2 GPUs"):
+        at_once(tiny.model_copy(update={"cluster": section}), {"CPU": 16, "GPU": 2})
+
+
+def test_run_that_cannot_be_started_where_it_would_train_is_failed_with_the_sentence(
+    tiny: Config, tmp_path: Path
+) -> None:
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    views = {"masked_views": {"videos": 999}}
+    broken = Config.model_validate(tiny.model_dump() | {"evaluation": tiny.evaluation.model_dump() | views})
+    job = Job(broken, run.identity, run.folder, {"mac_ray.row": "row"})
+    assert run_quietly(job, never) == 2
+    outcome = outcome_in(run.folder, "row", 0, run.identity)
+    assert outcome.status == "FAILED"
+    assert "masked_views.videos is 999" in outcome.reason
+
+
+def test_error_that_nobody_foresaw_is_what_the_run_failed_of(tiny: Config, tmp_path: Path) -> None:
+    def burst(run: PreparedRun, console: Console) -> Outcome:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    config = tiny.model_copy(update={"tracking": tiny.tracking.model_copy(update={"enabled": False})})
+    with pytest.raises(torch.OutOfMemoryError):
+        run_quietly(Job(config, run.identity, run.folder, {}), burst)
+    outcome = outcome_in(run.folder, "row", 0, run.identity)
+    assert outcome.reason == "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
+
+
+def test_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:
+    program = (
+        "import sys, os; from pathlib import Path; from mac_ray.tracking.journal import Journal\n"
+        "journal = Journal.open_or_create(Path(sys.argv[1]), name='r', experiment='e', identity='i')\n"
+        "journal.status('RUNNING'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], check=False)
+    outcome = outcome_in(tmp_path / "run", "row", 0, "i")
+    assert (outcome.status, outcome.reason) == ("FAILED", "the process that trained it was killed")
+
+
+def test_gpu_that_was_not_asked_for_is_not_taken(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_of(tiny.cluster).type == "cpu"
+    assert device_of(tiny.cluster.model_copy(update={"gpus_per_worker": 0.5})).type == "cuda"
