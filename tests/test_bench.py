@@ -105,6 +105,16 @@ def test_flops_of_another_model_stand_beside_no_published_value(
     assert [row["published"] for row in rows] == [None] * len(rows)
 
 
+def test_stage_whose_masks_cost_something_to_choose_stands_beside_no_published_value(
+    capsys: pytest.CaptureFixture[str],
+):
+    found = output(capsys, "flops", MAC, "masking.video.strategy=attention_keep_high")
+    rows = {row["what"]: row for row in found["rows"]}
+    assert rows["60% masked"]["published"]["value"] == 83.3e9
+    assert rows["videos"]["published"] is None
+    assert rows["videos"]["executed"] > 2 * rows["60% masked"]["executed"]
+
+
 def test_parameters_are_those_of_the_model_that_would_be_trained(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):

@@ -7,6 +7,7 @@ in seconds are measured, some steps of every kind (see speeds).
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +18,13 @@ from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps
 from mac_ray.ablation.sweep import Budget
-from mac_ray.config import Config, value_at
+from mac_ray.config import Config, Schedule, value_at
 from mac_ray.data.lexicon import Lexicon, count_words
+from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
-from mac_ray.objectives.costs import stage_costs
+from mac_ray.objectives.costs import stage_costs, tokens_left
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
 from mac_ray.training.plan import legs
@@ -31,7 +33,9 @@ from mac_ray.training.start import captions_of_training
 COUNTED_CAPTIONS = 2000
 COUNTED_BATCHES = 200
 FEW_STEPS = 5
-SCHEDULE_POINTS = np.linspace(0, 1, 11)  # of a ratio that changes, where a stage's cost is averaged
+SCHEDULE_POINTS = [
+    number / 10 for number in range(11)
+]  # of a ratio that changes, where a stage's cost is averaged
 EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
 
 
@@ -90,48 +94,40 @@ class Calculator:
 
     def _stage_flops(self, config: Config) -> list[tuple[int, int, float]]:
         """Steps, samples per step and FLOPs per sample of each stage."""
-        data = self.locator.data(config)
+        data, vocabulary = self.locator.data(config), self._tokenizer(config).vocabulary_size
+        side = config.data.image_size // config.model.video.patch_size
         found = []
         for leg in legs(config, data.train_sizes):
             stage, masking = leg.stage, config.stage_masking(leg.stage)
             tokens = self._padded_length(config, data, stage.batch_size)
-            side = config.data.image_size // config.model.video.patch_size
-            forward = float(
-                np.mean(
-                    [
-                        forward_flops(config.model, seen.frames, seen.visible, tokens).total
-                        for seen in (
-                            seen_of(
-                                masking.video,
-                                value_at(masking.video.ratio, progress),
-                                stage.frames,
-                                (side, side),
-                            )
-                            for progress in SCHEDULE_POINTS
-                        )
-                    ]
+            changes = any(isinstance(each.ratio, Schedule) for each in (masking.video, masking.text))
+            forward, extra = [], []
+            for progress in SCHEDULE_POINTS if changes else SCHEDULE_POINTS[:1]:
+                seen = seen_of(
+                    masking.video, value_at(masking.video.ratio, progress), stage.frames, (side, side)
                 )
-            )
-            extra = sum(
-                cost.training_flops
-                for cost in stage_costs(config, stage, tokens, config.model.text.vocabulary_size).values()
-            )
+                left = tokens_left(masking.text, value_at(masking.text.ratio, progress), tokens)
+                forward.append(forward_flops(config.model, seen.frames, seen.visible, left).total)
+                costs = stage_costs(config, stage, tokens, vocabulary, progress)
+                extra.append(sum(cost.training_flops for cost in costs.values()))
             guidance = guidance_flops(masking.video, config.model.video, stage.frames, side**2).total
-            per_sample = (TRAINING_FACTOR + (stage.accumulate > 1)) * forward + extra + guidance
+            passes = TRAINING_FACTOR + (stage.accumulate > 1)
+            per_sample = passes * statistics.fmean(forward) + statistics.fmean(extra) + guidance
             found.append((leg.num_steps, stage.batch_size, per_sample))
         return found
 
     def _padded_length(self, config: Config, data: RunData, batch: int) -> int:
-        """Tokens that a caption has in a batch of this size, padded to its longest: a mean over drawn batches.
+        """Tokens that a text has in a batch of this size, padded to its longest: a mean over drawn batches.
 
         What is drawn is the same for every call, or the cost of a run would hang on what was asked before.
         """
         key = _captions_key(config, data)
         if key not in self._lengths:
-            total = sum(1 for _ in captions_of_training(data))
+            texts = partial(captions_of_training, data, TRAINING_TEXTS[config.data.captions])
+            total = sum(1 for _ in texts())
             generator = np.random.default_rng(0)
             drawn = set(generator.choice(total, min(total, COUNTED_CAPTIONS), replace=False).tolist())
-            numbered = enumerate(captions_of_training(data))
+            numbered = enumerate(texts())
             captions = [caption for number, caption in numbered if number in drawn]
             attended = self._tokenizer(config)(captions).attended
             self._lengths[key] = attended.sum(axis=1)

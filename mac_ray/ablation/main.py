@@ -23,12 +23,12 @@ from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, on_ray, to_jobs
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
-from mac_ray.ablation.parent import as_parent, send_rest
+from mac_ray.ablation.parent import as_parent, say_where, send_rest
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
 from mac_ray.ablation.reference import published_rows
-from mac_ray.ablation.report import PAGE_NAME, write_report
+from mac_ray.ablation.report import write_report
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Budget, Sweep
@@ -51,7 +51,6 @@ from mac_ray.tracking.journal import (
     run_key,
     status_of,
 )
-from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
 
 
@@ -144,9 +143,7 @@ def run_sweep(
     if table is None:
         return EXIT_INTERRUPTED
     show_results(table, console)
-    say(console, f"report: {folder / PAGE_NAME}")
-    if uri:
-        say(console, f"in MLflow: {how_to_open(uri, folder)}")
+    say_where(folder, uri, console)
     return 0 if all(map(is_finished, asked_runs)) else EXIT_FAILED
 
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from mac_ray.ablation.report import PAGE_NAME
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.console import say
 from mac_ray.errors import in_one_line
@@ -13,7 +14,7 @@ from mac_ray.tracking.address import replay_command
 from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
 from mac_ray.tracking.launch import start_sender, wait
-from mac_ray.tracking.progress import is_behind
+from mac_ray.tracking.progress import how_to_open, is_behind
 
 QUESTION_TAG = "mac_ray.question"
 AnswerT = TypeVar("AnswerT")
@@ -50,6 +51,13 @@ def as_parent(
     if status != "FINISHED":
         say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
     return answer
+
+
+def say_where(folder: Path, uri: str | None, console: Console) -> None:
+    """Where a sweep that has ended is to be seen."""
+    say(console, f"report: {folder / PAGE_NAME}")
+    if uri:
+        say(console, f"in MLflow: {how_to_open(uri, folder)}")
 
 
 def send_rest(folders: Iterable[Path], uri: str | None, console: Console) -> None:

@@ -127,11 +127,12 @@ def require_varied(sweep: Sweep, part: str, path: str, not_trained: Sequence[str
 
 
 def _require_one_protocol(sweep: Sweep, points: list[Point]) -> None:
-    """Their table would be refused, and only when all is trained."""
+    """Their table would be refused, and only when all is trained; of other test samples it would even look sound."""
     of = {
         (point.config.evaluation.data, point.config.evaluation.protocol): point.row
         for point in reversed(points)
     }
+    tested = {_test_samples(point.config): point.row for point in reversed(points)}
     if len(of) > 1:
         said = (f"row {row.label!r} on {data!r} by {protocol}" for (data, protocol), row in of.items())
         first, second, *_ = sorted(said)
@@ -139,6 +140,18 @@ def _require_one_protocol(sweep: Sweep, points: list[Point]) -> None:
             f"sweep {sweep.name}: {first} is scored differently from {second}, and their numbers cannot be compared; "
             "let all rows have the same evaluation.data and evaluation.protocol"
         )
+    if len(tested) > 1:
+        first, second, *_ = (repr(row.label) for row in tested.values())
+        raise ConfigError(
+            f"sweep {sweep.name}: rows {second} and {first} are scored on other samples, and their numbers cannot be "
+            "compared; let a set vary in its train samples alone, or make a second one to train on"
+        )
+
+
+def _test_samples(config: Config) -> str:
+    """What decides them."""
+    section = config.data.sets[config.evaluation.data]
+    return section.model_dump_json(exclude={"train", "val"} if section.kind == "moving_shapes" else None)
 
 
 def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:

@@ -24,12 +24,12 @@ from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
-from mac_ray.ablation.parent import as_parent, send_rest
+from mac_ray.ablation.parent import as_parent, say_where, send_rest
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import RUNGS
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
-from mac_ray.ablation.report import PAGE_NAME, write_search_report
+from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
@@ -45,7 +45,6 @@ from mac_ray.data.sets import Progress
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
-from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.plan import legs
 
 TRIAL_TAG = "mac_ray.trial"
@@ -158,9 +157,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     if report is None:
         return EXIT_INTERRUPTED
     show_findings(report, console)
-    say(console, f"report: {folder / PAGE_NAME}")
-    if uri:
-        say(console, f"in MLflow: {how_to_open(uri, folder)}")
+    say_where(folder, uri, console)
     return 0 if any(finding.value is not None for finding in report.findings) else EXIT_FAILED
 
 

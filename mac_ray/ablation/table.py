@@ -8,7 +8,6 @@ V samples of the test split, S seeds, N resamples.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mac_ray.ablation.notes import notes
 from mac_ray.ablation.outcome import COSTS, Outcome
 from mac_ray.ablation.plan import Row, baseline_of
 from mac_ray.ablation.reference import Values, published_rows, published_table
@@ -27,8 +27,6 @@ from mac_ray.config import ConfigError
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, QueryRanks, measure
 from mac_ray.retrieval.significance import bootstrap
 
-UNEQUAL = 0.1  # of a budget, beyond which a reader is told
-UNEVEN = 1.25  # seconds of the slowest seed of a row to those of the fastest, beyond which a reader is told
 RESAMPLES = 1000
 RESAMPLING_SEED = 0  # the same draws for every run, which pairs them
 RECALL_LIMITS, RANK_LIMITS = (0.0, 100.0), (1.0, np.inf)
@@ -186,7 +184,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         chance=done[0].chance if done else {},
         source=published_table(sweep).source if published else "",
         agreement=_agreement(built, sweep.metric),
-        notes=(*_coverage_notes(done), *_notes(sweep, built, baseline, missing), *_pace_notes(done)),
+        notes=tuple(notes(sweep, built, baseline, done, missing)),
     )
 
 
@@ -239,14 +237,14 @@ def _interval(found: Estimate, low: float = -np.inf, high: float = np.inf) -> In
 
 def _scored(done: Sequence[Outcome]) -> str:
     """The one set and protocol of all runs. Raises TableError when there are several."""
-    of: dict[str, Outcome] = {outcome.scored: outcome for outcome in reversed(done)}
+    of = {(outcome.scored, outcome.coverage[1]): outcome for outcome in reversed(done)}
     if len(of) > 1:
-        first, second, *_ = sorted(of.values(), key=lambda outcome: outcome.scored)
+        (one, first), (other, second), *_ = sorted(of.items(), key=lambda item: item[0])
         raise TableError(
-            f"run {first.folder} was scored as {first.scored} and {second.folder} as {second.scored}, which cannot be "
-            "compared; let all rows have the same evaluation"
+            f"run {first.folder} was scored as {one[0]} on {one[1]} samples and {second.folder} as {other[0]} on "
+            f"{other[1]}, which cannot be compared; let all rows have the same evaluation and test split"
         )
-    return next(iter(of), "")
+    return done[0].scored if done else ""
 
 
 def _common_samples(done: Sequence[Outcome]) -> tuple[pa.Array, int]:
@@ -303,74 +301,3 @@ def _agreement(rows: Sequence[TableRow], metric: str) -> Agreement | None:
         return None
     ours = np.array([row.metrics[metric].mean for row in common])
     return agreement(ours, np.array([row.published[metric] for row in common]))
-
-
-def _coverage_notes(done: Sequence[Outcome]) -> Iterator[str]:
-    parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
-    for decoded, expected in sorted(parts):
-        runs = sum(outcome.coverage == (decoded, expected) for outcome in done)
-        yield (
-            f"{runs} of {len(done)} finished runs scored {decoded:,} of {expected:,} test samples, which is "
-            "easier than scoring all."
-        )
-
-
-def _pace_notes(done: Sequence[Outcome]) -> Iterator[str]:
-    """Where seconds say more about machines than about rows."""
-    devices = Counter(outcome.device for outcome in done if outcome.device)
-    if len(devices) > 1:
-        said = "; ".join(f"{name} ({count})" for name, count in devices.most_common())
-        yield f"Do not compare seconds: runs were trained on different devices: {said}."
-        return
-    seconds: dict[str, list[float]] = {}
-    for outcome in done:
-        seconds.setdefault(outcome.row, []).append(outcome.costs.get("seconds", 0.0))
-    # seeds of a row do the same work
-    uneven = [label for label, own in seconds.items() if min(own) and max(own) / min(own) > UNEVEN]
-    if uneven:
-        worst = max(uneven, key=lambda label: max(seconds[label]) / min(seconds[label]))
-        yield (
-            f"Do not compare seconds: in {len(uneven)} of {len(seconds)} rows one seed took much longer than another, "
-            f"{worst!r} from {min(seconds[worst]):.0f} to {max(seconds[worst]):.0f} s, so the machine was not equally "
-            "busy for all."
-        )
-
-
-def _notes(sweep: Sweep, rows: Sequence[TableRow], baseline: str, missing: int) -> Iterator[str]:
-    seeds = {len(row.by_seed) for row in rows if row.by_seed}
-    if 1 in seeds:
-        which = "Every row has" if seeds == {1} else "Some rows have"
-        yield (
-            f"{which} one finished seed: there, intervals and p-values cover the test samples alone and say nothing "
-            "about how much another seed changes."
-        )
-    if missing:
-        yield f"{missing} test samples that not every run has scored are left out of all rows."
-    if any(row.by_seed for row in rows):
-        if not next(row for row in rows if row.label == baseline).by_seed:
-            yield f"No run of the baseline {baseline!r} has finished, so nothing is compared with it."
-        elif unpaired := [
-            repr(row.label)
-            for row in rows
-            if row.by_seed and row.label != baseline and row.comparison is None
-        ]:
-            yield f"No seed of {', '.join(unpaired)} has finished for the baseline too, so there is no comparison."
-    yield from _unequal(sweep, rows)
-    given = [row for row in rows if row.published]
-    if given and not any(sweep.metric in row.published for row in given):
-        yield (
-            f"{sweep.reference} has no {sweep.metric}, so no published value stands beside; it has "
-            f"{', '.join(given[0].published)}."
-        )
-
-
-def _unequal(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
-    """Where the budget was not kept: seconds are planned by a few steps, and then the machine does as it likes."""
-    equal = sweep.budget.equal
-    if equal == "samples" and sweep.budget.amount is None:
-        return
-    ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
-    off = {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
-    if off:
-        said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
-        yield f"Rows were to take equal {equal}, but some did not, relative to the baseline: {said}."

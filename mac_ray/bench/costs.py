@@ -124,7 +124,7 @@ def _row(config: Config, what: str, seen: Seen, text_tokens: int, guidance: Flop
         linear=everything.linear,
         with_attention=everything.total,
         executed=executed.total,
-        published=PUBLISHED_FLOPS.get(visible) if as_published else None,
+        published=PUBLISHED_FLOPS.get(visible) if as_published and not guidance.total else None,
     )
 
 

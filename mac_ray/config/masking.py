@@ -45,7 +45,7 @@ VideoStrategy = Literal[
     "attention_hide_high",
     "attention_hide_low",
     "motion",
-    "resize",  # the control: as few patches by a smaller input, nothing hidden
+    "resize",  # the control: about as few patches, by a smaller input of the same shape; nothing hidden
 ]
 # what cannot be done to a single frame, and why
 NEEDS_TWO_FRAMES = {"frame": "drops whole frames", "motion": "keeps what differs between frames"}

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 FROZEN_HEAD = "vid_proj.0."  # of the video; that of the text has our name
 FROZEN_SETTINGS = {"residual": "frozen", "pixels": "imagenet"}  # which its weights do not show
+FROZEN_HEADS = {768: 12}  # by width, of both towers; nor do they show these
 # what older code left behind in files: numbers of positions, an image classifier
 NEVER_USED = ("text_model.embeddings.position_ids", "video_model.head.", "video_model.pre_logits.")
 
@@ -125,6 +126,12 @@ def _require_frozen(section: Model, source: str) -> None:
             raise ConfigError(
                 f"model.video.{name} is {own!r}, but {source} is a Frozen in Time checkpoint, trained with "
                 f"{trained!r}; set model.video.{name}={trained}"
+            )
+    for part, tower in (("video", section.video), ("text", section.text)):
+        if tower.num_heads != (heads := FROZEN_HEADS.get(tower.width, tower.num_heads)):
+            raise ConfigError(
+                f"model.{part}.num_heads is {tower.num_heads}, but {source} is a Frozen in Time checkpoint, trained "
+                f"with {heads}; set model.{part}.num_heads={heads}"
             )
 
 

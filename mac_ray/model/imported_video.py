@@ -27,6 +27,7 @@ PLACE = "model.video.pretrained"
 log = logging.getLogger(__name__)
 
 LOCAL_NAMES = ("model.safetensors", "pytorch_model.bin")  # what timm and the hub call weights in a folder
+VIT_HEAD = 64  # width of a head, whatever the size of the ViT
 CLASSIFIER = ("head.", "head_dist.", "pre_logits.", "fc_norm.")  # behind the class token
 NEEDED = (
     *("cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"),
@@ -128,6 +129,15 @@ def start_from_image(tower: DividedVideoTransformer, section: VideoTower, image:
     require_sizes("model.video", source, given, {"width": width, "depth": depth_of(image.weights)})
     if image.num_heads is not None:
         require_sizes("model.video", source, {"num_heads": section.num_heads}, {"num_heads": image.num_heads})
+    elif width % VIT_HEAD == 0 and section.num_heads * VIT_HEAD != width:
+        log.warning(
+            "%s does not say how many heads it has, and model.video.num_heads=%d makes them %g wide, where a ViT's "
+            "are %d: with other heads than it was trained with, it computes other things",
+            source,
+            section.num_heads,
+            width / section.num_heads,
+            VIT_HEAD,
+        )
     if image.pixels is not None:
         mean, deviation = PIXELS[section.pixels]
         if tuple(image.pixels[0]) != mean or tuple(image.pixels[1]) != deviation:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mac_ray.config import Config, Model, Objectives, Stage, value_at
+from mac_ray.config import Config, Model, Objectives, Stage, TextMasking, value_at
 from mac_ray.model.masking import seen_of
 from mac_ray.model.text import word_embeddings
 from mac_ray.model.untrained import untrained_model
@@ -24,10 +24,15 @@ class PretextCost:
     training_flops: int  # of a sample, forward and backward
 
 
+def tokens_left(masking: TextMasking, ratio: float, tokens: int) -> int:
+    """Of captions of `tokens`, what the text tower is given at a ratio: words may be taken out, or stay as [MASK]."""
+    return tokens if masking.leaves_mask_tokens else round((1 - ratio) * tokens)
+
+
 def stage_costs(
-    config: Config, stage: Stage, text_tokens: int, vocabulary_size: int
+    config: Config, stage: Stage, text_tokens: int, vocabulary_size: int, progress: float = 0.0
 ) -> dict[str, PretextCost]:
-    """By objective, as expected at the start of a stage of captions of `text_tokens` without padding.
+    """By objective, as expected at some `progress` of a stage of captions of `text_tokens` without padding.
 
     `vocabulary_size` is the tokeniser's.
     """
@@ -39,16 +44,14 @@ def stage_costs(
         model = untrained_model(config.model, config.data, vocabulary_size, config.seed)
         heads = build_objectives(section, model, mask_token=0, seed=config.seed).positions.objectives
     patches = model.grid[0] * model.grid[1]
-    seen = seen_of(masking.video, value_at(masking.video.ratio, 0.0), stage.frames, model.grid)
-    hidden_words = value_at(masking.text.ratio, 0.0)
+    seen = seen_of(masking.video, value_at(masking.video.ratio, progress), stage.frames, model.grid)
+    hidden_words = value_at(masking.text.ratio, progress)
     shape = StepShape(
         clip_frames=stage.frames,
         frames=seen.frames,
         patches=patches,
         visible=seen.visible,
-        text_tokens=text_tokens
-        if masking.text.leaves_mask_tokens
-        else round((1 - hidden_words) * text_tokens),
+        text_tokens=tokens_left(masking.text, hidden_words, text_tokens),
         caption_tokens=text_tokens,
         written_tokens=text_tokens - 1,
         hidden_tokens=hidden_words * text_tokens,

@@ -31,8 +31,7 @@ def with_found_weights(config: Config) -> Config:
     if source is None:
         return config
     tokenizer = config.model.text.tokenizer
-    if Path(source).is_dir():
-        files = find_encoder(source)
+    if (files := _files_of(source)) is not None:
         _require_same_model(config, files)
         source, tokenizer = str(files.weights), tokenizer or str(files.tokenizer)
     if tokenizer is None:
@@ -43,6 +42,21 @@ def with_found_weights(config: Config) -> Config:
     text = config.model.text.model_copy(update={"tokenizer": tokenizer})
     model = config.model.model_copy(update={"pretrained": source, "text": text})
     return config.model_copy(update={"model": model})
+
+
+def _files_of(source: str) -> EncoderFiles | None:
+    """Of a folder, or of the weights in one of ours; None for a file from elsewhere, which stands alone.
+
+    Raises ConfigError for a folder that is none of ours.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return find_encoder(source)
+    try:
+        around = find_encoder(path.parent)
+    except ConfigError:
+        return None
+    return around if around.weights == path.absolute() else None
 
 
 def source_fingerprints(config: Config) -> dict[str, str]:

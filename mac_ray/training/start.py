@@ -22,7 +22,7 @@ from mac_ray.data.lexicon import count_words, save_words
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress
 from mac_ray.data.source import is_url
-from mac_ray.data.text import CaptionTokenizer, save_tokenizer
+from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs
@@ -34,6 +34,7 @@ from mac_ray.training.inputs import RunData, open_data, reader, require_decodabl
 from mac_ray.training.plan import Leg, legs
 from mac_ray.training.truncation import truncation_notes
 
+FEWEST_SCORED = 2  # samples
 MOST_SAMPLES = 4_000_000  # of a set, whose captions are read: a minute or two
 RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "timm", "mlflow", "decord", "av", "numpy")
 
@@ -88,6 +89,12 @@ def require_storage(config: Config) -> None:
 
 def require_sound(config: Config, data: RunData) -> None:
     """The evaluation fits its data, as far as can be told without decoding any. Raises ConfigError."""
+    for split, manifest in (("val", data.val), ("test", data.test)):
+        if len(manifest) < FEWEST_SCORED:
+            raise ConfigError(
+                f"data.sets.{config.evaluation.data}: {manifest.path} has {len(manifest)} {split} sample, among which "
+                f"nothing can be searched; give it at least {FEWEST_SCORED}"
+            )
     _require_views(config, len(data.val))
     _require_benchmark(config, data.test)
 
@@ -102,15 +109,16 @@ def identify(config: Config, data: RunData) -> tuple[Config, dict[str, str], str
     return config, sources, config.identity(data.fingerprints, sources)
 
 
-def captions_of_training(data: RunData) -> Iterator[str]:
-    """What the tokeniser and the counts of words are made of: all captions of the training sets.
+def captions_of_training(data: RunData, texts: Texts = each_caption) -> Iterator[str]:
+    """What the tokeniser and the counts of words are made of: all captions of the training sets, or what `texts`
+    makes of those of a sample.
 
     Of a set of more than MOST_SAMPLES, every second, third … sample's: words are as frequent in them.
     """
     for manifest in data.train.values():
         every = -(-len(manifest) // MOST_SAMPLES)
         for captions in islice(manifest.captions(), 0, None, every):
-            yield from captions
+            yield from texts(captions)
 
 
 def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:

@@ -25,7 +25,13 @@ def points_of(configs: dict[str, Config]) -> list[Point]:
 def test_flops_counted_before_are_those_counted_in_training(
     tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
 ) -> None:
-    for number, overrides in enumerate(([], ["objectives.reconstruction={}", "masking.video.ratio=0.75"])):
+    ways = (
+        [],
+        ["objectives.reconstruction={}", "masking.video.ratio=0.75"],
+        ["objectives.language={}", "masking.text.strategy=drop", "masking.text.ratio=0.5"],
+        ["objectives.masked_language={}", "masking.text.ratio={shape: linear, start: 0.0, end: 0.6}"],
+    )
+    for number, overrides in enumerate(ways):
         config = config_file.load(None, [*tiny_overrides, *overrides])
         points = metrics_of(trained(config, tmp_path / str(number)).folder.path)
         counted = max(value for (name, _), value in points.items() if name == "cost/flops")

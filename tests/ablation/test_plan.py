@@ -49,6 +49,11 @@ def test_overrides_reach_every_run_and_a_row_has_the_last_word() -> None:
     assert {point.config.data.image_size for point in points} == {32}
 
 
+def test_rows_may_differ_in_what_they_train_on() -> None:
+    points = expand(sweep(factors={"data.sets.shapes.train": (100, 200)}))
+    assert [point.config.data.sets["shapes"].train for point in points] == [100, 100, 200, 200]
+
+
 def test_structured_values_arrive_as_they_are() -> None:
     (point, _) = expand(sweep(variants={"x": {"objectives.reconstruction": {"weight": 0.1}}}))
     assert point.config.objectives.reconstruction is not None
@@ -96,6 +101,10 @@ def test_baseline_is_the_first_row_unless_one_is_named() -> None:
                 "row 'b' on 'shapes' by moving_shapes",
                 "cannot be compared",
             ],
+        ),
+        (
+            {"variants": {"two": {}, "three": {"data.sets.shapes.objects": 3}}},
+            ["'two'", "'three'", "are scored on other samples", "vary in its train samples alone"],
         ),
         ({"factors": {RATIO: (0.3,)}, "base": "nowhere.yaml"}, ["nowhere.yaml", "base"]),
         ({"factors": {RATIO: (0.3,)}, "baseline": "other"}, ["'other'", "video.ratio=0.3"]),

@@ -119,6 +119,16 @@ def test_one_seed_is_said_to_cover_samples_alone(study: SweepRecord) -> None:
     assert (value.high - value.low) / 2 == pytest.approx(196 * math.sqrt(share * (1 - share) / 60), rel=0.15)
 
 
+def test_comparison_on_one_common_seed_is_said_to_be_one(study: SweepRecord) -> None:
+    moved = [
+        replace(outcome, seed=2) if (outcome.row, outcome.seed) == (MASKED, 0) else outcome
+        for outcome in study.outcomes()
+    ]
+    three = SWEEP.model_copy(update={"seeds": (0, 1, 2)})
+    (said,) = (note for note in build_table(three, study.rows, moved).notes if "one seed alone" in note)
+    assert said.startswith(f"Of '{MASKED}' one seed alone has finished for the baseline too")
+
+
 def test_budget_that_was_not_kept_is_said(study: SweepRecord) -> None:
     def notes(equal: str) -> str:
         asked = SWEEP.model_copy(update={"budget": Budget(equal=equal)})
@@ -190,7 +200,7 @@ def test_runs_scored_differently_are_refused(tmp_path: Path, one: str, other: st
     record = recorded(SWEEP, tmp_path)
     finished_run(record.runs[0].folder, 0, 0.5, scored=one)
     finished_run(record.runs[2].folder, 0, 0.5, scored=other)
-    with pytest.raises(TableError, match=rf"was scored as {one} and .* as {other}, which cannot be compared"):
+    with pytest.raises(TableError, match=rf"was scored as {one} on 60 .* as {other} on 60, which"):
         build_table(SWEEP, record.rows, record.outcomes())
 
 

@@ -293,6 +293,17 @@ def test_frozen_checkpoint_in_a_tower_that_computes_otherwise_is_refused(
         imported(section_of(checkpoint(tmp_path, frozen_weights()), **change))
 
 
+@pytest.mark.parametrize("tower", ["video", "text"])
+def test_frozen_checkpoint_of_its_own_width_in_a_tower_of_other_heads_is_refused(
+    tmp_path: Path, tower: str
+) -> None:
+    sizes = {"video": {"width": 768, "num_heads": 12}, "text": {"width": 768, "num_heads": 12}}
+    sizes[tower]["num_heads"] = 4  # which divides the width as well
+    section = Model.model_validate({"pretrained": checkpoint(tmp_path, frozen_weights()), **sizes})
+    with pytest.raises(ConfigError, match=rf"model\.{tower}\.num_heads is 4, but .* trained with 12; set"):
+        imported(section)
+
+
 def test_checkpoint_with_fewer_entries_than_the_tokeniser_is_refused(tmp_path: Path) -> None:
     section = section_of(checkpoint(tmp_path, frozen_weights()))
     with pytest.raises(ConfigError, match=r"31 entries.*only 30.*model\.text\.tokenizer"):

@@ -211,8 +211,14 @@ def test_run_whose_weights_would_compute_something_else_is_refused(
     first = prepared(tiny_overrides, tmp_path)
     checkpoint.save(first.folder.checkpoints, 2, first_weights(first), {"step": 2}, keep=2)
     place, _, value = change.partition("=")
-    with pytest.raises(ConfigError, match=rf"{place} is '?{value}'?, but .* was trained with"):
-        prepared([*tiny_overrides, f"model.pretrained=runs/{first.name}", change], tmp_path)
+    run = f"runs/{first.name}"
+    for source in (
+        run,
+        f"{run}/checkpoints/step_00000002",
+        f"{run}/checkpoints/step_00000002/model.safetensors",
+    ):
+        with pytest.raises(ConfigError, match=rf"{place} is '?{value}'?, but .* was trained with"):
+            prepared([*tiny_overrides, f"model.pretrained={source}", change], tmp_path)
 
 
 def test_run_folder_is_left_without_initial_weights_when_they_do_not_fit(

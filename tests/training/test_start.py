@@ -57,6 +57,15 @@ def test_benchmark_takes_no_other_gallery_but_a_part_of_its_own_where_samples_ma
         prepared(config_file.load(None, more))
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_split_among_which_nothing_can_be_searched_is_refused_before_training(
+    tiny_overrides: Sequence[str], split: str
+) -> None:
+    config = config_file.load(None, [*tiny_overrides, f"data.sets.shapes.{split}=1"])
+    with pytest.raises(ConfigError, match=rf"has 1 {split} sample, among which nothing can be searched"):
+        prepared(config)
+
+
 def test_captions_of_a_very_large_set_are_those_of_samples_evenly_spaced(
     tiny: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

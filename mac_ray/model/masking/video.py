@@ -66,7 +66,13 @@ def seen_of(section: VideoMasking, ratio: float, frames: int, grid: Grid) -> See
 
 
 def visible_patches(subject: Subject, generator: torch.Generator) -> Tensor:
-    """(B, F', V), int64: the numbers f N + p of what is seen."""
+    """(B, F', V), int64: the numbers f N + p of what is seen.
+
+    A ratio too small to hide anything leaves patches in their places, as strategy none does: frames that are whole
+    have nothing to order.
+    """
+    if (subject.seen.frames, subject.seen.visible) == (subject.frames, subject.patches):
+        return keep_all(subject, generator)
     visible = VIDEO_STRATEGIES[subject.section.strategy](subject, generator)
     return visible.sort(dim=-1).values if subject.section.order == "sorted" else visible
 

@@ -60,6 +60,12 @@ def test_num_visible_at_sixty_percent_of_196_is_the_79_of_table_4():
     assert num_visible(196, 0.6) == 79
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.01])
+@pytest.mark.parametrize("strategy", MASKING)
+def test_ratio_that_hides_nothing_leaves_every_patch_in_its_place(strategy: str, ratio: float):
+    assert torch.equal(drawn(strategy=strategy, ratio=ratio), drawn(strategy="none"))
+
+
 @pytest.mark.parametrize("num_patches", [10, 64, 100, 196])
 def test_num_visible_of_every_two_digit_ratio_is_what_exact_arithmetic_gives(num_patches: int):
     for percent in range(100):

@@ -1,0 +1,113 @@
+"""What a reader of a table has to know beside its numbers: where they are fewer or less equal than they look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.sweep import Sweep
+
+if TYPE_CHECKING:
+    from mac_ray.ablation.table import TableRow  # whose tables have these notes
+
+UNEQUAL = 0.1  # of a budget, beyond which a reader is told
+UNEVEN = 1.25  # seconds of the slowest seed of a row to those of the fastest, beyond which a reader is told
+
+
+def notes(
+    sweep: Sweep, rows: Sequence[TableRow], baseline: str, done: Sequence[Outcome], missing: int
+) -> Iterator[str]:
+    """Sentences. `baseline` is a label, `done` the finished runs, `missing` the test samples that some of them lack."""
+    yield from _coverage(done)
+    yield from _seeds(rows)
+    if missing:
+        yield f"{missing} test samples that not every run has scored are left out of all rows."
+    yield from _comparisons(rows, baseline)
+    yield from _budget(sweep, rows)
+    yield from _published(sweep, rows)
+    yield from _pace(done)
+
+
+def _coverage(done: Sequence[Outcome]) -> Iterator[str]:
+    parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
+    for decoded, expected in sorted(parts):
+        runs = sum(outcome.coverage == (decoded, expected) for outcome in done)
+        yield (
+            f"{runs} of {len(done)} finished runs scored {decoded:,} of {expected:,} test samples, which is "
+            "easier than scoring all."
+        )
+
+
+def _seeds(rows: Sequence[TableRow]) -> Iterator[str]:
+    seeds = {len(row.by_seed) for row in rows if row.by_seed}
+    if 1 in seeds:
+        which = "Every row has" if seeds == {1} else "Some rows have"
+        yield (
+            f"{which} one finished seed: there, intervals and p-values cover the test samples alone and say nothing "
+            "about how much another seed changes."
+        )
+
+
+def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
+    finished = [row for row in rows if row.by_seed]
+    if not finished:
+        return
+    if all(row.label != baseline for row in finished):
+        yield f"No run of the baseline {baseline!r} has finished, so nothing is compared with it."
+        return
+    unpaired = [repr(row.label) for row in finished if row.label != baseline and row.comparison is None]
+    if unpaired:
+        yield f"No seed of {', '.join(unpaired)} has finished for the baseline too, so there is no comparison."
+    alone = [
+        repr(row.label)
+        for row in finished
+        if row.comparison and row.comparison.seeds == 1 and len(row.by_seed) > 1
+    ]
+    if alone:
+        yield (
+            f"Of {', '.join(alone)} one seed alone has finished for the baseline too: that comparison covers the test "
+            "samples and says nothing about how much another seed changes."
+        )
+
+
+def _budget(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
+    """Where it was not kept: seconds are planned by a few steps, and then the machine does as it likes."""
+    equal = sweep.budget.equal
+    if equal == "samples" and sweep.budget.amount is None:
+        return
+    ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
+    off = {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
+    if off:
+        said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
+        yield f"Rows were to take equal {equal}, but some did not, relative to the baseline: {said}."
+
+
+def _published(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
+    given = [row for row in rows if row.published]
+    if given and not any(sweep.metric in row.published for row in given):
+        yield (
+            f"{sweep.reference} has no {sweep.metric}, so no published value stands beside; it has "
+            f"{', '.join(given[0].published)}."
+        )
+
+
+def _pace(done: Sequence[Outcome]) -> Iterator[str]:
+    """Where seconds say more about machines than about rows."""
+    devices = Counter(outcome.device for outcome in done if outcome.device)
+    if len(devices) > 1:
+        said = "; ".join(f"{name} ({count})" for name, count in devices.most_common())
+        yield f"Do not compare seconds: runs were trained on different devices: {said}."
+        return
+    seconds: dict[str, list[float]] = {}
+    for outcome in done:
+        seconds.setdefault(outcome.row, []).append(outcome.costs.get("seconds", 0.0))
+    # seeds of a row do the same work
+    uneven = {label: own for label, own in seconds.items() if min(own) and max(own) / min(own) > UNEVEN}
+    if uneven:
+        worst, own = max(uneven.items(), key=lambda found: max(found[1]) / min(found[1]))
+        yield (
+            f"Do not compare seconds: in {len(uneven)} of {len(seconds)} rows one seed took much longer than another, "
+            f"{worst!r} from {min(own):.0f} to {max(own):.0f} s, so the machine was not equally busy for all."
+        )
