@@ -7,6 +7,7 @@ The same command continues a run that was stopped or killed, and shows the resul
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from mac_ray.errors import RunError, in_one_line
 from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import FETCHED_NAME, Journal, JournalError, Status, status_of
 from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.process import try_lock
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import Outcome, train
@@ -76,19 +78,41 @@ def pretrain(
     uri = tracking_uri(config, here)
     with preparing(console) as progress:
         run = prepare(config, Path.cwd(), here, progress)
-    if status_of(run.folder.path) == "FINISHED":
-        say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
-        if (run.folder.path / FETCHED_NAME).exists():
-            say(console, "it was fetched from MLflow without checkpoints; delete its folder to train it here")
-        show_result(run, uri, console)
-        return 0
+    if status_of(run.folder.path) != "FINISHED":
+        with driving(run):
+            if status_of(run.folder.path) != "FINISHED":  # by whoever drove it until now
+                return drive(run, uri, console, launch, more_tags or {})
+    say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
+    if (run.folder.path / FETCHED_NAME).exists():
+        say(console, "it was fetched from MLflow without checkpoints; delete its folder to train it here")
+    show_result(run, uri, console)
+    return 0
+
+
+@contextmanager
+def driving(run: PreparedRun) -> Iterator[None]:
+    """Nobody else may drive the run meanwhile: whoever came second would write its status, and take back requests to
+    stop it. Raises JournalError where somebody does."""
+    lock = try_lock(run.folder.driver_lock)
+    if lock is None:
+        raise JournalError(f"the run in {run.folder.path} is being trained; let it end, or stop it")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def drive(
+    run: PreparedRun, uri: str | None, console: Console, launch: Launch, more_tags: Mapping[str, str]
+) -> int:
+    """From the first status of this attempt to the last; the exit code."""
     for note in run.notes:
         say(console, note, "yellow")
     run.folder.stop_request.unlink(missing_ok=True)
     with opened_journal(run, console) as journal:
         journal.status("RUNNING")
         journal.parameters(parameters(run))
-        journal.tags({**tags(run), **(more_tags or {})})
+        journal.tags({**tags(run), **more_tags})
         journal.artifact(run.folder.config)
     sender = start_sender(run.folder.path, uri) if uri else None
     follower = Follower(run.folder.path, run.plan, console)

@@ -61,6 +61,8 @@ class Reading(NamedTuple):
 @contextmanager
 def exported_run(run_folder: Path, device: torch.device) -> Iterator[None]:
     """Within it, what the journal says of a run is exported, and the memory of this process: that of rank 0."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # an actor trains one run after another
     run = _Run(run_folder / FILE_NAME, device)
     with _exported(run.readings):
         yield

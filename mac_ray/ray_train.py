@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,14 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
 from rich.console import Console
 
-from mac_ray.config import Cluster, Config
+from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
 from mac_ray.errors import RunError
 from mac_ray.ray_metrics import exported_run
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.plan import legs
 from mac_ray.training.stop import stop_at_sigterm
 
 if TYPE_CHECKING:
@@ -54,6 +56,9 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         ray.init(log_to_driver=False, logging_level="warning")
     cluster = run.config.cluster
     num_workers = workers_wanted(cluster)
+    if cluster.workers == "auto" and isinstance(num_workers, int):
+        num_workers = most_with_enough(num_workers, run)
+    run.folder.verdict.unlink(missing_ok=True)
     require_workers(cluster, num_workers if isinstance(num_workers, int) else num_workers[0], console)
     trainer = TorchTrainer(
         train_on_worker,
@@ -74,7 +79,11 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
     try:
         with stop_at_sigterm(run.folder):
             ended = trainer.fit().return_value
+    except SystemExit as error:  # Ray Train's own answer to Ctrl-C
+        raise KeyboardInterrupt from error
     except TrainingFailedError as error:
+        if run.folder.verdict.exists():
+            raise RunError(run.folder.verdict.read_text()) from error
         raise RunError(
             f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}"
         ) from error
@@ -89,6 +98,8 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
     from mac_ray.training.loop import train  # seconds to import
 
     config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
+    if folder.verdict.exists():
+        return Ended(None, folder.verdict.read_text())
     context = get_context()
     worker = Worker(
         context.get_world_rank(), context.get_world_size(), context.get_local_world_size(), get_device()
@@ -99,7 +110,22 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
                 return Ended(train(config, folder, worker, journal))
         return Ended(train(config, folder, worker, None))
     except RunError as error:
-        return Ended(None, str(error))
+        if worker.num_ranks == 1:
+            return Ended(None, str(error))
+        # Ray takes one that returns for one that is done, and lets the others wait for it; one that fails ends them
+        # all, and what it left keeps the next group from trying again
+        folder.verdict.write_text(str(error))
+        raise
+
+
+def most_with_enough(wanted: int, run: PreparedRun) -> int:
+    """So many workers, or fewer, that every stage's batch is enough for them: what `legs` asks of a fixed number."""
+    for number in range(wanted, 1, -1):
+        cluster = run.config.cluster.model_copy(update={"workers": number})
+        with suppress(ConfigError):
+            legs(run.config.model_copy(update={"cluster": cluster}), run.data.train_sizes)
+            return number
+    return 1
 
 
 def resources_per_worker(cluster: Cluster) -> dict[str, float]:
@@ -117,6 +143,8 @@ def workers_wanted(cluster: Cluster) -> int | tuple[int, int]:
     if cluster.workers != "auto":
         return cluster.workers
     there = ray.cluster_resources()
+    if 0 < cluster.gpus_per_worker < 1:
+        return 1
     if cluster.gpus_per_worker:
         return max(1, int(there.get("GPU", 0) / cluster.gpus_per_worker))
     return max(1, min(2, int(there.get("CPU", 1) / cluster.cpus_per_worker)))

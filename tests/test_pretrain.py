@@ -161,6 +161,24 @@ def journal_records(runs: Path) -> list[dict[str, object]]:
     return [record for path in runs.glob("*/journal.jsonl") for record in read(path)]
 
 
+def test_pretrain_of_a_run_that_is_being_trained_leaves_it_alone(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    overrides = [*tiny_overrides, "stages.0.epochs=2000"]
+    job = start_job(overrides, tmp_path, "--without-ray")
+    wait_for_checkpoint(tmp_path / "runs", job, after=0)
+    run = the_run(tmp_path / "runs")
+    before = [record for record in read(run / "journal.jsonl") if record["kind"] in ("status", "tags")]
+    second = run_job(overrides, tmp_path, "--without-ray")
+    assert second.returncode == 2
+    assert f"the run in {run} is being trained; let it end, or stop it" in second.stdout
+    after = [record for record in read(run / "journal.jsonl") if record["kind"] in ("status", "tags")]
+    assert after == before
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(WITHIN_S) == 130
+    assert status_of(run) == "KILLED"
+
+
 def test_pretrain_killed_is_failed_in_mlflow_not_running(tiny_overrides: list[str], tmp_path: Path) -> None:
     overrides = [*tiny_overrides, "stages.0.epochs=50", "storage.checkpoint_every=1"]
     job = start_job(overrides, tmp_path, "--without-ray")
@@ -256,6 +274,7 @@ def test_pretrain_dry_run_prints_the_resolved_config_and_makes_nothing(tmp_path:
         ("masking.video.ratoi=0.5", ["masking.video.ratoi", "ratio"]),
         ("stages.0.batch_size=64", ["stages.0.batch_size", "64", "26", "lower"]),
         ("tracking.uri=ftp://somewhere", ["tracking.uri", "ftp"]),
+        ("stages.0.name=fine-tune (MSR-VTT)", ["stages.0.name", "fine-tune (MSR-VTT)", "of letters, digits"]),
         ("data.sets.own={kind: manifest, path: nowhere.parquet}", []),
         ("stages.0.data=[own]", ["own"]),
     ],

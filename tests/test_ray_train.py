@@ -1,12 +1,13 @@
 """Runs on Ray Train on this machine: killed workers and drivers, clusters of two nodes, submitted jobs."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +15,11 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
+from mac_ray.config import Config
 from mac_ray.config import file as config_file
+from mac_ray.ray_train import most_with_enough
 from mac_ray.tracking.journal import status_of
+from mac_ray.training.start import PreparedRun, prepare
 from tests.runs import TINY, Point, the_run, weights_and_metrics
 from tests.test_pretrain import (
     command,
@@ -163,6 +167,45 @@ def test_ray_train_with_the_driver_killed_then_terminated_continues_under_the_sa
     assert done.returncode == 0, done.stdout + done.stderr
     assert wait_for_status(tmp_path, "FINISHED").info.run_id == failed.info.run_id
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
+
+
+def test_ray_train_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    job = start_job([*tiny_overrides, *LONGER, "stages.0.epochs=400"], tmp_path)
+    wait_for_checkpoint(tmp_path / "runs", job, after=0)
+    job.send_signal(signal.SIGINT)
+    assert job.wait(WITHIN_S) == 130, (tmp_path / "job.log").read_text()
+    assert status_of(the_run(tmp_path / "runs")) == "KILLED"
+    assert "the same command continues it" in (tmp_path / "job.log").read_text()
+
+
+def test_ray_train_with_what_one_worker_cannot_go_on_from_ends_with_its_sentence(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    for path in sorted((tmp_path / "set" / "train").glob("*.mp4"))[1:]:
+        path.write_bytes(b"")
+    (tmp_path / "config.yaml").write_text(config_file.to_yaml(config))
+    done = run_job(["config.yaml", "cluster.workers=2", "data.max_bad_share=0.999"], tmp_path)
+    assert done.returncode == 1
+    assert re.search(
+        r"is FAILED: \d+ (samples drawn one for another cannot|of the .* could not) be", done.stdout
+    )
+    assert "gave up" not in done.stdout
+
+
+def test_ray_train_takes_no_more_workers_by_itself_than_a_batch_is_enough_for(
+    tiny_overrides: list[str],
+) -> None:
+    pieces = ["stages.0.batch_size=8", "stages.0.accumulate=2"]
+    assert most_with_enough(6, prepared_by_hand([*tiny_overrides, *pieces])) == 4
+    assert most_with_enough(6, prepared_by_hand([*tiny_overrides, *pieces, "objectives.matching={}"])) == 2
+    assert most_with_enough(6, prepared_by_hand([*tiny_overrides, "stages.0.accumulate=8"])) == 1
+
+
+def prepared_by_hand(overrides: list[str]) -> PreparedRun:
+    return prepare(config_file.load(None, overrides), Path.cwd(), Path.cwd(), lambda *_: None)
 
 
 def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_is_missing(

@@ -10,7 +10,8 @@ from mac_ray.config.section import Positive, Section
 
 
 class Cluster(Section):
-    # auto: every GPU, or two processes on CPUs; a pair (min, max) trains elastically
+    # auto: every GPU, or two processes on CPUs, or one where it shares a GPU; as many as batches go round for. A pair
+    # (min, max) trains elastically
     workers: Positive | tuple[Positive, Positive] | Literal["auto"] = "auto"
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     cpus_per_worker: Positive = 1
@@ -37,6 +38,15 @@ class Cluster(Section):
         if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:
             least, most = self.workers
             raise ValueError(f"workers is [{least}, {most}]; give the least number first: [{most}, {least}]")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_have_a_gpu_each(self) -> Cluster:
+        if 0 < self.gpus_per_worker < 1 and self.workers not in (1, "auto"):
+            raise ValueError(
+                f"gpus_per_worker is {self.gpus_per_worker:g} with workers {self.workers}, but NCCL takes no two "
+                "workers of a run on one GPU; give workers: 1"
+            )
         return self
 
 

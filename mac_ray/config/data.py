@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mac_ray.config.section import Positive, Ratio, Section
+from mac_ray.config.section import LETTERS, NAMED, Positive, Ratio, Section
 
 
 class MovingShapes(Section):
@@ -46,6 +47,13 @@ class Data(Section):
     )
     max_caption_tokens: Annotated[int, Field(ge=4)] = 64  # what is longer loses its end, which is reported
     max_bad_share: Ratio = 0.01  # of the samples drawn in training; beyond it the run stops
+
+    @model_validator(mode="after")
+    def _sets_have_names_that_can_be_tracked(self) -> Data:
+        for name in self.sets:
+            if not re.fullmatch(NAMED, name):
+                raise ValueError(f"sets has a set {name!r}; name it with {LETTERS}")
+        return self
 
     @model_validator(mode="after")
     def _crop_scale_is_a_range(self) -> Data:

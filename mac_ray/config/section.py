@@ -12,6 +12,11 @@ class ConfigError(ValueError):
     """A configuration that cannot be run, in a sentence per problem: the value, the place, the remedy."""
 
 
+# what becomes part of the name of a parameter, of which MLflow takes no other letters
+NAMED, LETTERS = r"^\w[\w. -]*$", "letters, digits, blanks and _.-"
+Named = Annotated[str, Field(pattern=NAMED, description=f"of {LETTERS}")]
+
+
 class Section(BaseModel):
     """Rules over several fields raise ValueError with a message that starts with the name of a field."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mac_ray.config.section import Positive, Ratio, Section
+from mac_ray.config.section import Named, Positive, Ratio, Section
 
 
 class TowerRates(Section):
@@ -37,7 +37,7 @@ class Optimizer(Section):
 class Stage(Section):
     """One leg of training. masking, objectives and optimizer hold differences from the top level."""
 
-    name: str
+    name: Named
     data: Annotated[tuple[str, ...], Field(min_length=1)]  # names of data.sets, mixed in every batch
     # how often each set is drawn from, relative to the others; null: as large as they are, as if they were one set
     mix: Mapping[str, Annotated[float, Field(gt=0)]] | None = None

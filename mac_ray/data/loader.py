@@ -215,6 +215,11 @@ def _or_who_died(items: Iterator[ItemT], first: int) -> Iterator[ItemT]:
         for item in items:
             yield item
             number += 1
+    except (
+        TooManyFailuresError
+    ) as error:  # torch has put the traceback of the loader process before the sentence
+        _, _, sentence = str(error).rpartition(f"{TooManyFailuresError.__name__}: ")
+        raise TooManyFailuresError(sentence.strip()) from error
     except (RuntimeError, ConnectionError) as error:
         if str(error).startswith("Caught "):  # raised by the dataset, as torch marks it
             raise

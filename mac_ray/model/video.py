@@ -23,6 +23,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = N
     Written out on the CPU, where the backward of scaled_dot_product_attention is slow on short sequences.
     """
     if query.is_cuda:
+        if query.ndim == 5:  # fused kernels take four axes, and anything else is written out in fp32
+            groups = query.shape[2]
+            query, key, value = (rearrange(x, "b h g m e -> (b g) h m e") for x in (query, key, value))
+            grouped = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+            return rearrange(grouped, "(b g) h m e -> b h g m e", g=groups)
         fused: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
         return fused
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)

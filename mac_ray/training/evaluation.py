@@ -18,7 +18,7 @@ from mac_ray.data.loader import EvaluationClips, in_steps
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.order import share_of
 from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, paragraph
-from mac_ray.errors import UndecodableSamplesError
+from mac_ray.errors import NonFiniteLossError, UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS, Protocol, Scores, score
@@ -94,6 +94,15 @@ def captions_of(manifest: Manifest, protocol: Protocol) -> tuple[list[str], list
         captions += chosen
         owners += [sample.index] * len(chosen)
     return captions, owners
+
+
+def require_finite(embeddings: Embeddings, step: int) -> None:
+    """Raises NonFiniteLossError, on all ranks or none, where the weights after `step` steps have overflowed."""
+    if not (embeddings.video.isfinite().all() and embeddings.text.isfinite().all()):
+        raise NonFiniteLossError(
+            f"after step {step} the model's embeddings are not finite; lower optimizer.learning_rate, or set "
+            "precision=fp32 to see whether bf16 is the cause"
+        )
 
 
 def score_val(embeddings: Embeddings, config: Config) -> Scores:

@@ -68,6 +68,16 @@ class RunFolder:
         return self.path / "stop"
 
     @property
+    def verdict(self) -> Path:
+        """Why no group of workers is to try again, where one of several found that out."""
+        return self.path / "verdict.txt"
+
+    @property
+    def driver_lock(self) -> Path:
+        """Held by the process that drives the run, from its preparation to its last status."""
+        return self.path / "driver.lock"
+
+    @property
     def quarantine(self) -> Path:
         return self.path / "quarantine"
 

@@ -35,7 +35,7 @@ from mac_ray.training.distributed import (
     set_up_process,
     summed,
 )
-from mac_ray.training.evaluation import embed_split, sampled_anew, score_val
+from mac_ray.training.evaluation import embed_split, require_finite, sampled_anew, score_val
 from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
@@ -164,12 +164,16 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                     train_values = {f"train/{name}": value for name, value in (values | position).items()}
                     journal.metrics(step, train_values | costs.logged(meter.seconds()))
             if leg.is_evaluated(step, config.evaluation.every_epochs):
+                meter.pending(
+                    worker
+                )  # or what is not finite would be met by the scoring, which cannot say why
                 embeddings = embed_split(model, val, tokenizer, config, worker)
+                require_finite(embeddings, step)
                 values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+                if journal:
+                    values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
                 meter.pause()
                 if journal:
-                    scores = score_val(embeddings, config)
-                    values |= results.named("val", scores, embeddings.truncated)
                     journal.metrics(step, values | costs.logged(meter.seconds()))
             if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:
                 state = {
@@ -189,6 +193,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 return "interrupted"
 
     embeddings = embed_split(model, test, tokenizer, config, worker)
+    require_finite(embeddings, step)
     also = [
         sampled_anew(embeddings, sampling, model, test, config, worker) for sampling in config.evaluation.also
     ]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from mac_ray.config import ClipSampling, Config, value_at
 from mac_ray.data.clips import ClipReader
+from mac_ray.data.decode import DecodeError
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import Pixels, centre_crop
 from mac_ray.model.dual import DualEncoder
@@ -79,16 +81,16 @@ def write(
         # their signs of collapse are in the file: a run has a few dozen metrics, not hundreds
         values |= _prefixed(scored_set(config, sampling), other_scores.metrics)
         summary["also"].append(_summary(other_scores, other, sampling, config))
-    folder.pictures.mkdir(exist_ok=True)
     folder.scores.write_text(json.dumps(summary, indent=1))
     pq.write_table(scores.table(), folder.ranks)
+    journal.metrics(step, values)
+    for path in (folder.scores, folder.ranks):
+        journal.artifact(path)
+    folder.pictures.mkdir(exist_ok=True)
     masked = folder.pictures / "masked_clips.png"
     picture_masked_clips(train, model, config).save(masked)
     retrieved = folder.pictures / "retrieved.png"
     picture_retrieved(embeddings, test, config).save(retrieved)
-    journal.metrics(step, values)
-    for path in (folder.scores, folder.ranks):
-        journal.artifact(path)
     for path in (masked, retrieved):
         journal.artifact(path, "pictures")
 
@@ -129,10 +131,8 @@ def picture_masked_clips(reader: ClipReader, model: DualEncoder, config: Config)
     stage = config.stages[0]
     masking = config.stage_masking(stage).video
     ratio = value_at(masking.ratio, 0.0)
-    shown = range(min(PICTURED_CLIPS, len(reader.manifest)))
-    clips = np.stack(
-        [middle_frames(reader, number, stage.frames, config.data.image_size) for number in shown]
-    )  # (b, F, S, S, 3)
+    found = first_decoded(reader, PICTURED_CLIPS, stage.frames, config.data.image_size)
+    clips = np.stack(list(found.values()))  # (b, F, S, S, 3)
     pixels = torch.from_numpy(rearrange(clips, "b f y x c -> b f c y x").copy()).to(model.pixel_mean.device)
     view = view_of_clips(masking, ratio, pixels, model, torch.Generator().manual_seed(config.seed))
     tiles = [
@@ -141,8 +141,19 @@ def picture_masked_clips(reader: ClipReader, model: DualEncoder, config: Config)
         for frame in (*whole, *seen)
     ]
     strategy = masking.strategy if masking.strategy == "none" else f"{masking.strategy} {ratio:g}"
-    lines = [f"{strategy}: {reader.manifest[number].captions[0]}" for number in shown]
+    lines = [f"{strategy}: {reader.manifest[number].captions[0]}" for number in found]
     return _sheet(tiles, 2 * stage.frames, lines)
+
+
+def first_decoded(reader: ClipReader, count: int, frames: int, size: int) -> dict[int, Pixels]:
+    """The first so many samples that can be decoded, by number, (F, S, S, 3) each: training goes without the others."""
+    found: dict[int, Pixels] = {}
+    for number in range(len(reader.manifest)):
+        with suppress(DecodeError):
+            found[number] = middle_frames(reader, number, frames, size)
+        if len(found) == count:
+            break
+    return found
 
 
 def _greyed(view: ClipView, patch: int) -> Pixels:

@@ -241,9 +241,13 @@ MISTAKES = {
         "each a whole number, at least 1"
     ),
     "cluster.workers=[1, 2, 3]": "cluster.workers is [1, 2, 3]; give a whole number, at least 1, or a list",
+    "cluster={workers: 2, gpus_per_worker: 0.5}": "cluster.gpus_per_worker is 0.5 with workers 2, but NCCL",
     "cluster.workers=[4, 2]": "cluster.workers is [4, 2]; give the least number first: [2, 4]",
     "name=2026": "name is 2026; give text of letters, digits and _.,=+-, in quotes if it looks like a number",
     "name=a/b": "name is 'a/b'; give text of letters, digits and _.,=+-",
+    "data.sets={a/(b): {kind: moving_shapes}}": (
+        "data.sets has a set 'a/(b)'; name it with letters, digits, blanks and _.-"
+    ),
     "data.sets.new={path: p}": "data.sets.new.kind is missing; give one of",
     "data.sets.new.kind=manifes": "data.sets.new.kind is 'manifes'; give one of",
     "data.sets.new.kind=manifest": "data.sets.new.path is missing; give text",

@@ -173,6 +173,16 @@ def test_train_with_a_loss_that_overflows_names_step_and_parts(
         train(run.config, run.folder, Worker(), journal)
 
 
+def test_train_whose_weights_overflow_before_an_evaluation_names_the_step_and_the_remedy(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    rare = ["tracking.log_every=1000", "storage.checkpoint_every=1000", "evaluation.every_epochs=0.3"]
+    wild = ["optimizer.learning_rate=1e30", "optimizer.clip_norm=null"]
+    run = prepared(config_file.load(None, [*tiny_overrides, *rare, *wild]), tmp_path)
+    with open_journal(run) as journal, pytest.raises(NonFiniteLossError, match=r"step 1 .*learning_rate"):
+        train(run.config, run.folder, Worker(), journal)
+
+
 def test_train_with_an_undecodable_test_clip_refuses_to_score(
     tiny: Config, tmp_path: Path, copied_set: Callable[[Path], Config]
 ) -> None:
@@ -181,6 +191,17 @@ def test_train_with_an_undecodable_test_clip_refuses_to_score(
     run = prepared(config, tmp_path / "runs")
     with open_journal(run) as journal, pytest.raises(UndecodableSamplesError, match=r"1 of 8 .*000003\.mp4"):
         train(run.config, run.folder, Worker(), journal)
+
+
+def test_train_with_an_undecodable_training_clip_goes_on_to_its_pictures(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    (tmp_path / "set" / "train" / "000001.mp4").write_bytes(b"not a video")
+    data = config.data.model_copy(update={"max_bad_share": 0.5})
+    run = trained(config.model_copy(update={"data": data}), tmp_path / "runs")
+    assert run.folder.scores.is_file()
+    assert (run.folder.pictures / "masked_clips.png").is_file()
 
 
 def test_train_with_undecodable_clips_past_the_bound_stops_naming_them(
