@@ -21,7 +21,7 @@ from mac_ray.data.manifest import Manifest, Sample
 from mac_ray.data.pool import decode_pool, midpoints, read_pool
 from mac_ray.data.sizes import Pixels, scaled_size
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 PROBED_SAMPLES = 16  # looked at to estimate the size of a cache before it is made
 BYTES_AT_ONCE = 2e9  # of decoded frames in memory while a cache is made; one sample alone may have more
 
@@ -33,7 +33,7 @@ class FrameCache:
         self.folder = folder
         # as plain arrays: slicing a memmap costs as much as reading it
         self._index = np.asarray(np.load(folder / "index.npy", mmap_mode="r"))
-        # a set of which nothing decodes has no bytes to map
+        # a set whose files are all cut short has no bytes to map
         self._bytes = (
             np.asarray(np.memmap(folder / "frames.bin", mode="r"))
             if (folder / "frames.bin").stat().st_size
@@ -61,19 +61,23 @@ def ensure_cache(
     progress: Callable[[int, int], None],
     timeout_s: float | None = None,
 ) -> Path | None:
-    """The folder of the frame cache of this split, made if need be; None when it would not fit the budget.
+    """The folder of the frame cache of this split, made if need be; None when it would not fit the budget, or when
+    none of some samples decodes, as where the media are not there yet.
 
     Raises ConfigError when the folder cannot be written or the disk is full.
     """
-    key = json.dumps([CACHE_VERSION, manifest.fingerprint, split, section.pool_frames, section.short_side])
+    # the fingerprint leaves the root out, but other media of the same names may lie below another
+    media = [manifest.fingerprint, manifest.root, split]
+    key = json.dumps([CACHE_VERSION, *media, section.pool_frames, section.short_side])
     folder = root / "frames" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not budget_gb:
         return None
     if (folder / "index.npy").exists():
         return folder
-    expected, at_once = _estimate(manifest, section, decoder, timeout_s)
-    if expected > budget_gb * 1e9:
+    estimate = _estimate(manifest, section, decoder, timeout_s)
+    if estimate is None or estimate[0] > budget_gb * 1e9:
         return None
+    expected, at_once = estimate
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:  # two runs that start together make it once
@@ -92,8 +96,12 @@ def ensure_cache(
     return folder
 
 
-def _estimate(manifest: Manifest, section: Data, decoder: str, timeout_s: float | None) -> tuple[float, int]:
-    """Bytes that the cache will take, and how many samples may be decoded at once within BYTES_AT_ONCE."""
+def _estimate(
+    manifest: Manifest, section: Data, decoder: str, timeout_s: float | None
+) -> tuple[float, int] | None:
+    """Bytes that the cache will take, and how many samples may be decoded at once within BYTES_AT_ONCE; None where
+    none of those looked at decodes.
+    """
     numbers = midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest)))
     pools = [
         shape
@@ -101,7 +109,7 @@ def _estimate(manifest: Manifest, section: Data, decoder: str, timeout_s: float 
         if (shape := _pool_shape(manifest[int(number)], section, decoder, timeout_s))
     ]
     if not pools:
-        return 0.0, 1
+        return None
     largest = max(3 * size * height * width for size, height, width in pools)
     at_once = min(os.cpu_count() or 1, max(1, int(BYTES_AT_ONCE / largest)))
     if section.short_side:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -138,11 +138,17 @@ class TrainingBatches(Dataset[Batch]):
         return reader, reader.manifest[number - (int(self.ends[which - 1]) if which else 0)]
 
 
-class EvaluationClips(Dataset[tuple[Tensor, list[int], tuple[str, ...]]]):
-    """Chunks of a split in order: middle frames, centre crop.
+class Chunk(NamedTuple):
+    """Some consecutive samples of a split, without those that cannot be decoded."""
 
-    `chunks[i]` is the clips (b, F, 3, S, S), their positions in the split, and what could not be decoded.
-    """
+    clips: Tensor  # (b, F, 3, S, S) uint8
+    positions: list[int]  # b, in the split
+    failures: Sequence[str]  # what could not be decoded, with its path
+    shortened: Sequence[str]  # what was decoded, but has less than it promises
+
+
+class EvaluationClips(Dataset[Chunk]):
+    """Chunks of a split in order: middle frames, centre crop."""
 
     def __init__(self, reader: ClipReader, section: Data, frames: int, positions: range, chunk: int) -> None:
         self.reader = reader
@@ -153,21 +159,24 @@ class EvaluationClips(Dataset[tuple[Tensor, list[int], tuple[str, ...]]]):
     def __len__(self) -> int:
         return len(self.chunks)
 
-    def __getitem__(self, number: int) -> tuple[Tensor, list[int], tuple[str, ...]]:
+    def __getitem__(self, number: int) -> Chunk:
         clips = _no_clips(len(self.chunks[number]), self.frames, self.section.image_size)
         decoded: list[int] = []
         failures: list[str] = []
+        shortened: list[str] = []
         for position in self.chunks[number]:
             try:
                 pixels = self.reader.read(
-                    self.reader.manifest[position], lambda size: midpoints(size, self.frames)
+                    self.reader.manifest[position],
+                    lambda size: midpoints(size, self.frames),
+                    shortened.append,
                 )
             except DecodeError as error:
                 failures.append(str(error))
                 continue
             _fill(clips[len(decoded)], centre_crop(pixels, self.section.image_size))
             decoded.append(position)
-        return torch.from_numpy(clips[: len(decoded)]), decoded, tuple(failures)
+        return Chunk(torch.from_numpy(clips[: len(decoded)]), decoded, failures, shortened)
 
 
 def in_steps(dataset: Dataset[ItemT], first: int, last: int, workers: int, pinned: bool) -> Iterator[ItemT]:

@@ -7,7 +7,6 @@ keeps its fingerprint, and with it the identity of the runs trained on it, when 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -20,8 +19,6 @@ import pyarrow.parquet as pq
 
 from mac_ray.data.columns import Columns, Rows, ensure_copy
 from mac_ray.data.source import Source, absolute_place, joined
-
-log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
 KINDS = ("video", "image", "frames")  # frames: a run of pictures in a tar, which are a clip in their order
@@ -43,7 +40,6 @@ SCHEMA = pa.schema(
 ADDED = {2: ("offset", "length")}  # columns that came with a format, and are null in files of older ones
 OF_A_SAMPLE = ("id", "path", "offset", "length", "kind", "split", "start", "end", "captions")
 METADATA_KEY = b"mac_ray.manifest"
-ROWS_PER_GROUP = 65_536
 WRITE_ONE = "write one with `python -m mac_ray.prepare manifest`"
 
 
@@ -202,6 +198,14 @@ class Manifest:
     def ids(self) -> pa.Array:
         """The ids in order, as one Arrow array of strings."""
         return pa.concat_arrays([batch["id"] for batch in self.batches("id")])
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is one of ours, and no other Parquet file."""
+    try:
+        return METADATA_KEY in (pq.read_metadata(path).metadata or {})
+    except pa.ArrowInvalid:
+        return False
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def _from_root(path: str, root: str) -> str:
     """A path as the manifest has it: relative where it is below the root."""
     if is_url(path) or is_url(root):
         return path.removeprefix(f"{root.partition('?')[0].rstrip('/')}/")
-    given = Path(path).expanduser()
+    given = Path(path).expanduser() if path.startswith("~/") else Path(path)  # a name may begin with ~
     return (given.relative_to(root) if given.is_relative_to(root) else given).as_posix()
 
 

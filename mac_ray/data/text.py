@@ -85,6 +85,7 @@ class CaptionTokenizer:
             )
         self.mask_token = self._special(MASK)
         self.pad_token = self._special(PAD)
+        self.unknown_token = self._special(UNKNOWN)
         self.vocabulary_size = self._tokenizer.get_vocab_size()
 
     def __getstate__(self) -> dict[str, Any]:

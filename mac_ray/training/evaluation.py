@@ -4,8 +4,8 @@ V samples of the split, C captions, F frames, E embedding size.
 """
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,8 +26,16 @@ from mac_ray.training.distributed import Worker, autocast_dtype, summed
 
 
 @dataclass(frozen=True)
+class Faults:
+    """Sentences of what could not be decoded, and of what has less than it promises, each with its path."""
+
+    failures: list[str] = field(default_factory=list)
+    shortened: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Embeddings:
-    """A split in the joint space, on the CPU; equal on all ranks."""
+    """A split in the joint space, on the CPU; equal on all ranks but for the faults."""
 
     video: Tensor  # (V, E), undecodable samples left out
     video_ids: list[str]  # V
@@ -36,6 +44,7 @@ class Embeddings:
     captions: list[str]  # C
     expected: int  # samples of the split
     truncated: float  # share of the captions that the text tower did not get whole
+    faults: Faults  # those that this rank met
 
 
 def embed_split(
@@ -45,17 +54,18 @@ def embed_split(
     section = config.evaluation
     captions, owners = captions_of(reader.manifest, PROTOCOLS[section.protocol])
     with evaluating(model, config, worker):
-        video, decoded = _videos(model, reader, section.sampling, config, worker)
+        video, decoded, faults = _videos(model, reader, section.sampling, config, worker)
         text, truncated = _texts(model, captions, tokenizer, section.batch_size, worker)
     ids = reader.manifest.ids().to_pylist()
     return Embeddings(
         video[decoded],
-        _decoded_ids(reader, decoded, section.allow_missing),
+        _decoded_ids(reader, decoded, section.allow_missing, faults),
         text,
         [ids[owner] for owner in owners],
         captions,
         len(ids),
         truncated,
+        faults,
     )
 
 
@@ -69,8 +79,8 @@ def sampled_anew(
 ) -> Embeddings:
     """The same split with other frames of its videos. Raises as `embed_split` does."""
     with evaluating(model, config, worker):
-        video, decoded = _videos(model, reader, sampling, config, worker)
-    ids = _decoded_ids(reader, decoded, config.evaluation.allow_missing)
+        video, decoded, faults = _videos(model, reader, sampling, config, worker)
+    ids = _decoded_ids(reader, decoded, config.evaluation.allow_missing, faults)
     return replace(embeddings, video=video[decoded], video_ids=ids)
 
 
@@ -142,28 +152,34 @@ def evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[N
     model.train(training)
 
 
-def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool) -> list[str]:
+def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool, faults: Faults) -> list[str]:
     """The ids of what was decoded (V,). Raises UndecodableSamplesError."""
-    require_decoded(reader, decoded, allow_missing)
+    require_decoded(reader, decoded, allow_missing, faults.failures)
     ids = reader.manifest.ids().to_pylist()
     return [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
 
 
-def require_decoded(reader: ClipReader, decoded: Tensor, allow_missing: bool) -> None:
-    """`decoded` (n,): booleans of the first n samples. Raises UndecodableSamplesError."""
+def require_decoded(
+    reader: ClipReader, decoded: Tensor, allow_missing: bool, failures: Sequence[str]
+) -> None:
+    """`decoded` (n,): booleans of the first n samples; `failures`: the sentences of those that this rank tried.
+
+    Raises UndecodableSamplesError.
+    """
     missing = (~decoded).nonzero()[:, 0].tolist()
     if missing and not allow_missing:
-        named = ", ".join(str(reader.manifest[position].source) for position in missing[:5])
+        named = failures or [f"cannot decode {reader.manifest[position].source}" for position in missing]
         raise UndecodableSamplesError(
-            f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded, among them {named}; "
-            "mend them, leave them out with `python -m mac_ray.prepare`, or set evaluation.allow_missing=true"
+            f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded ({'; '.join(named[:5])}); "
+            "mend them, and the same command goes on; or leave them out with `python -m mac_ray.prepare`, or set "
+            "evaluation.allow_missing=true, either of which is another run"
         )
 
 
 def _videos(
     model: DualEncoder, reader: ClipReader, sampling: ClipSampling, config: Config, worker: Worker
-) -> tuple[Tensor, Tensor]:
-    """(V, E) with zeros for what cannot be decoded, and which rows were decoded (V,)."""
+) -> tuple[Tensor, Tensor, Faults]:
+    """(V, E) with zeros for what cannot be decoded, which rows were decoded (V,), and what this rank met."""
     total = len(reader.manifest)
     rows = share_of(total, worker.rank, worker.num_ranks)
     embedded = torch.zeros(len(rows), config.model.embedding_size, device=worker.device)
@@ -171,9 +187,12 @@ def _videos(
     # the middles of so many intervals, dealt out to the windows in turn: each has one frame of every F-th of the clip
     frames = sampling.frames * sampling.windows
     chunks = EvaluationClips(reader, config.data, frames, rows, config.evaluation.batch_size)
-    for clips, positions, _ in in_steps(
+    faults = Faults()
+    for clips, positions, failures, shortened in in_steps(
         chunks, 0, len(chunks), config.cluster.loader_workers, pinned=worker.device.type == "cuda"
     ):
+        faults.failures.extend(failures)
+        faults.shortened.extend(shortened)
         if positions:
             own = torch.tensor(positions, device=worker.device) - rows.start
             windows = [
@@ -184,7 +203,7 @@ def _videos(
                 windows[0] if len(windows) == 1 else F.normalize(torch.stack(windows).sum(dim=0), dim=-1)
             )
             decoded[own] = 1
-    return gather(embedded, total).cpu(), gather(decoded, total).cpu().bool()
+    return gather(embedded, total).cpu(), gather(decoded, total).cpu().bool(), faults
 
 
 def _texts(

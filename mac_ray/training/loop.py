@@ -60,9 +60,17 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     data = open_data(config, _quietly)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     lexicon = open_lexicon(config, folder, tokenizer)
-    opened = partial(reader, config=config, progress=_quietly, quarantine=Quarantine(folder.quarantine))
-    readers = {name: opened(manifest, "train") for name, manifest in data.train.items()}
-    val, test = opened(data.val, "val"), opened(data.test, "test")
+    opened = partial(reader, config=config, progress=_quietly)
+    quarantine = Quarantine(folder.quarantine)
+    readers = {
+        name: opened(manifest, "train", quarantine=quarantine) for name, manifest in data.train.items()
+    }
+    # where nothing may be missing, what is given up ends the run, and has to be tried again when it goes on
+    spared = quarantine if config.evaluation.allow_missing else None
+    val, test = (
+        opened(manifest, split, quarantine=spared)
+        for split, manifest in (("val", data.val), ("test", data.test))
+    )
     plan = legs(config, data.train_sizes)
     dtype = autocast_dtype(config, worker.device)
 
@@ -194,6 +202,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
 
     embeddings = embed_split(model, test, tokenizer, config, worker)
     require_finite(embeddings, step)
+    folder.note_failures(worker.rank, embeddings.faults.failures)
+    folder.note_shortened(worker.rank, embeddings.faults.shortened)
     also = [
         sampled_anew(embeddings, sampling, model, test, config, worker) for sampling in config.evaluation.also
     ]

@@ -84,11 +84,13 @@ def embed_views(
     videos, texts = torch.zeros(2, len(rows), size, device=worker.device)
     masked_videos, masked_texts = torch.zeros(2, len(rows), section.masks, size, device=worker.device)
     decoded = torch.zeros(len(rows), dtype=torch.long, device=worker.device)
+    failures: list[str] = []
     chunks = EvaluationClips(val, config.data, config.evaluation.frames, rows, config.evaluation.batch_size)
     with evaluating(model, config, worker):
-        for clips, positions, _ in in_steps(
+        for clips, positions, failed, _ in in_steps(
             chunks, 0, len(chunks), config.cluster.loader_workers, pinned=worker.device.type == "cuda"
         ):
+            failures.extend(failed)
             if not positions:
                 continue
             own = torch.tensor(positions, device=worker.device) - rows.start
@@ -110,7 +112,7 @@ def embed_views(
                     read.tokens.to(worker.device), read.attended.to(worker.device)
                 )
     there = gather(decoded, total).cpu().bool()
-    require_decoded(val, there, config.evaluation.allow_missing)
+    require_decoded(val, there, config.evaluation.allow_missing, failures)
     gathered = (gather(own, total).cpu()[there] for own in (videos, texts, masked_videos, masked_texts))
     return ViewEmbeddings(*gathered)
 

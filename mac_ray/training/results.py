@@ -177,7 +177,10 @@ def picture_retrieved(embeddings: Embeddings, reader: ClipReader, config: Config
     for query, found in zip(queries, best, strict=True):
         for video in found:
             id = embeddings.video_ids[video]
-            frames = middle_frames(reader, positions[id], 2, config.data.image_size)
+            try:
+                frames = middle_frames(reader, positions[id], 2, config.data.image_size)
+            except DecodeError:  # decoded a moment ago, perhaps on another machine; no picture is worth a run
+                frames = np.full((2, TILE, TILE, 3), GREY, np.uint8)
             tile = Image.fromarray(np.concatenate(list(frames), axis=1)).resize((2 * TILE, TILE))
             if id == embeddings.text_ids[query]:
                 ImageDraw.Draw(tile).rectangle((0, 0, 2 * TILE - 1, TILE - 1), outline="lime", width=4)

@@ -325,7 +325,28 @@ def test_file_mended_after_the_cache_was_made_is_read(faulty: Manifest, tmp_path
     assert np.array_equal(cached.read(faulty[2], range), cached.read(faulty[0], range))
 
 
-def test_set_of_which_nothing_decodes_has_an_empty_cache(tmp_path: Path) -> None:
-    rows = [Row("a", Path("gone.mp4"), "video", "train", ("c",))]
-    gone = manifest_writer.write(tmp_path / "set.parquet", rows, "gone", tmp_path).split("train")
-    assert FrameCache(cache_of(gone, Data(), tmp_path))[0] is None
+def test_set_whose_media_are_not_there_yet_has_no_cache_until_they_are(tmp_path: Path) -> None:
+    rows = [Row("a", Path("late.mp4"), "video", "train", ("c",))]
+    late = manifest_writer.write(tmp_path / "set.parquet", rows, "late", tmp_path).split("train")
+    assert ensure_cache(late, "train", Data(), "pyav", tmp_path, GENEROUS, quietly) is None
+    write_video(tmp_path / "late.mp4", 9, 32, 32)
+    pool = FrameCache(cache_of(late, Data(), tmp_path))[0]
+    assert pool is not None
+    assert len(pool) == 9
+
+
+def test_media_of_one_name_below_another_root_are_not_taken_from_the_cache_of_the_first(
+    tmp_path: Path,
+) -> None:
+    for name, num_frames in (("first", 3), ("second", 9)):
+        (tmp_path / name).mkdir()
+        write_video(tmp_path / name / "clip.mp4", num_frames, 32, 32)
+    rows = [Row("a", Path("clip.mp4"), "video", "train", ("c",))]
+    manifest_writer.write(tmp_path / "set.parquet", rows, "set", tmp_path / "first")
+    sizes = []
+    for root in ("first", "second"):
+        opened = Manifest.open(tmp_path / "set.parquet", tmp_path / root).split("train")
+        folder = cache_of(opened, Data(), tmp_path / "cache")
+        assert folder is not None
+        sizes.append(len(ClipReader(opened, Data(), "pyav", folder).read(opened[0], range)))
+    assert sizes == [3, 9]

@@ -23,7 +23,16 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 from PIL import Image
 
-from mac_ray.data.decode import DECODERS, DecodeError, Probe, frames, frames_of_windows, probe, unusable
+from mac_ray.data.decode import (
+    DECODERS,
+    DecodeError,
+    Probe,
+    frames,
+    frames_of_windows,
+    probe,
+    unusable,
+    video,
+)
 from mac_ray.data.decode.backends import decode
 from mac_ray.data.pool import midpoints
 from mac_ray.data.source import Source
@@ -31,6 +40,7 @@ from mac_ray.data.source import Source
 BACKENDS = [decoder for decoder in DECODERS if not unusable(decoder)]
 BLOCK = 16  # pixels
 FPS = 10
+RATE = 8000  # of sound
 ONE_SENTENCE = r"^cannot decode [^\n]+: [^\n]+$"
 
 
@@ -55,6 +65,7 @@ def make_clip(
     rotation: int = 0,
     stamps: Sequence[int] | None = None,
     container_options: dict[str, str] | None = None,
+    sound_s: float = 0.0,
 ) -> Path:
     """Frames 0..count-1; `stamps` are presentation times in tenths of a second."""
     with av.open(str(path), "w", options=container_options or {}) as container:
@@ -62,6 +73,7 @@ def make_clip(
         stream.width, stream.height, stream.pix_fmt = 4 * BLOCK, 2 * BLOCK, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, FPS)
+        sound = container.add_stream("pcm_s16le", rate=RATE, layout="mono") if sound_s else None
         if rotation:
             stream.set_display_rotation(rotation)
         for number in range(count):
@@ -70,6 +82,10 @@ def make_clip(
             frame.time_base = Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        for second in range(int(sound_s)):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, RATE), np.int16), format="s16", layout="mono")
+            silence.sample_rate, silence.pts, silence.time_base = RATE, RATE * second, Fraction(1, RATE)
+            container.mux(sound.encode(silence))
     return path
 
 
@@ -98,6 +114,18 @@ def test_frames_of_h264_are_those_asked_for(
     path = make_clip(tmp_path / f"clip.{suffix}", options=options)
     for wanted in DRAWS:
         assert numbers(frames(Source.of(path), "video", always(wanted), decoder)) == wanted
+
+
+@pytest.mark.parametrize("options", X264.values(), ids=X264.keys())
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+def test_frames_of_a_file_too_large_to_be_kept_are_those_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], suffix: str
+) -> None:
+    monkeypatch.setattr(video, "KEPT_BYTES", 100)
+    path = make_clip(tmp_path / f"clip.{suffix}", options=options)
+    for source in (Source.of(path), Source(str(path), 0, path.stat().st_size)):
+        for wanted in DRAWS:
+            assert numbers(frames(source, "video", always(wanted), "pyav")) == wanted
 
 
 OTHERS = {
@@ -187,7 +215,7 @@ def test_image_is_in_every_window(tmp_path: Path) -> None:
 @pytest.mark.parametrize("decoder", BACKENDS)
 def test_window_beyond_the_end_is_refused(tmp_path: Path, decoder: str) -> None:
     path = make_clip(tmp_path / "clip.mp4")
-    with pytest.raises(DecodeError, match=r"clip\.mp4.*starts at 4\.5 s.*3\.900 s"):
+    with pytest.raises(DecodeError, match=r"clip\.mp4.*starts at 4\.5 s.*ends at 4\.000 s"):
         frames(Source.of(path), "video", range, decoder, start=4.5)
 
 
@@ -195,7 +223,13 @@ def test_window_beyond_the_end_is_refused(tmp_path: Path, decoder: str) -> None:
 def test_window_of_variable_frame_rate_goes_by_time_not_by_count(tmp_path: Path, decoder: str) -> None:
     stamps = [0, 1, 2, 3, 20, 21, 22, 40, 41]  # tenths of a second
     path = make_clip(tmp_path / "clip.mp4", count=len(stamps), stamps=stamps)
-    assert numbers(frames(Source.of(path), "video", range, decoder, 2.0, 4.0)) == [6, 6, 6]
+    source = Source.of(path)
+    assert numbers(frames(source, "video", range, decoder, 2.0, 4.0)) == [6, 6, 6]
+    # the end of the window, not the next frame after it, ends what is seen
+    assert numbers(frames(source, "video", range, decoder, 0.0, 0.4)) == [0, 1, 2, 3]
+    # of a slide show, the slide that is on the screen, the last one too
+    assert numbers(frames(source, "video", range, decoder, 1.0, 1.5)) == [3]
+    assert numbers(frames(source, "video", range, decoder, 4.12, 4.2)) == [8]
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)
@@ -311,6 +345,16 @@ def test_download_that_broke_off_gives_what_is_there_and_says_so(
     assert re.fullmatch(f"{re.escape(str(cut))}: {said}", sentence)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_sound_that_outlasts_the_picture_breaks_no_promise(tmp_path: Path, cut: bool) -> None:
+    path = make_clip(tmp_path / "clip.mkv", options=X264["short groups"], sound_s=8.0)
+    if cut:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    told: list[str] = []
+    frames(Source.of(path), "video", range, "pyav", shortened=told.append)
+    assert bool(told) == cut
+
+
 @pytest.mark.parametrize("decoder", BACKENDS)
 @pytest.mark.parametrize("kind", ["video", "image"])
 def test_files_without_frames_give_one_sentence(tmp_path: Path, decoder: str, kind: str) -> None:
@@ -362,11 +406,58 @@ def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert numbers(frames(Source.of(tmp_path / "picture.tiff"), "image", range, "pyav")) == [77]
 
 
-def test_image_orientation_in_exif_is_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_grey_image_of_16_bits_keeps_its_shades(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(numbered(77)[..., 0].astype(np.uint16) * 257).save(path)
+    assert np.array_equal(frames(Source.of(path), "image", range, "pyav")[0], numbered(77))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_image_of_32_bits_is_refused_as_nobody_knows_its_white(tmp_path: Path, dtype: type) -> None:
+    Image.fromarray(numbered(77)[..., 0].astype(dtype)).save(tmp_path / "picture.tiff")
+    with pytest.raises(DecodeError, match=r"picture\.tiff: pillow: its values have 32 bits"):
+        frames(Source.of(tmp_path / "picture.tiff"), "image", range, "pyav")
+
+
+TURNED = {  # how a camera that says so had stored the picture
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_image_orientation_in_exif_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned a quarter clockwise
-    Image.fromarray(np.rot90(numbered(77))).save(tmp_path / "picture.jpg", exif=exif, quality=95)
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(TURNED[orientation](numbered(77))))
+    stored.save(tmp_path / "picture.jpg", exif=exif, quality=95)
     assert numbers(frames(Source.of(tmp_path / "picture.jpg"), "image", range, "pyav")) == [77]
+
+
+def test_broken_exif_is_no_more_than_a_picture_that_is_not_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    Image.fromarray(numbered(77)).save(tmp_path / "picture.jpg", exif=exif, quality=95)
+    whole = (tmp_path / "picture.jpg").read_bytes()
+    start = whole.index(b"Exif") + 6
+    told, outcomes = Source.of(tmp_path / "broken.jpg"), set()
+    for place in range(start, start + 60):
+        for value in (0, 1, 7, 255):
+            broken = bytearray(whole)
+            broken[place] = value
+            (tmp_path / "broken.jpg").write_bytes(broken)
+            try:
+                outcomes.add(frames(told, "image", range, "pyav").shape)
+            except DecodeError:
+                outcomes.add("refused")
+    assert (1, 2 * BLOCK, 4 * BLOCK, 3) in outcomes
 
 
 # ---------------------------------------------------------------- real files

@@ -167,6 +167,40 @@ def test_decoder_that_crashes_is_an_error_with_the_path(tmp_path: Path) -> None:
         frames(Source.of(tmp_path / "crashes.mp4"), "video", range, "pyav", timeout_s=LONG_S)
 
 
+def test_signal_to_the_whole_group_does_not_end_what_decodes(tmp_path: Path) -> None:
+    """`timeout`, `scancel` and systemd send it to training and its decoders at once; training saves and stops."""
+    write_video(tmp_path / "clip.mp4", 9, 32, 32)
+
+    def terminated(count: int) -> range:
+        for process in decoding_processes():
+            process.terminate()
+        return range(count)
+
+    pixels = frames(Source.of(tmp_path / "clip.mp4"), "video", terminated, "pyav", timeout_s=LONG_S)
+    assert np.array_equal(pixels, frames(Source.of(tmp_path / "clip.mp4"), "video", range, "pyav"))
+
+
+def test_decoder_killed_for_lack_of_memory_is_given_a_second_try(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", 9, 32, 32)
+    asked = []
+
+    def killed(count: int) -> range:
+        asked.append(count)
+        if len(asked) <= kills:
+            for process in decoding_processes():
+                process.kill()
+                while process.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.01)
+        return range(count)
+
+    kills = 1
+    source = Source.of(tmp_path / "clip.mp4")
+    assert len(frames(source, "video", killed, "pyav", timeout_s=LONG_S)) == 9
+    kills = 4
+    with pytest.raises(DecoderDiedError, match="SIGKILL, perhaps for lack of memory"):
+        frames(source, "video", killed, "pyav", timeout_s=LONG_S)
+
+
 def test_decoding_processes_end_with_the_threads_that_use_them(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", 9, 32, 32)
     before = len(decoding_processes())
@@ -276,10 +310,10 @@ def test_evaluation_leaves_out_what_hangs(hung: Manifest, tmp_path: Path) -> Non
     section = config_with([]).data
     reader = ClipReader(hung, section, "pyav", None, SHORT_S, Quarantine(tmp_path / "quarantine"))
     chunks = EvaluationClips(reader, section, 2, range(9), chunk=9)
-    _, positions, failures = chunks[0]
+    _, positions, failures, _ = chunks[0]
     assert positions == [0, 1, 2, 4, 5, 6, 7, 8]
     assert len(failures) == 1
-    assert chunks[0][1:] == (positions, failures)
+    assert chunks[0][1:] == (positions, failures, [])
 
 
 def test_cache_is_made_without_what_hangs(hung: Manifest, tmp_path: Path) -> None:

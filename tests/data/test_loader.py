@@ -309,9 +309,10 @@ def test_evaluation_clips_are_middle_frames_cropped_at_the_centre(mixed: Manifes
     reader = ClipReader(mixed, section, "pyav", None)
     chunks = EvaluationClips(reader, section, 4, range(1, 8), chunk=3)
     found = list(in_steps(chunks, 0, len(chunks), workers, pinned=False))
-    assert [list(positions) for _, positions, _ in found] == [[1, 2, 3], [4, 5, 6], [7]]
-    for clips, positions, failures in found:
+    assert [list(chunk.positions) for chunk in found] == [[1, 2, 3], [4, 5, 6], [7]]
+    for clips, positions, failures, shortened in found:
         assert not failures
+        assert not shortened
         for clip, position in zip(clips, positions, strict=True):
             pixels = centre_crop(reader.read(mixed[position], lambda size: midpoints(size, 4)), 16)
             assert torch.equal(clip, torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2))
@@ -321,6 +322,6 @@ def test_evaluation_leaves_out_and_names_what_does_not_decode(faulty: Manifest) 
     section = config_with([]).data
     chunks = EvaluationClips(ClipReader(faulty, section, "pyav", None), section, 2, range(9), chunk=4)
     found = [chunks[number] for number in range(len(chunks))]
-    assert [positions for _, positions, _ in found] == [[0, 1, 2], [4, 6, 7], []]
-    assert [len(failures) for _, _, failures in found] == [1, 1, 1]
-    assert [len(clips) for clips, _, _ in found] == [3, 3, 0]
+    assert [chunk.positions for chunk in found] == [[0, 1, 2], [4, 6, 7], []]
+    assert [len(chunk.failures) for chunk in found] == [1, 1, 1]
+    assert [len(chunk.clips) for chunk in found] == [3, 3, 0]

@@ -11,6 +11,8 @@ from mac_ray.data.decode import frames
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS, flickr8k, folder, msrvtt
+from mac_ray.data.readers.files import hashed
+from mac_ray.data.readers.splits import VAL_SHARE
 from mac_ray.data.source import Source
 
 
@@ -58,6 +60,17 @@ def test_folder_ids_and_empty_windows_are_taken_as_given(tmp_path: Path) -> None
         folder.read(captioned(tmp_path, "id,path,caption,start,end\nx,a.mp4,c,,2.5\ny,a.mp4,d,2.5,\n"))
     )
     assert [(row.id, row.start, row.end) for row in rows] == [("x", None, 2.5), ("y", 2.5, None)]
+
+
+def test_folder_ids_and_splits_may_be_numbers_and_names_begin_with_a_tilde(tmp_path: Path) -> None:
+    entries = [
+        {"path": f"~{number}.mp4", "caption": "c", "id": number, "split": "train"} for number in (0, 1)
+    ]
+    content = "\n".join(map(json.dumps, entries))
+    rows = list(folder.read(captioned(tmp_path, content, "captions.jsonl")))
+    assert [row.id for row in rows] == ["0", "1"]
+    found = write(tmp_path / "set.parquet", rows, "set", tmp_path)
+    assert [Path(sample.source.place).name for sample in found] == ["~0.mp4", "~1.mp4"]
 
 
 def test_folder_jsonl_takes_one_caption_or_several(tmp_path: Path) -> None:
@@ -177,6 +190,8 @@ def test_flickr8k_without_its_lists_names_the_file(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- msrvtt
 
 TRAIN = [f"video{number}" for number in range(600)]
+HELD_OUT = sum(hashed(id) < VAL_SHARE for id in TRAIN)
+SPLITS_OF_TRAIN = {"train": len(TRAIN) - HELD_OUT, "val": HELD_OUT}
 TEST = ["video700", "video9000"]
 FORMS = {
     "official": lambda captions: {
@@ -224,7 +239,7 @@ def test_msrvtt_9k_takes_test_text_from_the_csv_and_val_from_train(
 ) -> None:
     rows = by_id(list(msrvtt.read(msrvtt_files(tmp_path, form, ending), tmp_path / "videos", "9k")))
     splits = Counter(row.split for row in rows.values())
-    assert splits == {"train": 100, "val": 500, "test": 2}
+    assert splits == SPLITS_OF_TRAIN | {"test": 2}
     assert {video for video, row in rows.items() if row.split != "test"} == set(TRAIN)
     assert rows["video9000"].captions == ("asked, of video9000",)
     assert rows["video5"].captions == ("video5 one", "video5 two")
@@ -234,7 +249,7 @@ def test_msrvtt_9k_takes_test_text_from_the_csv_and_val_from_train(
 def test_msrvtt_val_carved_from_a_shorter_list_shares_its_videos(tmp_path: Path) -> None:
     files = msrvtt_files(tmp_path)
     val_9k, val_7k = (set(msrvtt.split_ids(files, variant)["val"]) for variant in ("9k", "7k"))
-    assert (len(val_9k), len(val_7k)) == (500, 500)
+    assert val_9k
     # a video held out of the longer list is held out of the shorter one too, if it is there at all
     assert val_9k & set(TRAIN[:550]) <= val_7k
 
@@ -250,7 +265,7 @@ def test_msrvtt_1k_b_goes_by_its_own_lists_and_keeps_every_caption(tmp_path: Pat
     (files / "train_list_miech.txt").write_text("\n".join(TRAIN))
     (files / "test_list_miech.txt").write_text("video700\n")
     rows = by_id(list(msrvtt.read(files, tmp_path, "1k-B")))
-    assert Counter(row.split for row in rows.values()) == {"train": 100, "val": 500, "test": 1}
+    assert Counter(row.split for row in rows.values()) == SPLITS_OF_TRAIN | {"test": 1}
     assert rows["video700"].captions == ("video700 one", "video700 two")
     (files / "train_list_miech.txt").write_text("\n".join([*TRAIN, "video700"]))
     with pytest.raises(ManifestError, match=r"video700 is in both \w+ and test of variant 1k-B"):

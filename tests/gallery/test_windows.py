@@ -62,10 +62,10 @@ def evaluation_clips(
         for number, times in enumerate(windows)
     ]
     manifest: Manifest = write_manifest(folder / "set.parquet", rows, "set", folder)
-    clips, positions, failures = EvaluationClips(
+    clips, positions, failures, _ = EvaluationClips(
         ClipReader(manifest, SIZES, "pyav", None), SIZES, frames, range(len(rows)), len(rows)
     )[0]
-    assert (positions, failures) == (list(range(len(rows))), ())
+    assert (positions, failures) == (list(range(len(rows))), [])
     return clips
 
 

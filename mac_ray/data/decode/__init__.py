@@ -44,7 +44,7 @@ from mac_ray.data.decode.backends import (
     decode,
     unusable,
 )
-from mac_ray.data.decode.error import DecodeError, DecoderDiedError
+from mac_ray.data.decode.error import DecodeError, DecoderDiedError, UnreadableError
 from mac_ray.data.decode.timeline import Choose, Select, Times, Window, evenly_in_time, window
 from mac_ray.data.source import Source
 
@@ -57,6 +57,7 @@ __all__ = [
     "Frames",
     "Probe",
     "Times",
+    "UnreadableError",
     "Window",
     "frames",
     "frames_of_windows",
@@ -123,7 +124,7 @@ def frames_of_windows(
     def select(times: Times, duration: float) -> list[int]:
         chosen: list[int] = []
         for start, end in plan(times, duration):
-            slots = evenly_in_time(times, duration, window(source, times, start, end))
+            slots = evenly_in_time(times, duration, window(source, times, duration, start, end), end)
             chosen.extend(int(slots[index]) for index in choose(len(slots)))
         return chosen
 
@@ -146,7 +147,7 @@ def probe(
 
     def select(times: Times, duration: float) -> list[int]:
         nonlocal num_frames, duration_s
-        numbers = window(source, times, start, end)
+        numbers = window(source, times, duration, start, end)
         num_frames, duration_s = len(numbers), duration
         return [numbers[0], numbers[num_frames // 2], numbers[-1]]
 

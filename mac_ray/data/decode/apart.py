@@ -37,10 +37,19 @@ ORPHAN_GRACE_S = 10  # how much longer a process hangs whose parent is not there
 
 
 def decode_apart(source: Source, kind: str, select: Select, decoder: str, timeout_s: float) -> Decoded:
-    """As `decode`, but in this thread's decoding process.
+    """As `decode`, but in this thread's decoding process; once more in a new one where that was killed.
 
     Raises DecodeError, of which DecoderDiedError when it took more than `timeout_s` seconds, or crashed.
     """
+    try:
+        return _decode_once(source, kind, select, decoder, timeout_s)
+    except DecoderDiedError as error:
+        if not error.killed:
+            raise
+    return _decode_once(source, kind, select, decoder, timeout_s)
+
+
+def _decode_once(source: Source, kind: str, select: Select, decoder: str, timeout_s: float) -> Decoded:
     child, _threads.child = _threads.child, None
     if child is None or child.process.poll() is not None:
         child = _Child()
@@ -106,7 +115,10 @@ class _Child:
                     case "failed", error:
                         raise error
         except (EOFError, ConnectionError) as error:
-            raise DecoderDiedError(source, f"{decoder}: {_how_it_ended(self.process.wait())}") from error
+            status = self.process.wait()
+            died = DecoderDiedError(source, f"{decoder}: {_how_it_ended(status)}")
+            died.killed = status == -signal.SIGKILL
+            raise died from error
 
     def _chosen(self, select: Select, times: Times, duration: float) -> Sequence[int]:
         try:
@@ -145,9 +157,8 @@ class _NotWantedError(Exception):
 
 def serve(descriptor: int) -> None:
     """Decode what is asked for until the other side is gone."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # from the keyboard it goes to the parent too, whose end ends this
+    for number in (signal.SIGINT, signal.SIGTERM):  # they go to the parent too, whose end ends this
+        signal.signal(number, signal.SIG_IGN)
     connection = Connection(descriptor)
     shared: mmap.mmap | None = None
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mac_ray.data.decode import decord, pyav, torchcodec
-from mac_ray.data.decode.error import DecodeError
+from mac_ray.data.decode.error import DecodeError, UnreadableError
 from mac_ray.data.decode.pictures import decode_image, decode_pictures
 from mac_ray.data.decode.timeline import Select
 from mac_ray.data.decode.video import Media, opened
@@ -53,15 +53,20 @@ def _media(source: Source) -> Media:
     """What a backend opens: the path of a whole file on disk, else the bytes."""
     path = source.file
     if path is not None:
-        if not path.is_file():
-            raise DecodeError(source, "no such file")
-        if path.stat().st_size == 0:
+        try:
+            with path.open("rb") as file:
+                is_empty = not file.read(1)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise UnreadableError(source, "no such file") from error
+        except OSError as error:
+            raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
+        if is_empty:
             raise DecodeError(source, "the file is empty")
         return path
     try:
         content = source.read()
     except OSError as error:
-        raise DecodeError(source, f"cannot be read ({error.strerror or error})") from error
+        raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
     if not content or len(content) < (source.length or 0):
         raise DecodeError(source, f"only {len(content)} bytes are there")
     return content

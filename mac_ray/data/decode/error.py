@@ -23,8 +23,14 @@ class DecodeError(Exception):
         return f"cannot decode {self.source}: {self.reason}"
 
 
+class UnreadableError(DecodeError):
+    """The bytes could not be had, which says nothing about them: a folder may not be mounted, a server not answer."""
+
+
 class DecoderDiedError(DecodeError):
     """The decoder hung or crashed, so that its process is no more. Trying the sample again would cost another."""
+
+    killed = False  # from outside: it may have been for another's need of memory
 
 
 @contextmanager

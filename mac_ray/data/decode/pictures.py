@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import io
+import struct
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from mac_ray.data.decode.error import DecodeError, refusing
 from mac_ray.data.decode.timeline import Select
+from mac_ray.data.kinds import kind_of
 from mac_ray.data.source import Source
 from mac_ray.data.tar import contents_of
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 PLAIN_JPEG = b"\xff\xd8\xff\xe0"  # JFIF; what a camera wrote starts otherwise, and may be turned
+UPRIGHT = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+UNSCALED = ("I", "F")  # modes of 32 bits, of which nobody can say what is white
+# what Pillow lets out of files that are broken in ways it did not think of
+BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error)
 
 
 def decode_image(source: Source, media: Path | bytes, select: Select) -> NDArray[np.uint8]:
@@ -30,7 +43,7 @@ def decode_pictures(source: Source, media: Path | bytes, select: Select) -> NDAr
     """(F, H, W, 3), upright; only the pictures that are chosen are decoded. Raises DecodeError."""
     with refusing(source, "tar", (OSError, ValueError)):
         run = contents_of(media if isinstance(media, bytes) else media.read_bytes())
-    members = [content for name, content in run if name.endswith(PICTURES)]
+    members = [content for name, content in run if kind_of(name) == "image"]
     if not members:
         raise DecodeError(source, "tar: there is no picture in it")
     chosen = select(np.arange(len(members), dtype=np.float64), 0.0)
@@ -54,10 +67,26 @@ def _frame(source: Source, content: memoryview) -> NDArray[np.uint8]:
 
 
 def _picture(source: Source, media: Path | bytes) -> NDArray[np.uint8]:
-    """(H, W, 3), upright."""
-    errors = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+    """(H, W, 3), upright; of 16 bits the upper eight."""
     with (
-        refusing(source, "pillow", errors),
+        refusing(source, "pillow", (*BROKEN, Image.DecompressionBombError)),
         Image.open(io.BytesIO(media) if isinstance(media, bytes) else media) as image,
     ):
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        if image.mode in UNSCALED:
+            raise ValueError(
+                f"its values have 32 bits (mode {image.mode}), and what is white among them is not said"
+            )
+        orientation = _orientation(image)
+        upright = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+        if upright.mode.startswith("I;16"):  # Pillow would clip it to white
+            grey = (np.asarray(upright) >> 8).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        return np.asarray(upright.convert("RGB"))
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """As EXIF or XMP says; None where they do not, or cannot be read: such a picture is shown as it is."""
+    with suppress(*BROKEN):
+        found: int | None = image.getexif().get(ExifTags.Base.Orientation)
+        return found
+    return None

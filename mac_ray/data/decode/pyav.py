@@ -8,7 +8,7 @@ Shapes: F frames wanted, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -54,15 +54,15 @@ def decode(video: Video, select: Select) -> tuple[NDArray[np.uint8], str | None]
 
 def _from_keyframes(video: Video, wanted: set[int]) -> dict[int, Any]:
     """Wanted frames by stamp, decoding from the last keyframe before each; those that fail are absent."""
-    keyframes = [position for position, packet in enumerate(video.packets) if packet.is_keyframe]
+    keyframes = [position for position, head in enumerate(video.heads) if head.is_keyframe]
     runs: dict[int, set[int]] = {}
     for stamp in wanted:
-        before = (position for position in keyframes if (video.packets[position].pts or 0) <= stamp)
+        before = (position for position in keyframes if (video.heads[position].pts or 0) <= stamp)
         runs.setdefault(max(before, default=0), set()).add(stamp)
     found = {}
     for first, stamps in runs.items():
         with suppress(av.error.InvalidDataError):
-            for frame in _shown(video.context, video.packets[first:], stamps):
+            for frame in _shown(video.context, video.packets(first), stamps):
                 if frame.pts in stamps:
                     found[frame.pts] = frame
                 if stamps <= found.keys():
@@ -79,7 +79,7 @@ def _from_start(
     """
     stamps, found = [], {}
     try:
-        for number, frame in enumerate(_shown(video.context, video.packets)):
+        for number, frame in enumerate(_shown(video.context, video.packets())):
             stamps.append(frame.pts)
             if number in wanted:
                 found[number] = frame
@@ -90,7 +90,7 @@ def _from_start(
     return stamps, found, False
 
 
-def _shown(context: Any, packets: Sequence[Any], wanted: Collection[int] | None = None) -> Iterator[Any]:
+def _shown(context: Any, packets: Iterable[Any], wanted: Collection[int] | None = None) -> Iterator[Any]:
     """Frames in presentation order. Raises InvalidDataError after those before a packet that does not decode.
 
     With `wanted` stamps, frames that no other frame refers to are skipped unless they are wanted.

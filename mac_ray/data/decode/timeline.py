@@ -41,26 +41,32 @@ def timeline(source: Source, stamps: Times, rate: float) -> tuple[Times, float]:
     return times, float(times[-1] + gap)
 
 
-def window(source: Source, times: Times, start: float | None, end: float | None) -> range:
-    """Numbers of the frames shown from start to end; at least one, if the file is long enough.
+def window(source: Source, times: Times, duration: float, start: float | None, end: float | None) -> range:
+    """Numbers of the frames that begin from start to end, or of the one that is on the screen while none begins.
 
-    Raises DecodeError where it is not.
+    Raises DecodeError where the file is not so long.
     """
     first = 0 if start is None else int(np.searchsorted(times, start - TIME_TOLERANCE))
     last = len(times) if end is None else int(np.searchsorted(times, end - TIME_TOLERANCE))
-    if first == len(times):
-        raise DecodeError(
-            source, f"its window starts at {start} s, but the last frame is at {times[-1]:.3f} s"
-        )
-    return range(first, max(last, first + 1))
+    if first == len(times) and start is not None and start > duration - TIME_TOLERANCE:
+        raise DecodeError(source, f"its window starts at {start} s, but it ends at {duration:.3f} s")
+    return range(first, last) if first < last else range(max(first - 1, 0), max(first, 1))
 
 
-def evenly_in_time(times: Times, duration: float, numbers: range) -> Sequence[int] | NDArray[np.int64]:
-    """The frame of each of as many equal slots of time as a window has frames; `numbers` are its frames."""
+def evenly_in_time(
+    times: Times, duration: float, numbers: range, end: float | None = None
+) -> Sequence[int] | NDArray[np.int64]:
+    """The frame of each of as many equal slots of time as a window has frames.
+
+    `numbers` are its frames. The last is shown until the next frame of the file begins, or until `end`, where that
+    comes first: but for as long as the others, because an end in its midst says nothing about the frame rate.
+    """
     start = times[numbers.start]
-    end = times[numbers.stop] if numbers.stop < len(times) else duration
-    if len(numbers) < 2 or not end > start:  # one picture; a file whose times are not known
+    until = times[numbers.stop] if numbers.stop < len(times) else duration
+    if len(numbers) < 2 or not until > start:  # one picture; a file whose times are not known
         return numbers
-    middles = start + (np.arange(len(numbers)) + 0.5) * (end - start) / len(numbers)
+    if end is not None:
+        until = min(until, max(end, times[numbers[-1]] + (times[numbers[-1]] - start) / (len(numbers) - 1)))
+    middles = start + (np.arange(len(numbers)) + 0.5) * (until - start) / len(numbers)
     shown: NDArray[np.int64] = np.searchsorted(times, middles, side="right") - 1
     return shown

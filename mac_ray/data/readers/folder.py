@@ -14,16 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from mac_ray.data.kinds import ENDINGS, kind_of
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
 from mac_ray.data.readers.splits import Share, drawn, require_shares
-
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-VIDEOS = (
-    *(".3g2", ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-    *(".mts", ".ogv", ".ts", ".webm", ".wmv"),
-)
-ENDINGS = " ".join(IMAGES + VIDEOS)
 
 
 @dataclass
@@ -46,13 +40,13 @@ def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
     samples: dict[str, _Gathered] = {}
     for place, entry in _entries(folder):
         path = _relative(folder, str(entry["path"]))
-        split = str(entry["split"] or "").strip() if "split" in entry else drawn(path, val, test)
+        split = _text(entry["split"]) if "split" in entry else drawn(path, val, test)
         start, end = (_seconds(entry.get(name), f"{place}: {name}") for name in ("start", "end"))
         window = (
             "" if start is None and end is None else f"@{start or 0:g}-{'' if end is None else f'{end:g}'}"
         )
         sample = _Gathered(path, split, start, end)
-        key = str(entry["id"] or "").strip() if "id" in entry else path + window
+        key = _text(entry["id"]) if "id" in entry else path + window
         known = samples.setdefault(key, sample)
         if (known.path, known.split, known.start, known.end) != (path, split, start, end):
             raise ManifestError(f"{place}: sample {key!r} had another path, split or window further up")
@@ -82,6 +76,11 @@ def _entries(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             found = ", ".join(entry) if isinstance(entry, dict) else f"a {type(entry).__name__}"
             raise ManifestError(f"{place}: an object with path and caption is expected; found {found}")
         yield place, entry
+
+
+def _text(value: Any) -> str:
+    """Of an id or a split, which may be a number, 0 too; empty for none."""
+    return "" if value is None else str(value).strip()
 
 
 def _captions(entry: Mapping[str, Any], place: str) -> list[str]:
@@ -115,11 +114,3 @@ def _kind(path: str, folder: Path) -> str:
             f"{folder}: {path} is neither a video nor an image by its ending; known are {ENDINGS}"
         )
     return kind
-
-
-def kind_of(path: str) -> str | None:
-    """video or image, by the ending; None for anything else."""
-    suffix = PurePath(path).suffix.lower()
-    if suffix in IMAGES:
-        return "image"
-    return "video" if suffix in VIDEOS else None

@@ -32,7 +32,7 @@ class MediaFolder:
         self.folder = folder
         self._by_name: dict[str, Path] = {}
         # of equal names the nearest to the folder counts
-        for place, names in sorted(_folders(folder), key=lambda found: found[0].count(os.sep)):
+        for place, names in sorted(walked(folder), key=lambda found: found[0].count(os.sep)):
             for name in names:
                 self._by_name.setdefault(name, Path(place, name))
 
@@ -46,7 +46,7 @@ class MediaFolder:
         return next(there, self.folder / usual / names[0])
 
 
-def _folders(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def walked(folder: Path | str) -> Iterator[tuple[str, list[str]]]:
     """(folder, names of its files), in the order of names; none is entered twice, so links may form a ring."""
     entered: set[str] = set()
     for place, below, names in os.walk(folder, followlinks=True):

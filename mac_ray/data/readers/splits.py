@@ -10,16 +10,20 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.data.readers import files
 
 NUM_VAL = 500
+VAL_SHARE = 0.1  # and no more
+FEWEST_VAL = 2  # of a handful: one alone cannot be searched for
 Share = Annotated[float, "share of the samples, where no splits are given"]
 
 
 def with_val_of_train(train: Collection[str], test: list[str]) -> dict[str, list[str]]:
-    """Three splits of a benchmark that has two: NUM_VAL training samples, drawn by hash, become the third.
+    """Three splits of a benchmark that has two: NUM_VAL training samples, drawn by hash, become the third, or about a
+    tenth where that is fewer.
 
     To choose models on the test split would be to choose on the test. A sample that is drawn from a list is drawn from
     any shorter list too.
     """
-    held_out = set(sorted(train, key=files.hashed)[:NUM_VAL])
+    first = sorted(train, key=files.hashed)[:NUM_VAL]
+    held_out = {id for id in first if files.hashed(id) < VAL_SHARE} or set(first[:FEWEST_VAL])
     return {
         "train": [id for id in train if id not in held_out],
         "val": [id for id in train if id in held_out],

@@ -22,8 +22,8 @@ from typing import Annotated, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mac_ray.data.manifest import ManifestError, Row
-from mac_ray.data.readers.folder import kind_of
+from mac_ray.data.kinds import kind_of
+from mac_ray.data.manifest import ManifestError, Row, is_manifest
 from mac_ray.data.readers.gathered import gathered
 from mac_ray.data.readers.published import left_out
 from mac_ray.data.readers.splits import Share, drawn, require_shares
@@ -66,7 +66,12 @@ def read(
     require_shares(val, test)
     beside = table if table.is_dir() else table.parent
     root = media or beside
-    paths = sorted(table.rglob("*.parquet")) if table.is_dir() else [table]
+    # --out may well be the same folder
+    paths = (
+        sorted(path for path in table.rglob("*.parquet") if not is_manifest(path))
+        if table.is_dir()
+        else [table]
+    )
     if not paths:
         raise ManifestError(f"there is no .parquet file in {table}")
     with tempfile.TemporaryDirectory() as temporary:

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mac_ray.data.kinds import kind_of
 from mac_ray.data.manifest import ManifestError, Row
-from mac_ray.data.readers.folder import kind_of
 from mac_ray.data.source import Source, size_of
 from mac_ray.data.tar import CutShortError, Member, TarError, members
 
@@ -95,12 +95,20 @@ def _media(group: Sequence[Member]) -> tuple[str, int, int]:
     if not videos and all(NUMBERED.fullmatch(_ending(member)) for member in pictures):
         if any(one.end != other.start for one, other in pairwise(pictures)):
             raise _LeftOutError("its pictures do not follow one another")
+        if any(one >= other for one, other in pairwise(map(_number, pictures))):
+            raise _LeftOutError(
+                "its pictures are not in the order of their numbers; write the tar in that order"
+            )
         return "frames", pictures[0].start, pictures[-1].end - pictures[0].start
     if len(found) > 1:
         raise _LeftOutError(f"it has {len(found)} {'videos' if videos else 'pictures that are not numbered'}")
     if not found[0].length:
         raise _LeftOutError(f"its {_ending(found[0])} is empty")
     return "video" if videos else "image", found[0].offset, found[0].length
+
+
+def _number(picture: Member) -> int:
+    return int(_ending(picture).partition(".")[0])
 
 
 def _ending(member: Member) -> str:

@@ -56,6 +56,12 @@ def test_table_of_embedded_images_becomes_a_sound_set_by_the_command(tmp_path: P
     assert test.source.file.read_bytes() == picture(150)
     assert set(frames(test.source, test.kind, lambda count: [0], "pyav").flat) == {150}
 
+    # the set may be written beside what it is of, and written again
+    beside = tmp_path / "data/set.parquet"
+    for _ in range(2):
+        assert main(["manifest", "table", str(tmp_path / "data"), "--out", str(beside)]) == 0
+        assert Manifest.open(beside).fingerprint == manifest.fingerprint
+
 
 def test_table_rows_that_repeat_a_medium_are_one_sample_written_once(tmp_path: Path) -> None:
     # a path may repeat for different media, and lead elsewhere: neither may decide where bytes are written

@@ -87,6 +87,9 @@ def test_numbered_pictures_are_the_frames_of_one_clip(tmp_path: Path) -> None:
 
     (reason,) = read(write_tar(tmp_path / "b.tar", [*pictures[:1], ("a.txt", b"c"), *pictures[1:]])).left_out
     assert "do not follow one another" in reason
+    unpadded = [(f"a.{number}.JPG", b"x") for number in (0, 1, 10, 2)]  # in the order of their names
+    (reason,) = read(write_tar(tmp_path / "c.tar", [*unpadded, ("a.txt", b"c")])).left_out
+    assert "not in the order of their numbers" in reason
 
 
 @pytest.mark.parametrize(
