@@ -88,6 +88,23 @@ def test_missing_undecodable_and_changed_files_are_named(
     assert all(str(media / name) in shown for name in ("gone.mp4", "text.mp4", "cut.png"))
 
 
+def test_folders_may_be_given_relative_to_the_working_folder(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/Flickr8k.token.txt").write_text("a.jpg#0\tone\n")
+    for split, names in (("train", "a.jpg\n"), ("dev", ""), ("test", "")):
+        (tmp_path / f"texts/Flickr_8k.{split}Images.txt").write_text(names)
+    Image.new("RGB", (8, 8)).save(media / "a.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["manifest", "flickr8k", "--annotations", "texts", "--images", "media", "--out", "f.parquet"])
+        == 0
+    )
+    (sample,) = Manifest.open("f.parquet")
+    assert sample.source.file == media / "a.jpg"
+
+
 def test_drop_missing_leaves_out_what_is_not_there(media: Path) -> None:
     mention(media, "gone.mp4")
     code, out = write_manifest(media, "--drop-missing")
@@ -126,6 +143,9 @@ def test_unusable_input_exits_with_two_and_one_sentence(
         main(["manifest", "folder", str(media / "nowhere"), "--out", "x.parquet"])
     assert caught.value.code == 2
     assert "there is no file or folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["manifest", "folder", str(media), "--out", "s3://bucket/x.parquet"])
+    assert "s3://bucket/x.parquet is a URL" in capsys.readouterr().err
 
 
 def test_msrvtt_and_flickr8k_are_written_by_their_options(media: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def _specifications(charts: Sequence[Chart]) -> str:
         chart.name: themed(chart.spec, IN_PAGE) | {"width": "container", "height": chart.height}
         for chart in charts
     }
-    return json.dumps(specs).replace("</", "<\\/")
+    return json.dumps(specs).replace("<", "\\u003c")  # so that no text in it ends or opens the script
 
 
 @functools.cache

@@ -14,7 +14,7 @@ only at what has changed. It stores the durations in the manifest. `index` takes
 video2dataset as they are; `convert` writes such tars (module convert).
 
 Exit code 0: ready; 1: something is missing, empty, changed, does not decode, is not as many as expected, or is in
-two splits; 2: the input cannot be used.
+two splits; 2: the input cannot be used; 130: stopped from the keyboard.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from collections.abc import Sequence
 
 from mac_ray.data.manifest import ManifestError
 from mac_ray.prepare import check, convert, index, manifest
+
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ManifestError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return code
 
 

@@ -9,16 +9,20 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from mac_ray.data.source import is_url
+
 
 def existing_folder(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = (
+        Path(text).expanduser().absolute()
+    )  # readers join names to it, and the root of a manifest is absolute
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {text}")
     return path
 
 
 def existing(text: str) -> Path:
-    path = Path(text).expanduser()
+    path = Path(text).expanduser().absolute()
     if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no file or folder {text}")
     return path
@@ -30,6 +34,19 @@ def file_to_write(text: str) -> Path:
     if not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} to")
     return path
+
+
+def place(text: str) -> str:
+    """A path or a URL."""
+    return text if is_url(text) else str(Path(text).expanduser())
+
+
+def local_file_to_write(text: str) -> Path:
+    if is_url(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL; write the manifest to this machine and copy it there"
+        )
+    return Path(text)
 
 
 def positive(text: str) -> int:

@@ -43,7 +43,8 @@ class Captions:
 
 def captions_of(samples: pa.Table) -> Captions:
     """`samples`: the rows of one split, at least one."""
-    captions = samples["captions"].combine_chunks()
+    # in 64-bit offsets: ten million captions may have more than 2 GiB
+    captions = samples["captions"].cast(pa.large_list(pa.large_string())).combine_chunks()
     owners, texts = pc.list_parent_indices(captions), pc.list_flatten(captions)
     # a sample that says the same twice is no tie
     pairs = pa.table({"caption": texts, "owner": owners}).group_by(["caption", "owner"])

@@ -24,12 +24,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mac_ray.config import Storage
 from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError
 from mac_ray.data.manifest_writer import write_durations
+from mac_ray.data.source import is_url, local_copy
 from mac_ray.prepare.arguments import (
     existing_folder,
     file_to_write,
+    place,
     positive,
     positive_seconds,
     size_of_split,
@@ -45,6 +48,7 @@ from mac_ray.prepare.terminal import show
 from mac_ray.prepare.verdict import as_json
 
 SAMPLES_PER_BATCH = 8  # few, because what a killed check has under way is looked at again
+FETCHED = Path(Storage().cache).expanduser() / "fetched"  # manifests behind URLs, and what was found of them
 NOT_ASKED = 0  # in place of a key
 
 
@@ -52,7 +56,7 @@ def add_parser(commands: Any) -> None:
     check = commands.add_parser(
         "check", help="report whether a set is ready: every sample is read and decoded in part"
     )
-    check.add_argument("manifest", type=Path)
+    check.add_argument("manifest", type=place, help="file or URL")
     check.add_argument("--root", type=existing_folder, help="folder of the media, if it moved")
     check.add_argument(
         "--expect",
@@ -82,7 +86,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(
-    manifest: Path,
+    manifest: str,
     root: Path | None,
     expect: Sequence[tuple[str, int]],
     json_path: Path | None,
@@ -94,7 +98,7 @@ def run(
     results: Path | None,
 ) -> int:
     started = time.monotonic()
-    opened = Manifest.open(manifest, root)
+    opened = Manifest.open(local_copy(manifest, FETCHED), root)
     fleet = (in_processes if without_ray else on_ray)(workers, decoder, timeout)
     inventory = take_inventory(opened)
     with _kept(results or default_place(opened)) as kept:
@@ -117,7 +121,8 @@ def run(
         json_path.write_text(json.dumps(as_json(report), indent=2) + "\n")
     if html_path is not None:
         html_path.write_text(page(report))
-    _store_durations(opened, findings)
+    if not is_url(manifest):
+        _store_durations(opened, findings)
     return 0 if report.is_ready else 1
 
 
@@ -164,12 +169,14 @@ def _store_durations(manifest: Manifest, findings: pa.Table) -> None:
         return
     try:
         write_durations(manifest.path, seconds.to_pylist())
-    except PermissionError:
-        print(f"durations are not stored, because {manifest.path} cannot be written")
+    except OSError as error:
+        print(f"durations are not stored, because {manifest.path} cannot be written ({error.strerror})")
 
 
 def _is_known(findings: pa.Table, timeout_s: float) -> NDArray[np.bool_]:
-    """What a longer time-out may change, and what ended a process, perhaps for want of memory, is tried again."""
+    """What a longer time-out may change, what ended a process, perhaps for want of memory, and what could not be read
+    is tried again.
+    """
     given_up = pc.fill_null(pc.less(findings["stopped_after_s"], timeout_s), False)
     return np.asarray(pc.and_not(pc.is_valid(findings["key"]), given_up))
 

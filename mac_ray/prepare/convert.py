@@ -27,7 +27,7 @@ from mac_ray.config import Storage
 from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError, Row
 from mac_ray.data.manifest_writer import write
-from mac_ray.prepare.arguments import existing_folder, positive
+from mac_ray.prepare.arguments import existing_folder, place, positive
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import (
     MANIFEST,
@@ -36,9 +36,10 @@ from mac_ray.prepare.shards import (
     Shard,
     convert,
     finished,
-    planned,
+    opened,
     read_index,
     rows_of,
+    samples_per_shard,
     shards_of,
 )
 from mac_ray.prepare.terminal import list_some
@@ -52,7 +53,7 @@ INDICES_AT_ONCE = 32
 
 def add_parser(commands: Any) -> None:
     shards = commands.add_parser("convert", help="write the samples of a manifest to tar shards")
-    shards.add_argument("manifest", type=Path)
+    shards.add_argument("manifest", type=place, help="file or URL")
     shards.add_argument("--out", required=True, help="folder or URL of the shards and their manifest.parquet")
     shards.add_argument("--root", type=existing_folder, help="folder of the media, if it moved")
     how_many = shards.add_mutually_exclusive_group()
@@ -91,10 +92,11 @@ class _Done:
     num_samples: int = 0
     num_bytes: int = 0
     failures: list[str] = field(default_factory=list)
+    shortened: list[str] = field(default_factory=list)
 
 
 def run(
-    manifest: Path,
+    manifest: str,
     out: str,
     root: Path | None,
     frames: int | None,
@@ -112,17 +114,27 @@ def run(
     if frames is None and rate is None and form == "jpeg":
         frames = FRAMES
     options = Options(form, frames, rate, short_side, quality or QUALITY, decoder)
-    source = Manifest.open(manifest, root, cache)
+    cache = cache.expanduser()
+    source = opened(manifest, root, cache)
     destination = Destination.of(out)
-    job = planned(source, destination, options, shard_mb, cache.expanduser())
+    job = Job(
+        manifest,
+        source.root,
+        cache,
+        destination,
+        options,
+        samples_per_shard(source, destination, options, shard_mb),
+    )
     shards = shards_of(source, job.samples_per_shard)
     ready = finished(shards, destination)
-    left = [shard for shard in shards if shard not in ready]
+    left = sorted(set(shards) - set(ready), key=lambda shard: shard.tar)
     if left:
+        # of an earlier conversion, whose samples may have lain elsewhere in shards that are made anew
+        destination.remove(MANIFEST)
         _convert_all(job, left, ready, workers)
     else:
         print(f"all {len(shards)} shards are there already")
-    return _finish(source, destination, shards, changed=bool(left))
+    return _finish(source, destination, shards)
 
 
 def _convert_all(job: Job, left: Sequence[Shard], ready: Sequence[Shard], workers: int | None) -> None:
@@ -173,11 +185,11 @@ def _task(job: Job, values: dict[str, Any]) -> dict[str, Any]:
     return {"num_samples": shard.last - shard.first, "error": error}
 
 
-def _finish(source: Manifest, destination: Destination, shards: Sequence[Shard], changed: bool) -> int:
+def _finish(source: Manifest, destination: Destination, shards: Sequence[Shard]) -> int:
     """Write the manifest of the shards, if it is not there, and tell what there is."""
     done = _Done()
     rows = _rows(destination, shards, done)
-    if changed or MANIFEST not in destination.sizes():
+    if MANIFEST not in destination.sizes():
         with destination.writing(MANIFEST) as path:
             fingerprint = write(path, rows, source.name, destination.root).fingerprint
         destination.remove_unfinished()
@@ -189,6 +201,7 @@ def _finish(source: Manifest, destination: Destination, shards: Sequence[Shard],
         f"{done.num_samples} samples in {len(shards)} shards, {done.num_bytes / 1e6:.1f} MB, "
         f"{done.num_bytes / max(1, done.num_samples) / 1e3:.1f} kB a sample"
     )
+    list_some(Console(), "cut short, used as far as they go", done.shortened, len(done.shortened))
     list_some(Console(), "undecodable, left out", done.failures, len(done.failures))
     if done.failures:
         print("to try these again, delete the .parquet of their shards and give the same command")
@@ -205,12 +218,13 @@ def _rows(destination: Destination, shards: Sequence[Shard], done: _Done) -> Ite
             for shard, (described, index) in zip(some, threads.map(read, some), strict=True):
                 done.num_bytes += described["num_bytes"]
                 for row in index:
-                    if row["status"] == SUCCESS:
-                        done.num_samples += 1
-                    else:
-                        done.failures.append(
-                            f"{row['id']} of {shard.name} ({row['source']}): {row['error_message']}"
-                        )
+                    told = f"{row['id']} of {shard.name} ({row['source']}): {row['error_message']}"
+                    if row["status"] != SUCCESS:
+                        done.failures.append(told)
+                        continue
+                    done.num_samples += 1
+                    if row["error_message"]:
+                        done.shortened.append(told)
                 yield from rows_of(shard, index)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.data.source import Source, absolute_place, file_system, is_url, joined
 
 TEMPORARY = ".part"  # what names of unfinished files end in
+ABANDONED_AFTER_S = 3600  # without a byte: a shard is written in minutes
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,21 @@ class Destination:
         with self.writing(name) as path:
             path.write_bytes(content)
 
+    def remove(self, name: str) -> None:
+        """If it is there. Raises OSError."""
+        if not is_url(self.root):
+            Path(self.place(name)).unlink(missing_ok=True)
+        elif name in self.sizes():
+            system, there = file_system(self.place(name))
+            system.delete_file(there)
+
     def remove_unfinished(self) -> None:
-        """What writers that were killed left behind."""
+        """What writers that were killed left behind; what another conversion is about to finish is newer."""
         if not is_url(self.root):
             for path in Path(self.root).glob(f".*{TEMPORARY}"):
-                path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if time.time() - path.stat().st_mtime > ABANDONED_AFTER_S:
+                        path.unlink()
 
 
 def _system(root: str) -> tuple[fs.FileSystem, str]:

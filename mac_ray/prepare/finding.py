@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tarfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,10 +16,11 @@ import av
 import pyarrow as pa
 from PIL import Image
 
-from mac_ray.data.decode import DecodeError, probe
+from mac_ray.data.decode import DecodeError, UnreadableError, probe
 from mac_ray.data.source import Source
+from mac_ray.data.tar import contents_of
 
-VERSION = 1  # of what is found; a higher one makes what was found before count no more
+VERSION = 2  # of what is found; a higher one makes what was found before count no more
 HASH_BYTES = 16
 CONTAINERS = {"mov": "mp4/mov", "matroska": "mkv/webm"}  # FFmpeg does not tell the members of a family apart
 
@@ -52,7 +52,8 @@ class Finding:
     key: int
     path: str
     reason: str | None = None
-    stopped_after_s: float | None = None  # by the time-out; 0: it ended the process that looked at it
+    # by the time-out; 0: it ended the process that looked at it, or could not be read, so that it is tried again
+    stopped_after_s: float | None = None
     digest: str | None = None
     container: str | None = None
     codec: str | None = None
@@ -89,11 +90,16 @@ def look_at(asked: Asked, decoder: str) -> Finding:
     """Read all bytes of a sample, and decode its first, middle and last frame."""
     finding = Finding(asked.key(decoder), asked.path)
     try:
-        finding = replace(finding, digest=_digest(asked.source), **_told(asked))
+        # a part of a file, or what is behind a URL, is read once for both
+        is_whole = asked.source.file is not None and asked.kind != "frames"
+        content = None if is_whole else asked.source.read()
+        finding = replace(finding, digest=_digest(asked, content), **_told(asked, content))
     except OSError as error:
-        return replace(finding, reason=f"cannot be read ({error.strerror or error})")
+        return replace(finding, reason=f"cannot be read ({error.strerror or error})", stopped_after_s=0.0)
     try:
         found = probe(asked.source, asked.kind, decoder, asked.start, asked.end)
+    except UnreadableError as error:
+        return replace(finding, reason=error.reason, stopped_after_s=0.0)
     except DecodeError as error:
         return replace(finding, reason=error.reason)
     return replace(
@@ -106,32 +112,40 @@ def look_at(asked: Asked, decoder: str) -> Finding:
     )
 
 
-def _digest(source: Source) -> str:
+def _digest(asked: Asked, content: bytes | None) -> str:
+    """Of what is shown, so that copies are found under any name: of frames in a tar without their headers."""
     digest = hashlib.blake2b(digest_size=HASH_BYTES)
-    if source.file is None:
-        digest.update(source.read())
-    else:
-        with source.file.open("rb") as file:
+    if content is None:
+        assert asked.source.file is not None
+        with asked.source.file.open("rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
+    elif asked.kind == "frames" and (pictures := _members(content)):
+        for _, picture in pictures:
+            digest.update(picture)
+    else:
+        digest.update(content)
     return digest.hexdigest()
 
 
-def _told(asked: Asked) -> dict[str, Any]:
+def _members(run: bytes) -> list[tuple[str, memoryview]]:
+    """Of a run of frames; none where it is broken."""
+    with suppress(OSError, ValueError):
+        return contents_of(run)
+    return []
+
+
+def _told(asked: Asked, content: bytes | None) -> dict[str, Any]:
     """What a file says of itself, as fields of a finding. Where it is broken nothing: the decoder says why."""
-    content = asked.source.file or io.BytesIO(asked.source.read())
     if asked.kind == "image":
-        return _of_picture(content)
+        return _of_picture(asked.source.file if content is None else io.BytesIO(content))
     if asked.kind == "frames":
-        with suppress(tarfile.TarError), tarfile.open(fileobj=io.BytesIO(asked.source.read())) as tar:
-            members = (tar.extractfile(member) for member in tar if member.isfile())
-            first = next((member for member in members if member is not None), None)
-            return {} if first is None else _of_picture(first) | {"container": "tar"}
-        return {}
+        pictures = _members(content or b"")
+        return _of_picture(io.BytesIO(pictures[0][1])) | {"container": "tar"} if pictures else {}
     with (
         suppress(av.error.FFmpegError),
         av.open(
-            content if isinstance(content, io.BytesIO) else str(content), metadata_errors="ignore"
+            str(asked.source.file) if content is None else io.BytesIO(content), metadata_errors="ignore"
         ) as container,
     ):
         family = container.format.name.split(",")[0]

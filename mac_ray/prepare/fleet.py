@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -34,12 +35,15 @@ def in_processes(workers: int | None, decoder: str, timeout_s: float) -> Iterato
     with ExitStack() as stack:
         for _ in range(number):
             idle.put(stack.enter_context(Watched(decoder, timeout_s)))
-        pool = stack.enter_context(ThreadPoolExecutor(number))
+        pool, ended = ThreadPoolExecutor(number), threading.Event()
+        # from the keyboard, say: what is under way ends with its process, and nothing more is begun
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        stack.callback(ended.set)
 
         def look(batch: Batch) -> list[Finding]:
             watched = idle.get()
             try:
-                return [watched.look_at(asked) for asked in batch]
+                return [watched.look_at(asked) for asked in batch if not ended.is_set()]
             finally:
                 idle.put(watched)
 

@@ -16,6 +16,7 @@ from mac_ray.prepare.captions import num_captions, num_words
 MOST_BINS = 40
 FAR_OUT = 2.0  # times the value that BULK of all are below: from there on all are in the last bin
 BULK = 0.995
+SAME = 1e-6  # times the largest: durations are sums of rounded times
 ROUND = (1, 2, 5, 10)
 
 
@@ -65,10 +66,11 @@ def _histogram(
     of: str, unit: str, counted: str, values: Mapping[str, NDArray[np.float64] | NDArray[np.int64]]
 ) -> Histogram | None:
     everything = np.concatenate([*values.values(), np.empty(0)])
-    if not len(everything) or everything.min() == everything.max():
+    if not len(everything) or everything.max() - everything.min() <= SAME * everything.max():
         return None
     bulk = float(np.quantile(everything, BULK))
-    is_open = bool(everything.max() > FAR_OUT * bulk)
+    # where nearly all are the same, there would be no width to divide
+    is_open = bool(everything.max() > FAR_OUT * bulk and bulk > everything.min())
     highest = bulk if is_open else float(everything.max())
     width = _round_width(float(everything.min()), highest, whole=unit != "seconds")
     first, last = math.floor(everything.min() / width), math.floor(highest / width)

@@ -22,8 +22,9 @@ from rich.progress import track
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
+from mac_ray.data.readers.media import walked
 from mac_ray.data.source import absolute_place, file_system, is_url, joined
-from mac_ray.prepare.arguments import positive
+from mac_ray.prepare.arguments import local_file_to_write, positive
 from mac_ray.prepare.terminal import list_some
 
 SHARDS_PER_WORKER = 4  # walked at once and not yet written: that bounds the memory
@@ -32,7 +33,7 @@ SHARDS_PER_WORKER = 4  # walked at once and not yet written: that bounds the mem
 def add_parser(commands: Any) -> None:
     index = commands.add_parser("index", help="write a manifest of tar shards, which stay as they are")
     index.add_argument("places", nargs="+", metavar="TAR_OR_FOLDER", help="of shards; may be a URL")
-    index.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
+    index.add_argument("--out", type=local_file_to_write, required=True, help="the Parquet file to write")
     index.add_argument("--name", help="of the set; default: of the folder")
     index.add_argument("--split", help="of all samples; default: train, or what `prepare convert` wrote")
     index.add_argument("--id-field", help="entry of the .json that is the id; default: the key")
@@ -81,7 +82,9 @@ def shards_in(place: str) -> list[str]:
     elif Path(place).is_file():
         return [place]
     else:
-        names = [path.relative_to(place).as_posix() for path in Path(place).rglob("*") if path.is_file()]
+        names = [
+            os.path.relpath(Path(folder, name), place) for folder, found in walked(place) for name in found
+        ]
     shards = sorted(name for name in names if name.endswith(".tar"))
     if not shards:
         packed = next((name for name in names if ".tar." in name or name.endswith(".tgz")), None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -44,7 +45,7 @@ class Inventory:
 
 def take_inventory(manifest: Manifest) -> Inventory:
     """Every file is looked up once, however many samples are parts of it. Raises OSError where nobody can tell."""
-    paths = manifest.table["path"].combine_chunks().dictionary_encode()
+    paths = manifest.table["path"].cast(pa.large_string()).combine_chunks().dictionary_encode()
     sizes, modified = np.full((2, len(paths.dictionary)), MISSING, np.int64)
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, len(paths.dictionary), ROWS_AT_ONCE):

@@ -15,7 +15,7 @@ from mac_ray.data.manifest import Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS
 from mac_ray.data.source import Source, joined
-from mac_ray.prepare.arguments import add_reader, media_root
+from mac_ray.prepare.arguments import add_reader, local_file_to_write, media_root
 from mac_ray.prepare.expected import Expected
 from mac_ray.prepare.inventory import take_inventory
 from mac_ray.prepare.report import build_report
@@ -31,7 +31,9 @@ def add_parser(commands: Any) -> None:
     readers = manifest.add_subparsers(dest="reader", required=True)
     for name, read in READERS.items():
         reader = add_reader(readers, name, read)
-        reader.add_argument("--out", type=Path, required=True, help="the Parquet file to write")
+        reader.add_argument(
+            "--out", type=local_file_to_write, required=True, help="the Parquet file to write"
+        )
         reader.add_argument("--name", help="of the set; default: of the reader")
         reader.add_argument("--drop-missing", action="store_true", help="leave out samples without media")
     manifest.set_defaults(run=run)

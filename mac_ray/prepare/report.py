@@ -191,7 +191,7 @@ def _said(findings: pa.Table | None, column: str) -> list[str]:
 def _changes(manifest: Manifest, inventory: Inventory, mask: NDArray[np.bool_]) -> list[str]:
     written = manifest.table["num_bytes"].to_numpy()[mask].tolist()
     return [
-        "was missing when the manifest was written"
+        "was missing when the manifest was written; write it again"
         if before < 0
         else f"has {now} bytes; the manifest was written with {before}"
         for now, before in zip(inventory.num_bytes[mask].tolist(), written, strict=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -25,10 +26,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mac_ray.data import tar
-from mac_ray.data.decode import DecodeError
+from mac_ray.data.decode import DecodeError, UnreadableError
 from mac_ray.data.manifest import Manifest, ManifestError, Row, Sample
 from mac_ray.data.pool import midpoints
-from mac_ray.data.source import Source
+from mac_ray.data.source import Source, local_copy
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options, parts, transcode
 
@@ -43,7 +44,7 @@ INDEX = pa.schema(
         ("key", pa.string()),
         ("id", pa.string()),
         ("status", pa.string()),
-        ("error_message", pa.string()),
+        ("error_message", pa.string()),  # of a success: what its file promises and does not give
         ("source", pa.string()),  # for people, where a sample that could not be decoded lies
         ("kind", pa.string()),
         ("offset", pa.int64()),  # bytes of the tar that are the sample's media, as a manifest has them
@@ -79,7 +80,7 @@ class Shard:
 class Job:
     """All that a worker has to know."""
 
-    manifest: Path
+    manifest: str  # path or URL
     root: str  # of the media
     cache: Path  # of rows of the manifest, on each node
     destination: Destination
@@ -87,10 +88,8 @@ class Job:
     samples_per_shard: int
 
 
-def planned(
-    manifest: Manifest, destination: Destination, options: Options, shard_mb: float, cache: Path
-) -> Job:
-    """The conversion that `destination` holds or is to hold.
+def samples_per_shard(manifest: Manifest, destination: Destination, options: Options, shard_mb: float) -> int:
+    """Of the conversion that `destination` holds or, from now on, is to hold.
 
     Raises ManifestError if it holds another one or other files, or nothing of the manifest decodes; OSError.
     """
@@ -112,17 +111,16 @@ def planned(
                 f"{destination.root} holds a conversion with {was}, and asked for is {now}; "
                 "give another folder, or the same options to finish it"
             )
-        samples_per_shard = int(held["samples_per_shard"])
-    else:
-        others = [name for name in present if name.endswith((".tar", ".parquet"))]
-        if others:
-            raise ManifestError(
-                f"{destination.root} holds {others[0]}, which is of no conversion; give an empty folder"
-            )
-        samples_per_shard = max(1, round(shard_mb * 1e6 / _mean_bytes(manifest, options)))
-        described = json.dumps(asked | {"samples_per_shard": samples_per_shard}, indent=2)
-        destination.write(DESCRIPTION, f"{described}\n".encode())
-    return Job(manifest.path, manifest.root, cache, destination, options, samples_per_shard)
+        return int(held["samples_per_shard"])
+    others = [name for name in present if name.endswith((".tar", ".parquet"))]
+    if others:
+        raise ManifestError(
+            f"{destination.root} holds {others[0]}, which is of no conversion; give an empty folder"
+        )
+    number = max(1, round(shard_mb * 1e6 / _mean_bytes(manifest, options)))
+    described = json.dumps(asked | {"samples_per_shard": number}, indent=2)
+    destination.write(DESCRIPTION, f"{described}\n".encode())
+    return number
 
 
 def shards_of(manifest: Manifest, samples_per_shard: int) -> list[Shard]:
@@ -147,14 +145,25 @@ def finished(shards: Sequence[Shard], destination: Destination) -> list[Shard]:
 
 
 def convert(job: Job, shard: Shard) -> None:
-    """Write a shard, read it back, and say that it is finished. Raises ManifestError and OSError."""
+    """Write a shard, read it back, and say that it is finished.
+
+    Raises OSError, and ManifestError where what was written does not read back, or none of its media can be read: then
+    they are not seen from here, which says nothing about them.
+    """
     manifest, samples = _opened(job.manifest, job.root, job.cache, shard.split)
     rows: list[dict[str, Any]] = []
     with job.destination.writing(shard.tar) as path:
+        unreadable: list[str] = []
         with path.open("wb") as file:
             for number in range(shard.first, shard.last):
-                rows.append(_converted(samples[number], f"{number:09}", job, manifest, file))
+                rows.append(_converted(samples[number], f"{number:09}", job, manifest, file, unreadable))
             file.write(tar.END)
+        if len(unreadable) == len(rows):
+            raise ManifestError(
+                f"no sample of shard {shard.name} can be read on {os.uname().nodename}, the first because: "
+                f"{unreadable[0]}; mount the media there, or leave out what is missing with `python -m "
+                "mac_ray.prepare manifest … --drop-missing`; the same command goes on"
+            )
         with path.open("rb") as file:
             described = {
                 "split": shard.split,
@@ -169,8 +178,10 @@ def convert(job: Job, shard: Shard) -> None:
         pq.write_table(table.replace_schema_metadata({SHARD_KEY: json.dumps(described)}), path)
 
 
-def _converted(sample: Sample, key: str, job: Job, manifest: Manifest, file: BinaryIO) -> dict[str, Any]:
-    """The row of the index, after writing the members of a sample."""
+def _converted(
+    sample: Sample, key: str, job: Job, manifest: Manifest, file: BinaryIO, unreadable: list[str]
+) -> dict[str, Any]:
+    """The row of the index, after writing the members of a sample. Media that cannot be read are told `unreadable`."""
     source = {
         "manifest": manifest.fingerprint,
         "path": _below(manifest.root, sample.source.place),
@@ -188,6 +199,8 @@ def _converted(sample: Sample, key: str, job: Job, manifest: Manifest, file: Bin
     try:
         made = transcode(sample, job.options)
     except DecodeError as error:
+        if isinstance(error, UnreadableError):
+            unreadable.append(str(error))
         return row | {"status": UNDECODABLE, "error_message": error.reason}
     media = [tar.append(file, f"{key}.{ending}", content) for ending, content in made.members]
     told: dict[str, Any] = {
@@ -202,6 +215,7 @@ def _converted(sample: Sample, key: str, job: Job, manifest: Manifest, file: Bin
     whole = made.kind == "frames"  # with their headers, so that they are a tar of their own
     return row | {
         "status": SUCCESS,
+        "error_message": made.shortened,
         "kind": made.kind,
         "offset": media[0].start if whole else media[0].offset,
         "length": media[-1].end - media[0].start if whole else media[0].length,
@@ -269,7 +283,12 @@ def _below(root: str, place: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _opened(path: Path, root: str, cache: Path, split: str) -> tuple[Manifest, Manifest]:
+def _opened(place: str, root: str, cache: Path, split: str) -> tuple[Manifest, Manifest]:
     """All samples and those of a split, once per worker and not once per shard."""
-    manifest = Manifest.open(path, root, cache)
+    manifest = opened(place, root, cache)
     return manifest, manifest.split(split)
+
+
+def opened(place: str, root: str | Path | None, cache: Path) -> Manifest:
+    """The manifest at a path or URL, fetched to this machine if need be."""
+    return Manifest.open(local_copy(place, cache / "fetched"), root, cache)

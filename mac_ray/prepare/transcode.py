@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import count
 from typing import Literal
@@ -28,6 +28,7 @@ from mac_ray.data.sizes import resized
 AT_ONCE = 32  # frames decoded and not yet written; 32 of 1080p are 200 MB
 TIMEOUT_S = 120.0  # for a part; what takes longer hangs, and is one more sample that does not decode
 KEYFRAME_EVERY = 12
+LARGEST_DENOMINATOR = 100_000  # of a rate; that of television is 1001, that of a frame an hour 3600
 CRF = 20  # x264's constant quality; its own default of 23 shows on small pictures
 
 
@@ -52,6 +53,7 @@ class Transcoded:
     num_frames: int
     width: int
     height: int
+    shortened: str | None = None  # what the file promises and does not give
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Part:
     frames: Frames
     num_frames: int
     seconds: float  # 0 for pictures
+    shortened: str | None  # what the file promises and does not give
 
 
 class _FewerFramesError(Exception):
@@ -79,9 +82,19 @@ def transcode(sample: Sample, options: Options) -> Transcoded:
     at_most = None
     while True:
         try:
-            return encode(parts(sample, options, at_most), options)
+            found: list[str] = []
+            made = encode(_noting(parts(sample, options, at_most), found), options)
+            return replace(made, shortened=found[0] if found else None)
         except _FewerFramesError as error:
             at_most = error.num_frames
+
+
+def _noting(found: Iterator[Part], shortened: list[str]) -> Iterator[Part]:
+    """The same parts, while what they lack is noted."""
+    for part in found:
+        if part.shortened:
+            shortened.append(part.shortened)
+        yield part
 
 
 def parts(sample: Sample, options: Options, at_most: int | None = None) -> Iterator[Part]:
@@ -114,13 +127,14 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
             num_frames = _wanted(available, seconds, options)
             return [int(i) for i in midpoints(available, num_frames)[first : first + AT_ONCE]]
 
+        told: list[str] = []
         frames = frames_of_windows(
-            sample.source, sample.kind, plan, choose, options.decoder, timeout_s=TIMEOUT_S
+            sample.source, sample.kind, plan, choose, options.decoder, TIMEOUT_S, told.append
         )
         if over_the_break:
             raise DecodeError(sample.source, f"its frame {at_most} decodes at times, and at times does not")
         size = size or _size(frames, options.short_side)
-        yield Part(resized(frames, size), num_frames, seconds)
+        yield Part(resized(frames, size), num_frames, seconds, told[0] if told else None)
         if first + AT_ONCE >= num_frames:
             return
 
@@ -177,7 +191,7 @@ def _h264(found: Iterator[Part], options: Options) -> Transcoded:
                 # call in twenty gave other bytes for the same frames.
                 stream = container.add_stream(
                     "libx264",
-                    rate=rate.limit_denominator(1001),
+                    rate=rate.limit_denominator(LARGEST_DENOMINATOR),
                     options={
                         "preset": "veryfast",
                         "crf": str(CRF),

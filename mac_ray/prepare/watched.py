@@ -89,6 +89,9 @@ class Watched:
 
 
 def _serve(connection: Connection, decoder: str, timeout_s: float) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # from the keyboard it goes to the parent too, which ends this
     connection.send(True)
     while True:
         try:

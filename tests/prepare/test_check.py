@@ -1,5 +1,6 @@
 """The command `prepare check` as a whole: what it reports, and what is left of it when it is killed."""
 
+import io
 import json
 import os
 import shutil
@@ -9,17 +10,24 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
 import psutil
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from mac_ray.data import tar
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.manifest_writer import write
+from mac_ray.data.source import Source
 from mac_ray.prepare.__main__ import main
+from mac_ray.prepare.check import _is_known
+from mac_ray.prepare.finding import SCHEMA, Asked, look_at
+from tests.data.conftest import make_hanging
 from tests.parsed import Parsed
 from tests.prepare.made import make_clip, make_manifest
 
@@ -54,6 +62,12 @@ def kept(manifest: Path) -> list[str]:
 
 def paths(entries: list[dict[str, str]]) -> list[str]:
     return [Path(entry["path"]).name for entry in entries]
+
+
+def picture_of(shade: int) -> bytes:
+    content = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(content, "jpeg")
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -256,6 +270,61 @@ def test_hung_and_killed_decoders_are_named_and_the_rest_is_checked(many: Path) 
     # neither need be the file's fault: with more time both are tried again
     code, report = check(many, "--timeout", "60")
     assert (code, report["effort"]["looked_at"]) == (0, 2)
+
+
+def test_what_could_not_be_read_is_tried_again_by_the_next_check(tmp_path: Path) -> None:
+    """A server that does not answer, a folder that is not mounted: nothing is known of the sample."""
+    asked = Asked("gone.mp4", Source.of(tmp_path / "gone.mp4"), "video", None, None, 1, 1)
+    gone = look_at(asked, "pyav")
+    (tmp_path / "broken.mp4").write_text("no video")
+    broken = look_at(replace(asked, source=Source.of(tmp_path / "broken.mp4")), "pyav")
+    found = pa.Table.from_pylist([vars(gone), vars(broken)], schema=SCHEMA)
+    assert all(found["reason"].to_pylist())
+    assert _is_known(found, timeout_s=60.0).tolist() == [False, True]
+
+
+def test_copies_among_the_frames_of_a_tar_are_found_under_any_name(tmp_path: Path) -> None:
+    """They are in both splits of what `convert` makes of a leaking set, each under its own number."""
+    pictures = [picture_of(shade) for shade in (10, 200)]
+    digests = []
+    for number, shown in enumerate((pictures, pictures, pictures[::-1])):
+        place = tmp_path / f"{number}.tar"
+        with place.open("wb") as file:
+            for frame, content in enumerate(shown):
+                tar.append(file, f"{number:09}.{frame:03}.jpg", content)
+        source = Source(str(place), 0, place.stat().st_size)
+        digests.append(look_at(Asked(place.name, source, "frames", None, None, 1, 1), "pyav").digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_stopped_from_the_keyboard_it_ends_at_once(tmp_path: Path) -> None:
+    make_hanging(tmp_path / "hangs.mp4")
+    rows = [Row(str(copy), "hangs.mp4", "video", "train", ("c",), float(copy)) for copy in range(40)]
+    write(tmp_path / "set.parquet", rows, "set", tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "mac_ray.prepare",
+        "check",
+        str(tmp_path / "set.parquet"),
+        "--without-ray",
+    ]
+    job = subprocess.Popen(
+        [*command, "--workers", "1"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+    def hangs() -> bool:
+        assert job.poll() is None
+        return any(
+            "mac_ray.prepare.watched" in child.cmdline() for child in psutil.Process(job.pid).children()
+        )
+
+    wait_for(hangs)
+    time.sleep(1)
+    os.killpg(job.pid, signal.SIGINT)
+    _, said = job.communicate(timeout=WITHIN_S / 4)
+    assert job.returncode == 130
+    assert said.strip().endswith("stopped; the same command goes on")
 
 
 def test_page_shows_what_is_wrong_and_needs_nothing_from_elsewhere(broken: Path) -> None:

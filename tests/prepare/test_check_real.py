@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mac_ray.data.readers.folder import kind_of
+from mac_ray.data.kinds import kind_of
 from mac_ray.prepare.__main__ import main
 from tests.prepare.test_check import check
 

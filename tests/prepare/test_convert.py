@@ -65,6 +65,7 @@ def test_convert_killed_twice_ends_as_if_untouched_and_then_does_nothing(
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
         assert not (out / "manifest.parquet").exists()
+        (out / "manifest.parquet").write_bytes(b"of shards that are made anew")
 
     done = subprocess.run(
         command(manifest, out), env=environment, capture_output=True, text=True, check=False

@@ -44,6 +44,18 @@ def test_a_few_values_far_out_are_in_the_last_bin(tmp_path: Path) -> None:
     assert histogram.counts["train"][-1] >= 1  # 5000.0, the 999th
 
 
+@pytest.mark.parametrize("others", [[25.0], [10.000000000000002] * 9])
+def test_values_of_which_nearly_all_are_the_same_make_a_few_bins_or_none(
+    tmp_path: Path, others: list[float]
+) -> None:
+    findings = pa.Table.from_pylist([{"duration": v} for v in [10.0] * 999 + others], schema=SCHEMA)
+    rows = [(f"{number}.mp4", "train", ["c"]) for number in range(len(findings))]
+    found = histograms_of(make_manifest(tmp_path / "media", *rows).table, findings)
+    counted = [histogram.counts["train"] for histogram in found if histogram.of == "duration"]
+    assert all(sum(counts) == len(findings) and counts[0] == 999 for counts in counted)
+    assert len(counted) == (others == [25.0])
+
+
 def test_what_is_the_same_for_all_has_no_histogram(tmp_path: Path) -> None:
     manifest = make_manifest(
         tmp_path / "media", ("a.mp4", "train", ["one two"]), ("b.mp4", "val", ["two words"])

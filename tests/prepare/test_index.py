@@ -42,6 +42,16 @@ def test_folder_of_shards_is_indexed_in_order_and_in_place(
     assert [s.source.read() for s in Manifest.open(tmp_path / "set.parquet", moved)][4] == b"media of f"
 
 
+def test_folders_behind_links_are_entered_once(tmp_path: Path) -> None:
+    for name in ("shards", "other disk"):
+        (tmp_path / name).mkdir()
+        write_tar(tmp_path / name / "0.tar", sample(name))
+    (tmp_path / "shards/more").symlink_to(tmp_path / "other disk")
+    (tmp_path / "other disk/ring").symlink_to(tmp_path / "shards")
+    assert index(tmp_path / "shards", "--out", tmp_path / "set.parquet") == 0
+    assert Manifest.open(tmp_path / "set.parquet").ids().to_pylist() == ["shards", "other disk"]
+
+
 def test_single_shards_are_indexed_under_the_folder_they_share(tmp_path: Path) -> None:
     places = [write_tar(tmp_path / f"{name}.tar", sample(name)) for name in "ab"]
     assert index(*places, "--out", tmp_path / "set.parquet") == 0

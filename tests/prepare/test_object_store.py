@@ -81,6 +81,7 @@ def test_shards_in_a_store_are_those_on_disk_and_train_the_same(
     manifest = url.replace("/shards?", "/shards/manifest.parquet?")
     opened = Manifest.open(local_copy(manifest, tmp_path))
     assert opened.fingerprint == on_disk.fingerprint
+    assert main(["check", manifest, "--without-ray", "--results", str(tmp_path / "found.jsonl")]) == 0
     assert main(["index", url, "--out", str(tmp_path / "again.parquet"), "--workers", "1"]) == 0
     again = Manifest.open(tmp_path / "again.parquet")
     assert again.fingerprint == on_disk.fingerprint

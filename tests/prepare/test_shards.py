@@ -15,10 +15,10 @@ from mac_ray.data.manifest import Manifest, ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
 from mac_ray.prepare.destination import Destination
-from mac_ray.prepare.shards import Job, convert, planned, shards_of
+from mac_ray.prepare.shards import Job, convert, read_index, samples_per_shard, shards_of
 from mac_ray.prepare.transcode import Options
 from tests.data.conftest import write_media
-from tests.prepare.sharded import converted
+from tests.prepare.sharded import converted, planned
 
 OPTIONS = Options(form="jpeg", frames=4, rate=None, short_side=32, quality=90, decoder="pyav")
 
@@ -117,10 +117,49 @@ def test_sample_that_does_not_decode_is_in_the_index_alone(media: Path, tmp_path
     }
 
 
+def test_file_cut_short_is_used_as_far_as_it_goes_and_said_so(media: Path, tmp_path: Path) -> None:
+    shutil.copytree(media, tmp_path / "media")
+    whole = (tmp_path / "media/video5.mp4").read_bytes()
+    # the index comes last in this file, so what it names is damaged and not cut off
+    start, end = whole.index(b"mdat") + 4, whole.index(b"moov") - 4
+    middle = (start + end) // 2
+    (tmp_path / "media/video5.mp4").write_bytes(whole[:middle] + b"\xff" * (end - middle) + whole[end:])
+    job = planned(
+        Manifest.open(tmp_path / "media/set.parquet", tmp_path / "media"),
+        tmp_path / "shards",
+        OPTIONS,
+        100,
+        tmp_path,
+    )
+    shards = shards_of(
+        Manifest.open(tmp_path / "media/set.parquet", tmp_path / "media"), job.samples_per_shard
+    )
+    for shard in shards:
+        convert(job, shard)
+    told = [row for shard in shards for row in read_index(shard, job.destination)[1] if row["error_message"]]
+    assert [(row["id"], row["status"]) for row in told] == [("video5.mp4", "success")]
+    assert "of the 30 frames that it promises decode" in told[0]["error_message"]
+
+
+def test_shard_whose_media_are_not_seen_from_here_is_not_finished(media: Path, tmp_path: Path) -> None:
+    """As on a node that lacks the mount: what could not be read is not what cannot be decoded."""
+    shutil.copytree(media, tmp_path / "media")
+    source = Manifest.open(tmp_path / "media/set.parquet", tmp_path / "media")
+    job = planned(source, tmp_path / "shards", OPTIONS, 100, tmp_path)
+    (shard, *_) = shards_of(source, job.samples_per_shard)
+    for path in (tmp_path / "media").glob("*.[mp][pn][4g]"):
+        path.rename(path.with_suffix(".away"))
+    with pytest.raises(
+        ManifestError, match=r"no sample of shard \S+ can be read on \S+.*no such file.*goes on"
+    ):
+        convert(job, shard)
+    assert not [path.name for path in (tmp_path / "shards").glob("*.tar")]
+
+
 def test_sample_that_reads_back_otherwise_than_written_is_an_error(media: Path, tmp_path: Path) -> None:
     """As when a disk lies: the file that takes the shard's name is another one."""
     source = Manifest.open(media / "set.parquet")
-    job = planned(source, Destination.of(str(tmp_path / "shards")), OPTIONS, 100, tmp_path)
+    job = planned(source, tmp_path / "shards", OPTIONS, 100, tmp_path)
     (shard, *_) = shards_of(source, job.samples_per_shard)
 
     class Lying(Destination):
@@ -140,22 +179,22 @@ def test_other_options_or_another_manifest_in_the_same_folder_are_refused(
 ) -> None:
     source = Manifest.open(media / "set.parquet")
     destination = Destination.of(str(tmp_path / "shards"))
-    planned(source, destination, OPTIONS, 1, tmp_path)
-    planned(source, destination, OPTIONS, 1, tmp_path)
+    samples_per_shard(source, destination, OPTIONS, 1)
+    samples_per_shard(source, destination, OPTIONS, 1)
     other = Options(form="jpeg", frames=8, rate=None, short_side=32, quality=90, decoder="pyav")
     with pytest.raises(ManifestError, match=r"with frames 4, and asked for is frames 8; give another folder"):
-        planned(source, destination, other, 1, tmp_path)
+        samples_per_shard(source, destination, other, 1)
     fewer = write(
         tmp_path / "fewer.parquet", [Row("a", "video0.mp4", "video", "train", ("c",))], "fewer", media
     )
     with pytest.raises(ManifestError, match=rf"manifest {source.fingerprint}"):
-        planned(fewer, destination, OPTIONS, 1, tmp_path)
+        samples_per_shard(fewer, destination, OPTIONS, 1)
 
 
 def test_folder_with_other_shards_is_refused(media: Path, tmp_path: Path) -> None:
     (tmp_path / "00000.tar").touch()
     with pytest.raises(ManifestError, match=r"holds 00000\.tar, which is of no conversion"):
-        planned(Manifest.open(media / "set.parquet"), Destination.of(str(tmp_path)), OPTIONS, 1, tmp_path)
+        planned(Manifest.open(media / "set.parquet"), tmp_path, OPTIONS, 1, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["00000.tar"]
 
 
@@ -164,7 +203,7 @@ def test_manifest_of_which_nothing_decodes_is_refused_before_anything_is_made(tm
         tmp_path / "set.parquet", [Row("a", "gone.mp4", "video", "train", ("c",))], "x", tmp_path
     )
     with pytest.raises(ManifestError, match=r"none of .* decodes.*no such file.*prepare check"):
-        planned(manifest, Destination.of(str(tmp_path / "shards")), OPTIONS, 1, tmp_path)
+        planned(manifest, tmp_path / "shards", OPTIONS, 1, tmp_path)
     assert not (tmp_path / "shards").exists()
 
 
