@@ -33,7 +33,12 @@ def say(console: Console, sentence: str, style: str = "") -> None:
 @contextlib.contextmanager
 def preparing(console: Console) -> Iterator[DataProgress]:
     """A bar for each thing that has to be made before training."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from mac_ray.data.kinds import kind_of
 from mac_ray.data.manifest import Sample
 from mac_ray.data.pool import midpoints, read_pool
-from mac_ray.data.readers.folder import kind_of
 from mac_ray.data.sizes import centre_crop
 from mac_ray.data.source import Source
 from mac_ray.data.text import CaptionTokenizer
@@ -32,6 +32,7 @@ from mac_ray.training.folder import EncoderFiles, find_encoder
 TEXTS_AT_ONCE = 256
 LONGEST_REASON = 200  # characters of torch's account of all that does not fit
 DECODER = "pyav"  # the frame asked for, of every codec, on every machine
+GIVEN_UP_AFTER_S = 120.0  # or one file that hangs its decoder would hang whoever asks
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ def read_clip(path: Path, config: Config) -> Tensor:
     """The frames that evaluation takes of a whole file, (F, 3, S, S) uint8. Raises DecodeError."""
     kind = kind_of(str(path)) or "video"  # the decoder tells what is neither
     sample = Sample(0, str(path), Source.of(path), kind, split="test", start=None, end=None, captions=())
+    frames = config.evaluation.frames
     pixels = read_pool(
-        sample, config.data, DECODER, lambda length: midpoints(length, config.evaluation.frames)
+        sample, config.data, DECODER, lambda length: midpoints(length, frames), GIVEN_UP_AFTER_S
     )
     return torch.from_numpy(centre_crop(pixels, config.data.image_size)).permute(0, 3, 1, 2)
 

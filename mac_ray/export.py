@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console()
     try:
+        if given.uri and not given.mlflow:
+            raise ConfigError("--uri says where MLflow is, but --mlflow is not given; give both or neither")
         files = find_encoder(given.source)
         if given.mlflow and not (files.config.parent / JOURNAL).is_file():
             raise ConfigError(
@@ -136,7 +138,10 @@ def log_to_mlflow(folder: Path, embedding_size: int, run: Path, uri: str | None,
             name = log_model(folder, embedding_size, run, address)
             say(console, f"in MLflow at {public(address)}: mlflow.pyfunc.load_model({name!r})")
     except (ValueError, UnavailableError, RefusedError) as error:
-        raise ConfigError(f"{folder} is written, but the model was not logged: {error}") from error
+        raise ConfigError(
+            f"{folder} is written, but the model was not logged: {error}; when that is mended, delete the folder and "
+            "give the same command"
+        ) from error
 
 
 def _note(encoder: Encoder, files: EncoderFiles) -> str:

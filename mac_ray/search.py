@@ -31,14 +31,14 @@ from mac_ray.config import ConfigError, Search
 from mac_ray.config.sentences import sentences
 from mac_ray.console import preparing, say
 from mac_ray.data.decode import DecodeError
-from mac_ray.data.readers.folder import ENDINGS, kind_of
+from mac_ray.data.kinds import ENDINGS, kind_of
 from mac_ray.encoder import Encoder, load_encoder
 from mac_ray.gallery.index import bring_up_to_date, place_of
 from mac_ray.gallery.media import SearchError, Unreadable, media_below, readable
 from mac_ray.gallery.page import page, picture_of
 from mac_ray.gallery.ranking import Hit, nearest
 from mac_ray.gallery.store import Gallery, Vectors, alone, opened
-from mac_ray.gallery.windows import read_stretch, shown, whole
+from mac_ray.gallery.windows import shown
 from mac_ray.tracking.lookup import RUN_ID, RunNotFoundError, folder_of_run
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -121,16 +121,29 @@ def search(encoder: Encoder, folder: Path, query: Query, section: Search, consol
 
 
 def _embedded(query: Query, encoder: Encoder) -> Vectors:
-    """(E,). A file is taken as a whole. Raises DecodeError."""
+    """(E,). A file is taken as a whole. Raises SearchError and DecodeError."""
     if query.like is None:
-        return np.asarray(encoder.embed_texts([query.title]).numpy()[0])
+        return np.asarray(encoder.embed_texts([_readable_text(str(query.text), encoder)]).numpy()[0])
     kind = kind_of(query.like.name)
     if kind is None:
         raise SearchError(
             f"--like {query.like} is neither a video nor an image by its ending; known are {ENDINGS}"
         )
-    stretch = read_stretch(query.like, kind, 0, whole, encoder.config.data, encoder.config.evaluation.frames)
-    return np.asarray(encoder.embed_clips(torch.from_numpy(stretch.clips)).numpy()[0])
+    return np.asarray(encoder.embed_videos([query.like]).numpy()[0])
+
+
+def _readable_text(text: str, encoder: Encoder) -> str:
+    """Raises SearchError for a text that the model's tokeniser makes nothing of: all such would find the same."""
+    tokens = encoder.tokenizer([text])
+    known = (tokens.words >= 0) & (tokens.ids != encoder.tokenizer.unknown_token)
+    if not known.any():
+        raise SearchError(f"the model knows no word of {text!r}; say it in the language of its captions")
+    if tokens.truncated.any():
+        raise SearchError(
+            f"the text has more than the {encoder.config.data.max_caption_tokens} tokens that the model reads; "
+            "say it in fewer words"
+        )
+    return text
 
 
 # ---------------------------------------------------------------- what is shown
@@ -221,7 +234,14 @@ def _query(text: str | None, like: Path | None) -> Query:
         raise SearchError(f"{both} given; search by one of them")
     if text is not None and not text.strip():
         raise SearchError("the text to search for is empty; say what should be seen")
+    if text is not None and not _is_unicode(text):
+        raise SearchError(f"the text {text!r} is not in the encoding of this terminal; type it here")
     return Query(text, like.expanduser() if like else None)
+
+
+def _is_unicode(text: str) -> bool:
+    """What of an argument cannot be decoded, Python keeps as characters that are none."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _section(given: argparse.Namespace) -> Search:

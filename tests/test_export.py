@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
@@ -17,6 +21,7 @@ from mac_ray.data.shape_clips import encode
 from mac_ray.encoder import load_encoder
 from mac_ray.export import main, portable
 from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.model import PACKAGES
 from mac_ray.training.folder import RunFolder
 from tests.test_encoder import CAPTIONS, clips_of, saved_run
 
@@ -94,6 +99,34 @@ def test_encoder_is_loaded_without_ray_or_mlflow() -> None:
 
 
 # ---------------------------------------------------------------- in MLflow
+
+
+def requirements_of(packages: Iterable[str]) -> set[str]:
+    """They and all that they require, without extras; normalised names."""
+    found: set[str] = set()
+    left = [canonicalize_name(package) for package in packages]
+    while left:
+        if (name := left.pop()) not in found:
+            found.add(name)
+            needed = (Requirement(text) for text in requires(name) or ())
+            left += [
+                canonicalize_name(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})
+            ]
+    return found
+
+
+def test_what_the_encoder_imports_is_required_of_whoever_loads_the_model() -> None:
+    script = (
+        "import sys, mac_ray.encoder, mac_ray.tracking.pyfunc\n"
+        "print(*{name.partition('.')[0] for name, module in sys.modules.items() if getattr(module, '__file__', None)})"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    owners = packages_distributions()
+    imported = {canonicalize_name(owners[name][0]) for name in ended.stdout.split() if name in owners}
+    assert "torch" in imported
+    assert imported - {"mac-ray"} <= requirements_of([*PACKAGES, "mlflow"])
 
 
 def journalled(run: RunFolder) -> None:

@@ -70,7 +70,7 @@ def test_ranking_is_that_of_scoring_the_same_clips_by_hand(
 
     made = open_set("shapes", tiny.data.sets["shapes"], shared_cache, lambda *_: None).split("test")
     reader = ClipReader(made, tiny.data, "pyav", None)
-    clips, _, _ = EvaluationClips(reader, tiny.data, tiny.evaluation.frames, range(len(made)), len(made))[0]
+    clips = EvaluationClips(reader, tiny.data, tiny.evaluation.frames, range(len(made)), len(made))[0].clips
     encoder = load_encoder(run)
     with torch.no_grad():
         video = encoder.model.encode_video(clips).numpy()
@@ -196,6 +196,9 @@ def test_id_of_a_run_in_mlflow_is_as_good_as_its_folder(
         (["a dog", "--run", "{here}/nowhere"], "nowhere is neither a folder nor the id of a run in MLflow"),
         (["a dog", "--run", "{here}/fresh"], "{here}/fresh is no encoder"),
         (["a dog", "--run", "0123456789abcdef" * 2], "there is no MLflow database"),
+        (["\u043a\u043e\u0448\u043a\u0430"], "the model knows no word of"),
+        (["a dog " * 40], "the text has more than the 64 tokens that the model reads"),
+        (["caf\udce9"], "is not in the encoding of this terminal"),
         (["a dog", "--window", "0"], "--window is 0.0; give a number, above 0"),
         (["a dog", "--hop", "20"], "--hop 20 s is longer than window 10 s"),
         (["a dog", "--top", "0"], "--top is 0; give a whole number, at least 1"),

@@ -22,13 +22,14 @@ import numpy as np
 import torch
 
 from mac_ray.config import Search
-from mac_ray.data.decode import DecodeError
+from mac_ray.data.decode import DecodeError, DecoderDiedError, UnreadableError
 from mac_ray.encoder import Encoder
 from mac_ray.gallery.media import Media
 from mac_ray.gallery.store import Rows, Store, Vectors
 from mac_ray.gallery.windows import Stretch, read_stretch, sliding
+from mac_ray.model import weights
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CLIPS_AT_ONCE = 32  # embedded in one batch
 MOST_THREADS = 8  # each holds the frames of a stretch, and the compressed bytes of a file
 MENTIONED_LOSS_S = 0.5  # headers are a little off without anything missing
@@ -62,11 +63,8 @@ def fingerprint(encoder: Encoder) -> str:
 
     Where training once read weights from is no part of it, so a run, its checkpoint and its export are the same.
     """
-    digest = hashlib.sha256(encoder.config.model.video.model_dump_json(exclude={"pretrained"}).encode())
-    for name, tensor in sorted(encoder.model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    used = encoder.config.model.video.model_dump_json(exclude={"pretrained"})
+    return hashlib.sha256(f"{used} {weights.fingerprint(encoder.model.state_dict())}".encode()).hexdigest()
 
 
 def bring_up_to_date(
@@ -90,7 +88,7 @@ def bring_up_to_date(
     progress(done, len(missing))
     for parts in _batches(_decoded(folder, missing, begun, read)):
         store.add(_embedded(parts, encoder))
-        done += sum(part.complete for part in parts)
+        done += sum(part.ends for part in parts)
         progress(done, len(missing))
 
 
@@ -102,6 +100,7 @@ class _Part:
     stretch: Stretch | None  # None: it does not decode
     complete: bool  # nothing of the file is left to decode
     problem: str
+    ends: bool = False  # no more of the file in this search
 
     @property
     def num_windows(self) -> int:
@@ -125,7 +124,7 @@ def _decoded(
             if media.path in ended:
                 continue
             part = _part(media, first, future)
-            if part.complete:
+            if part.ends:
                 ended.add(media.path)
             elif part.stretch and first == begun.get(media.path, 0):  # now it is known how many there are
                 later = range(first + part.num_windows, part.stretch.total, part.num_windows)
@@ -138,10 +137,13 @@ def _part(media: Media, first: int, future: Future[Stretch]) -> _Part:
         stretch = future.result()
     except DecodeError as error:
         after = f"after its first {first} windows: " if first else ""
-        return _Part(media, None, complete=True, problem=after + error.reason)
+        # of what could not be read, or whose decoder was killed, nothing is known: the next search tries again
+        unknown = isinstance(error, UnreadableError) or (isinstance(error, DecoderDiedError) and error.killed)
+        return _Part(media, None, complete=not unknown, problem=after + error.reason, ends=True)
     if stretch.lost > MENTIONED_LOSS_S:
-        return _Part(media, stretch, complete=True, problem=f"its last {stretch.lost:.1f} s do not decode")
-    return _Part(media, stretch, complete=first + len(stretch.windows) >= stretch.total, problem="")
+        return _Part(media, stretch, True, f"its last {stretch.lost:.1f} s do not decode", ends=True)
+    is_last = first + len(stretch.windows) >= stretch.total
+    return _Part(media, stretch, complete=is_last, problem="", ends=is_last)
 
 
 def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

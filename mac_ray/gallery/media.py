@@ -11,7 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from mac_ray.data.readers.folder import ENDINGS, kind_of
+from mac_ray.data.kinds import ENDINGS, kind_of
 
 
 class SearchError(ValueError):

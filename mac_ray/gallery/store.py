@@ -22,6 +22,7 @@ from mac_ray.gallery.media import Media, SearchError, Unreadable
 from mac_ray.gallery.windows import Window
 from mac_ray.tracking.process import try_lock, wait_for_lock
 
+REMEDY = "free space there or choose another --cache"
 LONGEST_WRITE_S = 60.0  # of another search of the same folder
 TABLES = """
 CREATE TABLE IF NOT EXISTS files (
@@ -149,27 +150,32 @@ def opened(folder: Path) -> Iterator[Store]:
 
     Raises SearchError when it cannot be written, then or later, or is damaged.
     """
-    remedy = "free space there or choose another --cache"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SearchError(f"the index cannot be kept in {folder} ({error.strerror}); {remedy}") from error
+        raise SearchError(f"the index cannot be kept in {folder} ({error.strerror}); {REMEDY}") from error
     try:
         with closing(sqlite3.connect(folder / "windows.sqlite", timeout=LONGEST_WRITE_S)) as connection:
             yield Store(connection)
     except sqlite3.OperationalError as error:
-        raise SearchError(f"the index cannot be kept in {folder} ({error}); {remedy}") from error
+        raise SearchError(f"the index cannot be kept in {folder} ({error}); {REMEDY}") from error
     except sqlite3.DatabaseError as error:
         raise SearchError(f"the index in {folder} is damaged ({error}); delete that folder") from error
 
 
 @contextmanager
 def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the index for writing; `waiting` is called when another process does, before it is waited for."""
-    lock = try_lock(folder / "lock")
-    if lock is None:
-        waiting()
-        lock = wait_for_lock(folder / "lock")
+    """Hold the index for writing; `waiting` is called when another process does, before it is waited for.
+
+    Raises SearchError when it cannot be written.
+    """
+    try:
+        lock = try_lock(folder / "lock")
+        if lock is None:
+            waiting()
+            lock = wait_for_lock(folder / "lock")
+    except OSError as error:
+        raise SearchError(f"the index cannot be kept in {folder} ({error.strerror}); {REMEDY}") from error
     try:
         yield
     finally:

@@ -16,9 +16,8 @@ from mac_ray.data.decode import Times, frames_of_windows
 from mac_ray.data.pool import midpoints, through_pool
 from mac_ray.data.sizes import Pixels, centre_crop, with_short_side
 from mac_ray.data.source import Source
+from mac_ray.encoder import DECODER, GIVEN_UP_AFTER_S
 
-DECODER = "pyav"  # the frame asked for, of every codec, on every machine
-GIVEN_UP_AFTER_S = 120.0  # or one file that hangs its decoder would hang the search
 FRAMES_AT_ONCE = 32  # decoded in one pass over a file: 200 MB of them at 1080p
 SHORTEST_REST = 0.1  # of a hop: what is left at the end, if shorter, belongs to the window before
 
@@ -72,9 +71,8 @@ def read_stretch(path: Path, kind: str, first: int, cut: Cut, data: Data, num_fr
     def plan(times: Times, duration: float) -> list[tuple[float, float]]:
         cuts.append(cut(duration))
         durations.append(duration)
-        # something has to be asked for, so the last window stands in where there are none left;
-        # a window in which no frame begins, at the end of a slide show, has the last one
-        return [(min(window.start, times[-1]), window.end) for window in chosen() or cuts[-1][-1:]]
+        # something has to be asked for, so the last window stands in where there are none left
+        return [(window.start, window.end) for window in chosen() or cuts[-1][-1:]]
 
     choose = through_pool(data, lambda size: midpoints(size, num_frames))
     pixels = frames_of_windows(Source.of(path), kind, plan, choose, DECODER, timeout_s=GIVEN_UP_AFTER_S)
@@ -95,7 +93,7 @@ def thumbnail(path: Path, kind: str, window: Window | None, longest_side: int) -
 
     def plan(times: Times, duration: float) -> list[tuple[float, float]]:
         chosen = window or Window(0.0, duration)
-        return [(min(chosen.start, times[-1]), chosen.end)]
+        return [(chosen.start, chosen.end)]
 
     pixels = frames_of_windows(
         Source.of(path), kind, plan, lambda size: [size // 2], DECODER, timeout_s=GIVEN_UP_AFTER_S

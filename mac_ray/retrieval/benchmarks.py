@@ -20,10 +20,12 @@ class Benchmark:
     queries: int  # text-to-video
     texts: str  # what these are
     captions: int | None = None  # of all samples together; None: not known, or not what is scored
-    at_most: int | None = None  # captions of a sample that are scored, the first ones; None: all
+    at_most: int | None = None  # captions of a sample that count, the first ones; None: all
 
     def refusal(self, samples: int, captions: int, allow_missing: bool) -> str | None:
-        """Why a test split of so many samples and captions is not the benchmark's; the end of a sentence about it."""
+        """Why a test split of so many samples and captions that count is not the benchmark's; the end of a sentence
+        about it.
+        """
         other = f"score it by {self.convention}, whose numbers are not those of the benchmark"
         if samples > self.samples:
             return f"{self.of} has {self.samples:,} samples, and this test split {samples:,}; {other}"
@@ -86,6 +88,7 @@ BENCHMARKS = {
         "every_caption",
         *(5000, 25000),
         "the first five of each image",
+        captions=25000,
         at_most=5,
     ),
     "moving_shapes": Benchmark(

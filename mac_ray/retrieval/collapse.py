@@ -2,7 +2,8 @@
 
 Ranks alone do not say it (a collapsed model scores chance, like an untrained one), so three signs are
 measured: how many directions the embeddings spread over, how near to each other they lie, how many queries
-end in a tie. Only values no healthy model comes near raise the alarm; the numbers are logged either way.
+end in a tie. Only values no healthy model comes near raise the alarm, and ties alone do not, because captions that
+are repeated tie as well; the numbers are logged either way.
 
 N embeddings, E width.
 """
@@ -34,14 +35,15 @@ def signs_of_collapse(embeddings: Mapping[str, UnitRows], tied: Mapping[str, Int
     for side, rows in embeddings.items():
         numbers[f"collapse/{side}/effective_rank"] = rank = effective_rank(rows)
         numbers[f"collapse/{side}/mean_cosine"] = cosine = mean_cosine(rows)
-        if rank < LEAST_EFFECTIVE_RANK:
+        if rank < min(LEAST_EFFECTIVE_RANK, (len(rows) - 1) / 2):  # N rows span N - 1 directions at most
             signs.append(f"the effective rank of the {side} embeddings is {rank:.2f} of {rows.shape[1]}")
         if cosine > MOST_MEAN_COSINE:
             signs.append(f"the mean cosine between {side} embeddings is {cosine:.4f}")
+    lost = bool(signs)
     for direction, ties in tied.items():
         numbers[f"collapse/{direction}/tied"] = share = float(np.mean(ties > 0))
-        if share > MOST_TIED_SHARE:
-            signs.append(f"{share:.1%} of the {direction} queries are tied (repeated items also do that)")
+        if lost and share > MOST_TIED_SHARE:
+            signs.append(f"{share:.1%} of the {direction} queries are tied")
     return Collapse(numbers, f"Embeddings may have collapsed: {', '.join(signs)}." if signs else None)
 
 

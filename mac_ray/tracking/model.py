@@ -25,7 +25,7 @@ from mac_ray.tracking.sender import replay
 NAME = "encoder"
 PACKAGES = (  # that the encoder imports
     *("torch", "einops", "numpy", "safetensors", "tokenizers", "transformers", "pandas"),
-    *("av", "pillow", "pyarrow", "pydantic", "PyYAML"),
+    *("av", "fsspec", "pillow", "psutil", "pyarrow", "pydantic", "PyYAML"),
 )
 
 
@@ -53,9 +53,14 @@ def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
                 outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, embedding_size))]),
             ),
             input_example=pd.DataFrame({"text": ["a red ball rolls to the left"]}),
-            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+            pip_requirements=[f"{package}=={_public(version(package))}" for package in PACKAGES],
         )
     except (MlflowException, OSError) as error:
         sentence = discreet(f"{type(error).__name__}: {error}", uri).splitlines()[0]
         raise UnavailableError(f"{public(uri)}: cannot log the model: {sentence}") from error
     return str(logged.model_uri)
+
+
+def _public(version: str) -> str:
+    """Without what says how it was built, such as +cpu, which indices do not have."""
+    return version.partition("+")[0]

@@ -168,6 +168,22 @@ def test_bad_file_is_listed_and_tried_again_only_when_it_changes(indexed: Indexe
     assert "video5.mp4" in {path for path, _ in gallery.media}
 
 
+def test_file_that_could_not_be_read_is_tried_again_though_it_has_not_changed(
+    indexed: Indexed, encoder: Encoder, folder: Path, section: Search
+) -> None:
+    """As when a server does not answer for a moment."""
+    listed = media_below(folder)[0]
+    (folder / "video5.mp4").rename(folder.with_name("away.mp4"))
+    with opened(place_of(folder, encoder, section)) as store:
+        bring_up_to_date(store, folder, listed, encoder, section, lambda *_: None)
+        assert [entry.path for entry in store.gallery().unreadable] == ["video5.mp4"]
+    folder.with_name("away.mp4").rename(folder / "video5.mp4")
+    gallery, told = indexed()
+    assert told[-1] == 1
+    assert gallery.unreadable == []
+    assert "video5.mp4" in {path for path, _ in gallery.media}
+
+
 def test_interrupted_index_keeps_what_is_embedded_and_goes_on_within_a_video(
     indexed: Indexed, folder: Path, encoder: Encoder, section: Search
 ) -> None:

@@ -57,14 +57,25 @@ def test_signs_of_collapse_of_spread_embeddings_raise_no_alarm():
     }
 
 
+def test_signs_of_collapse_are_neither_repeated_captions_nor_a_small_gallery():
+    tied = {"t2v": np.ones(50, dtype=np.int64), "v2t": np.ones(50, dtype=np.int64)}
+    for size in (2, 3, 4, 50):
+        rows = {
+            side: unit_rows(random_rows(size, 16, seed), side) for seed, side in enumerate(("video", "text"))
+        }
+        found = signs_of_collapse(rows, tied)
+        assert found.warning is None
+        assert found.numbers["collapse/t2v/tied"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("video", "share_tied", "sign"),
     [
         (random_rows(1, 16).expand(50, 16), 0.0, "mean cosine between video"),
         (random_rows(1, 16) * torch.linspace(-1, 1, 50)[:, None], 0.0, "effective rank of the video"),
-        (random_rows(50, 16), 0.04, "4.0% of the t2v queries are tied"),
+        (random_rows(1, 16).expand(50, 16), 0.04, "4.0% of the t2v queries are tied"),
     ],
-    ids=["a point", "a line", "ties"],
+    ids=["a point", "a line", "a point with ties"],
 )
 def test_signs_of_collapse_name_what_is_wrong(video, share_tied, sign):
     embeddings = {"video": unit_rows(video, "video"), "text": unit_rows(random_rows(50, 16, 1), "text")}
