@@ -13,11 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from mac_ray.ablation.outcome import TableError
 from mac_ray.ablation.record import RecordError, read_record, records_of
 from mac_ray.ablation.report import PAGE_NAME, write_report, write_search_report
 from mac_ray.ablation.report.search_page import search_verdict
 from mac_ray.ablation.search import report_again
-from mac_ray.ablation.table import TableError, build_table
+from mac_ray.ablation.table import build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.console import say

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from mac_ray.ablation.locate import PlannedRun
@@ -150,6 +151,9 @@ class Board(threading.Thread):
                 filled = round(share * BAR)
                 score = f"{WATCHED} {found.latest[WATCHED][1]:.1f}" if WATCHED in found.latest else ""
                 table.add_row(
-                    self._runs[name].point.label, "━" * filled + "╌" * (BAR - filled), f"{share:.0%}", score
+                    escape(self._runs[name].point.label),
+                    "━" * filled + "╌" * (BAR - filled),
+                    f"{share:.0%}",
+                    score,
                 )
         return table

@@ -18,7 +18,7 @@ from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps
 from mac_ray.ablation.sweep import Budget
-from mac_ray.config import Config, Schedule, value_at
+from mac_ray.config import Config, ConfigError, Schedule, value_at
 from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
@@ -153,7 +153,7 @@ def _captions_key(config: Config, data: RunData) -> str:
 
 
 def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator: Calculator) -> list[Point]:
-    """The same points, with epochs scaled to the budget."""
+    """The same points, with epochs scaled to the budget. Raises ConfigError for one that is next to nothing."""
     if budget.equal == "samples" and budget.amount is None:
         return list(points)
     cost: Callable[[Config], float] = {
@@ -168,8 +168,14 @@ def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator
     factors: dict[str, float] = {}  # a row's cost does not depend on its seed
     scaled = []
     for point in points:
-        factor = factors.setdefault(point.row.label, amount / cost(point.config))
-        scaled.append(replace(point, config=with_epochs(point.config, factor)))
+        if point.row.label not in factors:
+            factors[point.row.label] = factor = amount / (own := cost(point.config))
+            if any(round(stage.epochs * factor, EPOCH_DIGITS) <= 0 for stage in point.config.stages):
+                raise ConfigError(
+                    f"a budget of {amount:g} {budget.equal} a run is {factor:.1e} of what row {point.row.label!r} "
+                    f"takes ({own:g}), too little for a step of each stage; give more as the amount of the budget"
+                )
+        scaled.append(replace(point, config=with_epochs(point.config, factors[point.row.label])))
     return scaled
 
 

@@ -7,7 +7,7 @@ knob decides whether a trial is among the best quarter (of two objectives: near 
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mac_ray.ablation.outcome import Outcome
-from mac_ray.ablation.plan import short_name, shown
+from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.proposals import FLOPS, REASON
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.sweep import Search, Sweep
@@ -41,7 +41,8 @@ class Finding:
     @property
     def said(self) -> list[str]:
         """Its values as people read them."""
-        return [f"{short_name(path)}={shown(value)}" for path, value in self.values.items()]
+        short = short_names(self.values)
+        return [f"{short[path]}={shown(value)}" for path, value in self.values.items()]
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,6 @@ class Chosen:
 
 def find(study: Study, search: Search) -> list[Finding]:
     """All trials that have ended, the best first and those without a value last."""
-    best = {trial.number for trial in study.best_trials} if study.get_trials(states=ENDED[:1]) else set()
-    if len(study.directions) == 1:
-        best = set(sorted(best)[:1])  # the first of equals
     findings = [
         Finding(
             trial.number,
@@ -72,15 +70,19 @@ def find(study: Study, search: Search) -> list[Finding]:
             values_of(trial.params, search.space),
             trial.values[0] if trial.state == TrialState.COMPLETE else None,
             trial.user_attrs.get(FLOPS, 0.0),
-            trial.number in best,
+            False,
             trial.user_attrs.get(REASON, "") or _why_stopped(trial),
         )
         for trial in study.get_trials(deepcopy=False, states=ENDED)
     ]
-    sign = 1 if study.directions[0] == StudyDirection.MAXIMIZE else -1
-    return sorted(
+    maximize = study.directions[0] == StudyDirection.MAXIMIZE
+    sign = 1 if maximize else -1
+    ranked = sorted(
         findings, key=lambda found: (found.value is None, -sign * (found.value or 0.0), found.number)
     )
+    complete = [finding for finding in ranked if finding.value is not None]
+    best = complete[:1] if len(study.directions) == 1 else front(complete, maximize)
+    return [replace(finding, chosen=finding in best) for finding in ranked]
 
 
 def _why_stopped(trial: FrozenTrial) -> str:

@@ -23,6 +23,7 @@ from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, on_ray, to_jobs
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.outcome import TableError
 from mac_ray.ablation.parent import as_parent, say_where, send_rest
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.proposals import PRUNED_TAG
@@ -32,7 +33,7 @@ from mac_ray.ablation.report import write_report
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Budget, Sweep
-from mac_ray.ablation.table import Table, TableError, build_table, require_metric
+from mac_ray.ablation.table import Table, build_table, require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
@@ -129,7 +130,7 @@ def run_sweep(
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
 
         def work() -> tuple[Table, str]:
-            journal.artifact(record.write(folder))
+            record.keep(folder, journal)
             train_missing(asked_runs, tags, locator, sweep.name, folder, console)
             send_rest((run.folder for run in asked_runs), uri, console)
             outcomes = record.outcomes()
@@ -229,7 +230,7 @@ def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Conso
         left_in_all += left
         seeds = ", ".join(str(run.point.seed) for run in own)
         table.add_row(
-            label, seeds, f"{sum(ended)} of {len(own)}", f"{flops / 1e12:.3g}", f"{left / 1e12:.3g}"
+            escape(label), seeds, f"{sum(ended)} of {len(own)}", f"{flops / 1e12:.3g}", f"{left / 1e12:.3g}"
         )
     console.print(table)
     say(console, f"{len(runs)} runs, {left_in_all / 1e12:.3g} TFLOP of training to go")
@@ -244,8 +245,9 @@ def show_results(table: Table, console: Console) -> None:
     )
     for row in table.rows:
         if not row.metrics:
-            reasons = "; ".join(problem.sentence for problem in row.problems)
-            shown_table.add_row(escape(row.label), f"0 of {row.planned}", escape(reasons))
+            has_reasons = any(problem.reason for problem in row.problems)
+            said = "; ".join(problem.sentence for problem in row.problems) if has_reasons else row.unfinished
+            shown_table.add_row(escape(row.label), f"0 of {row.planned}", escape(said))
             continue
         found = row.comparison
         difference = signed(found.difference) if found else ""
@@ -255,8 +257,8 @@ def show_results(table: Table, console: Console) -> None:
             escape(shown(row.metrics[table.metric])),
             escape(difference),
             shown_p(found.adjusted) if found else "",
-            f"{row.costs['flops'] / 1e12:.3g}",
-            f"{row.costs['seconds']:.0f}",
+            f"{row.costs['flops'] / 1e12:.3g}" if "flops" in row.costs else "",
+            f"{row.costs['seconds']:.0f}" if "seconds" in row.costs else "",
         )
     console.print(shown_table)
     for sentence in (*verdict(table), *table.notes):

@@ -28,6 +28,7 @@ def notes(
     yield from _budget(sweep, rows)
     yield from _published(sweep, rows)
     yield from _pace(done)
+    yield from _collapsed(done)
 
 
 def _coverage(done: Sequence[Outcome]) -> Iterator[str]:
@@ -47,6 +48,11 @@ def _seeds(rows: Sequence[TableRow]) -> Iterator[str]:
         yield (
             f"{which} one finished seed: there, intervals and p-values cover the test samples alone and say nothing "
             "about how much another seed changes."
+        )
+    if len(seeds) > 1:
+        yield (
+            "Not every row has finished as many seeds, so means are over different ones; differences are over those "
+            "that a row and the baseline both have."
         )
 
 
@@ -75,12 +81,13 @@ def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
 def _budget(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
     """Where it was not kept: seconds are planned by a few steps, and then the machine does as it likes."""
     equal = sweep.budget.equal
-    if equal == "samples" and sweep.budget.amount is None:
-        return
     ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
     off = {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
     if off:
         said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
+        if equal == "samples" and sweep.budget.amount is None:
+            yield f"Rows were trained as long as their configs say, which is on more or fewer samples: {said}."
+            return
         yield f"Rows were to take equal {equal}, but some did not, relative to the baseline: {said}."
 
 
@@ -91,6 +98,13 @@ def _published(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
             f"{sweep.reference} has no {sweep.metric}, so no published value stands beside; it has "
             f"{', '.join(given[0].published)}."
         )
+
+
+def _collapsed(done: Sequence[Outcome]) -> Iterator[str]:
+    """Which one seed of several may do, and widen the interval of its row."""
+    for outcome in done:
+        if outcome.warning:
+            yield f"{outcome.row!r}, seed {outcome.seed}: {outcome.warning}"
 
 
 def _pace(done: Sequence[Outcome]) -> Iterator[str]:

@@ -4,11 +4,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mac_ray.tracking.journal import DEVICE_TAG, FILE_NAME, Status, Summary, read, summarize
 from mac_ray.training.folder import RunFolder
 
 COSTS = ("samples", "flops", "seconds", "visible_tokens")
+
+
+class TableError(ValueError):
+    """Runs that cannot stand in one table, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Outcome:
     chance: dict[str, float]
     costs: dict[str, float]  # COSTS, of training
     device: str  # that it was trained on; empty where an older version did not say
+    warning: str = ""  # of embeddings that may have collapsed
 
     @property
     def ranks(self) -> Path:
@@ -42,12 +48,15 @@ class Outcome:
 
 
 def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
-    """As far as the run in `folder`, of a row's label and a seed, has come."""
+    """As far as the run in `folder`, of a row's label and a seed, has come.
+
+    Raises TableError for a finished run whose scores are gone.
+    """
     summary = summarize(folder) if (folder / FILE_NAME).exists() else Summary()
     status, reason = summary.status, summary.reason
     if summary.is_abandoned:  # killed, more often than it is retried, it could not say so itself
         status, reason = "FAILED", "the process that trained it was killed"
-    scores = json.loads(RunFolder(folder).scores.read_text()) if status == "FINISHED" else {}
+    scores = _scores(folder) if status == "FINISHED" else {}
     last = {name: value for name, (_, value) in summary.latest.items()}
     return Outcome(
         row=row,
@@ -63,4 +72,16 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         chance=scores.get("chance", {}),
         costs={name: last[f"cost/{name}"] for name in COSTS if f"cost/{name}" in last},
         device=summary.tags.get(DEVICE_TAG, ""),
+        warning=scores.get("warning") or "",
     )
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    path = RunFolder(folder).scores
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise TableError(
+            f"{path} of a finished run cannot be read ({error}); delete the folder {folder} and the run is made again"
+        ) from error
+    return found

@@ -6,7 +6,8 @@ A row is one way to train; a point is a row with a seed, and becomes one run.
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -50,6 +51,7 @@ class Point:
 def rows_of(sweep: Sweep) -> list[Row]:
     """Every crossing of the factors, under every variant if there are any, in the order given."""
     variants: Mapping[str, Mapping[str, Any]] = sweep.variants or {"": {}}
+    short = short_names(sweep.factors)
     rows: list[Row] = []
     for name, bundle in variants.items():
         for values in product(*sweep.factors.values()):
@@ -59,7 +61,7 @@ def rows_of(sweep: Sweep) -> list[Row]:
                     f"sweep {sweep.name}: variant {name!r} sets {both[0]}, which is a factor; set it in one of them"
                 )
             said = [name] if name else []
-            said += [f"{short_name(path)}={shown(value)}" for path, value in chosen.items()]
+            said += [f"{short[path]}={shown(value)}" for path, value in chosen.items()]
             rows.append(Row(", ".join(said), {**bundle, **chosen}))
     return rows
 
@@ -71,6 +73,7 @@ def expand(sweep: Sweep) -> list[Point]:
     """
     rows = rows_of(sweep)
     _require_own_paths(sweep)
+    _require_own_labels(sweep, rows)
     points: list[Point] = []
     problems: list[str] = []
     for row in rows:
@@ -97,6 +100,19 @@ def _require_own_paths(sweep: Sweep) -> None:
     for label, bundle in sweep.variants.items():
         for path in bundle:  # which may ask for the GPUs that a larger row needs
             require_varied(sweep, f"variants.{label}", path, ("name", "storage", "tracking"))
+
+
+def _require_own_labels(sweep: Sweep, rows: Sequence[Row]) -> None:
+    """Raises ConfigError for two rows of one label, whose runs would stand in one line of the table."""
+    known: dict[str, Row] = {}
+    for row in rows:
+        other = known.setdefault(row.label, row)
+        if other is not row:
+            path = next(path for path, value in row.values.items() if other.values.get(path) != value)
+            raise ConfigError(
+                f"sweep {sweep.name}: two rows are called {row.label!r}, of {path} {other.values.get(path)!r} and "
+                f"{row.values[path]!r}; give values that differ in six digits, or variants with names"
+            )
 
 
 def require_no_name(sweep: Sweep) -> None:
@@ -209,8 +225,20 @@ def run_name(sweep: Sweep, row: Row, seed: int) -> str:
     return f"{sweep.name}.{label}.seed={seed}"
 
 
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """The end of each dotted path that tells it from the others: video.depth and text.depth, depth alone."""
+    paths = list(dict.fromkeys(paths))
+    names = {path: short_name(path) for path in paths}
+    while len(set(names.values())) < len(paths):
+        twice = {name for name, count in Counter(names.values()).items() if count > 1}
+        for path, name in names.items():
+            if name in twice:
+                names[path] = ".".join(path.split(".")[-(name.count(".") + 2) :])
+    return names
+
+
 def short_name(path: str) -> str:
-    """The end of a dotted path that tells it from others: video.ratio, temporal_init, stages.0.epochs."""
+    """The end of a dotted path that says enough by itself: video.ratio, temporal_init, stages.0.epochs."""
     parts = path.split(".")
     told = SHORT.get(parts[-1], 1)
     if len(parts) > 2 and parts[-2].isdigit():  # of one stage among several

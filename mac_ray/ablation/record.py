@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.tracking.address import public
+from mac_ray.tracking.address import public, without_passwords
+from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.folder import IN_NAME
 from mac_ray.training.start import git_state, machine
@@ -53,7 +54,7 @@ class Context:
 def context_of(uri: str | None) -> Context:
     """Of this process, which sends runs to the MLflow at `uri`, if to any."""
     facts = git_state() | {"machine": machine(), "python": platform.python_version()}
-    command = shlex.join(["python", *sys.argv])
+    command = without_passwords(shlex.join(["python", *sys.argv]))
     return Context(command, facts, public(uri) if uri else "", how_to_open(uri) if uri else "")
 
 
@@ -89,6 +90,12 @@ class SweepRecord:
         temporary = folder / f"{FILE_NAME}.new"
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
         return temporary.replace(folder / FILE_NAME)
+
+    def keep(self, folder: Path, journal: Journal) -> None:
+        """Written into the folder, and sent to MLflow unless it has a password, of a study's database say."""
+        path = self.write(folder)
+        if without_passwords(text := path.read_text()) == text:
+            journal.artifact(path)
 
     def outcomes(self) -> list[Outcome]:
         """As far as the runs have come by now."""

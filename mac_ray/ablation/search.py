@@ -25,7 +25,7 @@ from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, send_rest
-from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_name, shown
+from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_names, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import RUNGS
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
@@ -73,7 +73,8 @@ class TrialPlanner:
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """One run per seed. Raises UntrainableError for values that do not go together, and ConfigError for what
         another trial would stumble over as well."""
-        said = [f"{short_name(path)}={shown(value)}" for path, value in values.items()]
+        short = short_names(values)
+        said = [f"{short[path]}={shown(value)}" for path, value in values.items()]
         row = Row(f"trial {number}: {', '.join(said)}", values)
         try:
             points = [Point(row, seed, config_of(self.sweep, values, seed)) for seed in self.sweep.seeds]
@@ -138,12 +139,12 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     with Journal.open_or_create(
         folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
     ) as journal:
-        study = open_study(sweep, search, name, folder)
+        study = open_study(sweep, search, name, folder, journal.key)
 
         record = SweepRecord(sweep, [], [], context_of(uri))  # which rows there are, the study knows
 
         def work() -> tuple[SearchReport, str]:
-            journal.artifact(record.write(folder))
+            record.keep(folder, journal)
             if not is_over(study, search):
                 planner.archive.look_up()
                 runs = train_trials(study, sweep, search, planner, base, folder, console)

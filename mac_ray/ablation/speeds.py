@@ -26,11 +26,12 @@ from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.tracking.process import wait_for_lock
-from mac_ray.training.distributed import device_of
+from mac_ray.training.distributed import device_name, device_of
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
 from mac_ray.training.plan import Leg
 
+OF_SPEED = ("workers", "gpus_per_worker", "threads", "loader_workers", "decoder", "cache_budget_gb")
 FEWEST_TURNS, MOST_TURNS = 12, 40
 ENOUGH = 0.01  # relative standard error of a ratio, at which no more turns are taken
 GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, spread evenly however many there are
@@ -58,10 +59,17 @@ class Kind:
             "masking": [_what_counts(section) for section in (masking.video, masking.text)],
             "objectives": config.stage_objectives(stage).model_dump(mode="json"),
             "batch": [stage.batch_size, stage.frames, stage.accumulate],
-            "cluster": [config.cluster.most_workers, config.cluster.threads, config.cluster.loader_workers],
+            "cluster": config.cluster.model_dump(mode="json", include=set(OF_SPEED)),
             "precision": config.precision,
+            "device": _device(config),
         }
         return json.dumps(parts, sort_keys=True)
+
+
+def _device(config: Config) -> str:
+    """Of this machine, where steps are timed."""
+    device = device_of(config.cluster)
+    return device_name(device) if device.type == "cpu" or torch.cuda.is_available() else device.type
 
 
 def _what_counts(section: VideoMasking | TextMasking) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """The Optuna study of a search: where it is kept, how it is opened again, what draws the next point.
 
-Only the driver of the sweep writes to it, and the lock on the sweep's journal sees to it that there is one. A draw
+Only the driver of the sweep writes to it: the lock on the sweep's journal sees to it that there is one, and a study in
+a database is of one such journal. A draw
 is a function of the seed, the number of the trial and what is known of the others, whichever driver makes it.
 """
 
@@ -28,6 +29,7 @@ from mac_ray.tracking.address import public
 FILE_NAME = "study.jsonl"
 LOCK_NAME = "study.jsonl.lock"  # of Optuna; a killed driver leaves it behind, and the next would wait for it
 SPACE = "mac_ray.space"  # attribute of a study: what it searches
+OWNER = "mac_ray.key"  # attribute of a study: the key of the journal of its sweep
 Direction = Literal["maximize", "minimize"]
 POPULATION = 12  # of NSGA-II: Optuna's 50 would be the whole of most searches, drawn at random
 
@@ -36,10 +38,12 @@ REMEDY = "restore it from a copy, or remove it to search anew (runs that finishe
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def open_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study:
-    """The study of this name, made when there is none; `folder` is the sweep's, locked by whoever calls.
+def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) -> Study:
+    """The study of this name, made when there is none; `folder` is the sweep's, locked by whoever calls, and `key` that
+    of its journal.
 
-    Raises ConfigError for storage that cannot be read, and for a study of that name that searched something else.
+    Raises ConfigError for storage that cannot be read, and for a study of that name that searched something else or
+    is that of the same sweep in another folder.
     """
     with _explained(sweep, search, folder):
         study = optuna.create_study(
@@ -49,7 +53,7 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study:
             pruner=StratifiedHalving(),
             load_if_exists=True,
         )
-        known = study.user_attrs.get(SPACE)
+        known, owner = study.user_attrs.get(SPACE), study.user_attrs.get(OWNER, key)
     searched = _searched(sweep, search)
     if known is None and not study.get_trials(deepcopy=False):
         study.set_user_attr(SPACE, searched)
@@ -58,6 +62,12 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study:
             f"sweep {sweep.name}: the study {name} in {_place(search, folder)} searched another space, or for another "
             "metric; give the sweep another name or another search.storage"
         )
+    if owner != key:  # whose trials under way would be taken for those of a driver that was killed
+        raise ConfigError(
+            f"sweep {sweep.name}: the study {name} in {_place(search, folder)} is that of the same sweep in another "
+            "folder of runs; start it with that storage.runs, or give the sweep another name or search.storage"
+        )
+    study.set_user_attr(OWNER, key)
     return study
 
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mac_ray.ablation.notes import notes
-from mac_ray.ablation.outcome import COSTS, Outcome
+from mac_ray.ablation.outcome import COSTS, Outcome, TableError
 from mac_ray.ablation.plan import Row, baseline_of
 from mac_ray.ablation.reference import Values, published_rows, published_table
 from mac_ray.ablation.statistics import Agreement, Estimate, agreement, estimate, holm
@@ -35,10 +35,6 @@ LIMITS = {"Rsum": (0.0, 600.0)} | {
     for direction in DIRECTIONS
     for name in MEASURES
 }
-
-
-class TableError(ValueError):
-    """Runs that cannot stand in one table, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +82,11 @@ class TableRow:
     published: Values = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def unfinished(self) -> str:
+        """What became of the seeds that have no score, such as "failed and not started"."""
+        return " and ".join(dict.fromkeys(problem.status for problem in self.problems))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -106,9 +107,20 @@ class Table:
 
     @property
     def best(self) -> TableRow | None:
-        """The finished row of the best mean, the first of equals."""
+        """The best finished row, the first of equals: by what its seeds share with the baseline's, where that has
+        finished, or a row would win by the seeds that it has not trained yet.
+        """
         sign = 1 if self.maximize else -1
-        return max(self.finished, key=lambda row: sign * row.metrics[self.metric].mean, default=None)
+        base = next(
+            (row.metrics[self.metric].mean for row in self.finished if row.label == self.baseline), 0.0
+        )
+
+        def standing(row: TableRow) -> float:
+            if row.comparison is None:
+                return row.metrics[self.metric].mean
+            return base + row.comparison.difference.mean
+
+        return max(self.finished, key=lambda row: sign * standing(row), default=None)
 
     def row(self, label: str) -> TableRow:
         (row,) = (row for row in self.rows if row.label == label)

@@ -114,7 +114,7 @@ def _cheapest(table: Table) -> Iterator[str]:
         row = min(enough, key=lambda row: row.cost_ratios["flops"])
         assert row.comparison is not None
         yield (
-            f"The cheapest row whose interval reaches the baseline, {row.label!r}, takes "
+            f"The cheapest row that is not shown to be worse than the baseline, {row.label!r}, takes "
             f"{100 * row.cost_ratios['flops']:.0f}% of the baseline's FLOPs for a difference of "
             f"{signed(row.comparison.difference)}."
         )

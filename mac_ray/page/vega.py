@@ -100,9 +100,12 @@ def lines(
     name: str,
     series: Sequence[str],
     palette: Palette,
-    form: str = "~s",
+    form: str = "~g",
+    is_log: bool = False,
 ) -> Spec:
     horizontal = quantity(x, title, form)
+    if is_log:
+        horizontal["scale"] |= {"type": "log"}
     colour = colour_of(series, palette)
     return {
         "data": {"values": list(data)},
@@ -137,8 +140,11 @@ def lines(
     }
 
 
-def quantity(field: str, title: str, form: str = "~s", padding: int = 0) -> Spec:
-    """`padding`: pixels between the outermost points and the ends of the axis."""
+def quantity(field: str, title: str, form: str = "~g", padding: int = 0) -> Spec:
+    """`padding`: pixels between the outermost points and the ends of the axis.
+
+    `form` is d3's: "~s" writes millions as M, but also what is below 1 in thousandths, 0.4 as 400m.
+    """
     return {
         "field": field,
         "type": "quantitative",

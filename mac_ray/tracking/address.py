@@ -7,6 +7,7 @@ the sender in its environment, because the arguments of a process are readable b
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]*@")  # in a URL: user:password@host
 SERVERS = ("http", "https", "databricks", "databricks-uc", "uc")
 
 
@@ -77,6 +79,11 @@ def discreet(text: str, uri: str) -> str:
     for secret in (*password, *query):
         text = text.replace(secret, "***")
     return text
+
+
+def without_passwords(text: str) -> str:
+    """A text, such as a command, with the password of every URL in it left out."""
+    return PASSWORD.sub(r"\1***@", text)
 
 
 def replay_command(run_directory: Path, uri: str) -> str:

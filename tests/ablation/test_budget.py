@@ -8,7 +8,7 @@ from mac_ray.ablation.budget import Calculator, equalised, with_epochs
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.sweep import Budget
-from mac_ray.config import Config
+from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from tests.training.whole_runs import metrics_of, trained
 
@@ -84,6 +84,16 @@ def test_equal_samples_leave_epochs_alone_unless_an_amount_is_given(
     assert equalised(points, points[0].row, Budget(), calculator) == points
     (scaled, _) = equalised(points, points[0].row, Budget(amount=2 * 11 * 8), calculator)
     assert scaled.config.stages[0].epochs == pytest.approx(2 * tiny.stages[0].epochs)
+
+
+def test_budget_that_is_next_to_nothing_is_refused_and_not_trained(
+    tiny: Config, calculator: Calculator
+) -> None:
+    points = points_of({"a": tiny})
+    with pytest.raises(
+        ConfigError, match=r"a budget of 24 flops a run is \S+ of what row 'a' takes .*too little"
+    ):
+        equalised(points, points[0].row, Budget(equal="flops", amount=24), calculator)
 
 
 def test_seconds_are_measured_once_and_read_again(

@@ -50,6 +50,17 @@ def searched(driver: Driver) -> None:
         driver.proposals.ended(proposal.number)
 
 
+def test_of_trials_that_are_as_good_and_as_cheap_one_is_chosen(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=6, sampler="nsga2")
+    driver = Driver(tmp_path, search)
+    while (proposal := driver.proposals.next()) is not None:
+        score, flops = ((40.0, 1e12), (40.0, 1e12), (50.0, 2e12))[proposal.number % 3]
+        write_run(proposal.runs[0], "FINISHED", [(100, score)], flops=flops)
+        driver.proposals.ended(proposal.number)
+    chosen = [finding for finding in find(driver.study, search) if finding.chosen]
+    assert sorted((finding.value, finding.flops) for finding in chosen) == [(40.0, 1e12), (50.0, 2e12)]
+
+
 def test_search_reports_every_trial_with_the_best_first_and_chosen(tmp_path: Path) -> None:
     driver = Driver(tmp_path, Search(space=SPACE, trials=24))
     searched(driver)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mac_ray.ablation.plan import baseline_of, expand, rows_of
+from mac_ray.ablation.plan import baseline_of, expand, rows_of, short_names
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import ConfigError
 
@@ -29,6 +29,21 @@ def test_factors_are_crossed_and_each_row_is_run_with_each_seed() -> None:
         (ratio, strategy, seed) for ratio in (0.3, 0.9) for strategy in ("random", "tube") for seed in (3, 5)
     ]
     assert points[0].row.label == "video.ratio=0.3, video.strategy=random"
+
+
+def test_labels_say_as_much_of_a_path_as_tells_it_from_the_others() -> None:
+    both = {"model.video.depth": (1, 2), "model.text.depth": (1, 2)}
+    assert rows_of(sweep(factors=both))[1].label == "video.depth=1, text.depth=2"
+    stage = {RATIO: (0.3, 0.6), f"stages.0.{RATIO}": (0.6, 0.9)}
+    assert rows_of(sweep(factors=stage))[0].label == "masking.video.ratio=0.3, 0.masking.video.ratio=0.6"
+    assert short_names(["a.b.c", "b.c", "x"]) == {"a.b.c": "a.b.c", "b.c": "b.c", "x": "x"}
+
+
+def test_rows_of_one_label_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"two rows are called 'learning_rate=0\.001', of optimizer\.learning_rate"
+    ):
+        expand(sweep(factors={"optimizer.learning_rate": (0.001, 0.00100000049)}))
 
 
 def test_variants_stand_under_their_names_and_cross_with_factors() -> None:

@@ -258,9 +258,21 @@ def test_study_in_a_database_is_found_again_and_apart_from_others(tmp_path: Path
     search = Search(space=FEW, storage=url)
     Driver(tmp_path / "a", search).proposals.next()
     assert Driver(tmp_path / "b", search).states() == ["RUNNING"]
-    other = open_study(sweep_of(search), search, "sweep-other", tmp_path)
+    other = open_study(sweep_of(search), search, "sweep-other", tmp_path, "another key")
     assert not other.trials
     assert set(optuna.get_all_study_names(url)) == {"sweep-s", "sweep-other"}
+
+
+def test_study_of_the_same_sweep_in_another_folder_is_not_taken_over(tmp_path: Path) -> None:
+    """Its trials under way are not those of a driver that was killed."""
+    search = Search(space=FEW, storage=f"sqlite:///{tmp_path / 'studies.db'}")
+    first = Driver(tmp_path / "a", search)
+    first.proposals.next()
+    with pytest.raises(
+        ConfigError, match=r"the study sweep-s in .* in another folder of runs; start it with that"
+    ):
+        Driver(tmp_path / "b", search, key="key-of-another-folder")
+    assert first.states() == ["RUNNING"]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mac_ray.ablation.record import RecordError, SweepRecord, read_record
+from mac_ray.tracking.journal import Journal
 from tests.ablation.conftest import SWEEP
 from tests.ablation.made import recorded
 
@@ -23,6 +25,18 @@ def test_record_read_back_is_the_same(study: SweepRecord, runs: Path) -> None:
         outcome.status for outcome in study.outcomes()
     ]
     assert [outcome.status for outcome in found.outcomes()].count("FINISHED") == 4
+
+
+def test_record_with_a_password_stays_on_this_machine(study: SweepRecord, tmp_path: Path) -> None:
+    asked = {"tracking.uri": "http://admin:secret@host:5000"}
+    for number, overrides in enumerate(({}, asked)):
+        folder = tmp_path / str(number)
+        with Journal.open_or_create(folder, name="s", experiment="e", identity=str(number)) as journal:
+            replace(study, sweep=study.sweep.model_copy(update={"overrides": overrides})).keep(
+                folder, journal
+            )
+        assert ("sweep.json" in (folder / "journal.jsonl").read_text()) == (not overrides)
+        assert read_record(folder).sweep.overrides == overrides
 
 
 def test_record_moved_together_with_its_runs_finds_them(runs: Path, tmp_path: Path) -> None:

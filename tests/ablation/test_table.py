@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import replace
@@ -11,10 +12,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.outcome import Outcome, TableError
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.sweep import Budget
-from mac_ray.ablation.table import Table, TableError, build_table
+from mac_ray.ablation.table import Table, build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from tests.ablation.conftest import REASON, SWEEP
@@ -127,6 +128,23 @@ def test_comparison_on_one_common_seed_is_said_to_be_one(study: SweepRecord) -> 
     three = SWEEP.model_copy(update={"seeds": (0, 1, 2)})
     (said,) = (note for note in build_table(three, study.rows, moved).notes if "one seed alone" in note)
     assert said.startswith(f"Of '{MASKED}' one seed alone has finished for the baseline too")
+
+
+def test_collapse_of_one_seed_is_said_and_scores_that_are_gone_name_their_run(tmp_path: Path) -> None:
+    sweep = SWEEP.model_copy(update={"seeds": (0,)})
+    for label in (PLAIN, MASKED):
+        finished_run(run_folder(tmp_path, label, 0), 0, 0.5)
+    scores = run_folder(tmp_path, MASKED, 0) / "scores.json"
+    warned = json.loads(scores.read_text()) | {"warning": "Embeddings may have collapsed: so they have."}
+    scores.write_text(json.dumps(warned))
+    record = recorded(sweep, tmp_path)
+    found = build_table(sweep, record.rows, record.outcomes())
+    assert f"{MASKED!r}, seed 0: Embeddings may have collapsed: so they have." in found.notes
+    scores.unlink()
+    with pytest.raises(
+        TableError, match=r"scores\.json of a finished run cannot be read .* the run is made again"
+    ):
+        record.outcomes()
 
 
 def test_budget_that_was_not_kept_is_said(study: SweepRecord) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
 from mac_ray.ablation.verdict import metric_name, shown_p, verdict
@@ -51,6 +53,20 @@ def test_baseline_that_is_best_is_not_called_better_than_what_it_can_not_be_told
     clear = verdict(table(row("none", 40), row("tube", 30, -10, 0.001)))
     assert clear[0] == "The baseline 'none' has the best text-to-video R@1, 40.0 [37.0, 43.0]."
     assert "significantly worse: 'tube'" in clear[1]
+
+
+def test_row_is_best_by_the_seeds_it_shares_and_not_by_those_it_has_yet_to_train() -> None:
+    """After the first seed of all rows, the baseline's second finishes first, and is worse."""
+    baseline = replace(row("none", 61.2), by_seed={0: 64.5, 1: 58.0})
+    other = replace(row("tube", 62.8, -1.7, 0.3), by_seed={0: 62.8})
+    for found in (
+        table(baseline, other),
+        table(baseline, replace(other, comparison=row("", 0, -5, 0.01).comparison)),
+    ):
+        assert found.best == baseline
+        assert verdict(found)[0].startswith("The baseline 'none' has the best")
+    (first, *_) = verdict(table(baseline, replace(row("random", 61.0, 2.0, 0.01), by_seed={1: 61.0})))
+    assert first.startswith("'random' has the best")
 
 
 def test_lower_is_better_when_the_direction_says_so() -> None:

@@ -30,10 +30,10 @@ def sweep_of(search: Search, **given: Any) -> Sweep:
 class Driver:
     """A driver of a search that can be let go of at any moment, as one that is killed."""
 
-    def __init__(self, folder: Path, search: Search, **given: Any) -> None:
+    def __init__(self, folder: Path, search: Search, key: str = PARENT, **given: Any) -> None:
         self.folder, self.sweep = folder, sweep_of(search, **given)
         folder.mkdir(exist_ok=True)
-        self.study = open_study(self.sweep, search, "sweep-s", folder)
+        self.study = open_study(self.sweep, search, "sweep-s", folder, key)
         self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: STEPS)
 
     def plan(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.tracking.address import public, replay_command, resolve_uri
+from mac_ray.tracking.address import public, replay_command, resolve_uri, without_passwords
 
 HERE = Path("/some/working folder")
 SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
@@ -55,3 +55,10 @@ def test_uri_shown_holds_no_credentials() -> None:
     with pytest.raises(ValueError, match="unknown scheme") as refused:
         resolve_uri("postgre://user:pw@host/mlflow", HERE)
     assert "pw" not in str(refused.value)
+
+
+def test_passwords_are_left_out_of_any_text() -> None:
+    text = f"python a.py tracking.uri={SECRET} b=http://me:x@h c=http://host:5000/@ d=http://me@h"
+    found = without_passwords(text)
+    assert "p%40ss" not in found
+    assert found.endswith("b=http://me:***@h c=http://host:5000/@ d=http://me@h")

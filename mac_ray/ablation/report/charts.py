@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mac_ray.ablation.plan import short_name
+from mac_ray.ablation.plan import short_names
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import metric_name
@@ -23,6 +23,10 @@ from mac_ray.page.vega import (
 MOST_DOTS = 40  # rows in the overview
 FEWEST_VALUES = 3  # of a factor that has a curve
 UNITS = {"samples": "samples", "flops": "FLOPs of training", "seconds": "seconds of training"}
+CALLED = {"samples": "samples", "flops": "FLOPs", "seconds": "time"}
+FORMS = {"samples": "~s", "flops": "~s", "seconds": "~g"}
+SAME_COST = 1.05  # of the dearest row to the cheapest: what differs less was meant to be equal
+FAR_APART = 30.0  # the largest value of a factor to the smallest, from where on its axis is logarithmic
 
 
 def charts(table: Table, points: Sequence[CurvePoint], palette: Palette) -> list[Chart]:
@@ -32,7 +36,7 @@ def charts(table: Table, points: Sequence[CurvePoint], palette: Palette) -> list
         drawn.append(against_factor(table, factor, series, palette))
     if points:
         drawn += [while_training(table, points, spent, palette) for spent in UNITS]
-    drawn += [against_cost(table, cost, palette) for cost in ("flops", "seconds") if _priced(table, cost)]
+    drawn += [against_cost(table, cost, palette) for cost in ("flops", "seconds") if _differs(table, cost)]
     if table.agreement is not None:
         drawn.append(against_published(table, palette))
     return drawn
@@ -75,7 +79,8 @@ def overview(table: Table, palette: Palette) -> Chart:
     return Chart(
         "rows",
         _capital(f"{metric} of each row"),
-        "Means over seeds with 95% intervals over seeds and test samples; dashed, the baseline."
+        "Means over seeds with 95% intervals over seeds and test samples"
+        + ("; dashed, the baseline." if of_baseline else ".")
         + (f" The {left_out} worst rows are left out." if left_out else ""),
         {"data": {"values": data}, "layer": layers},
         height=max(120, 26 * len(rows) + 50),
@@ -86,17 +91,20 @@ def overview(table: Table, palette: Palette) -> Chart:
 def against_factor(
     table: Table, factor: str, series: Mapping[str, Sequence[TableRow]], palette: Palette
 ) -> Chart:
-    name, title = metric_name(table.metric), short_name(factor)
+    name = metric_name(table.metric)
+    title = short_names(path for row in table.rows for path in row.values)[factor]
+    values = [row.values[factor] for rows in series.values() for row in rows]
+    is_log = min(values) > 0 and max(values) / min(values) > FAR_APART
     data = [
         _dot(table, row) | {"value": row.values[factor], "series": label}
         for label, rows in series.items()
         for row in rows
     ]
     return Chart(
-        f"against_{title.replace('.', '_')}",
+        f"against_{factor.replace('.', '_')}",
         _capital(f"{name} against {title}"),
         "Means over seeds; the band is the 95% interval over seeds and test samples.",
-        lines(data, "value", factor, name, tuple(series), palette, form="~g"),
+        lines(data, "value", factor, name, tuple(series), palette, form="~g", is_log=is_log),
         height=300,
         series=tuple(series) if len(series) > 1 else (),
     )
@@ -121,10 +129,10 @@ def while_training(table: Table, points: Sequence[CurvePoint], spent: str, palet
     left_out = len(table.finished) - len(series)
     return Chart(
         f"training_{spent}",
-        f"Validation {name} against {UNITS[spent].split()[0]}",
+        f"Validation {name} against {CALLED[spent]}",
         "Means over seeds; the band is their range."
-        + (f" The {left_out} worst rows are left out." if left_out else ""),
-        lines(data, "value", unit, name, series, palette),
+        + (f" {left_out} more rows are left out." if left_out else ""),
+        lines(data, "value", unit, name, series, palette, form=FORMS[spent]),
         height=280,
         series=series,
     )
@@ -143,14 +151,14 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
     ]
     many = len(rows) > MOST_SERIES
     series = () if many else tuple(row.label for row in rows)
-    x = quantity("value", unit, padding=12)
+    x = quantity("value", unit, FORMS[cost], padding=12)
     colour = {"value": palette.accent} if many else colour_of(series, palette)
     marks: Spec = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     encoding: Spec = {
         "x": x,
         "y": quantity("mean", name),
         "color": colour,
-        "tooltip": [*tooltip(name), {"field": "value", "title": unit, "format": ".3~s"}],
+        "tooltip": [*tooltip(name), {"field": "value", "title": unit, "format": f".3{FORMS[cost]}"}],
     }
     if not many:
         encoding["shape"] = shape_of(series)
@@ -172,7 +180,7 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
         layers.insert(1, {"mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6}, "encoding": interval})
     return Chart(
         f"pareto_{cost}",
-        _capital(f"{name} against {UNITS[cost]}"),
+        _capital(f"{name} against {CALLED[cost]} of training"),
         f"Means{'' if many else ' with 95% intervals'}; the dashed line joins the rows that no other beats in both "
         "score and cost.",
         {"data": {"values": data}, "layer": layers},
@@ -183,7 +191,8 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
 
 def against_published(table: Table, palette: Palette) -> Chart:
     name = metric_name(table.metric)
-    rows = [row for row in table.finished if table.metric in row.published][:MOST_SERIES]
+    known = [row for row in table.finished if table.metric in row.published]
+    rows = known[:MOST_SERIES]
     series = tuple(row.label for row in rows)
     data = [_dot(table, row) | {"value": row.published[table.metric], "series": row.label} for row in rows]
     x = quantity("value", f"published {name}", padding=12)
@@ -211,7 +220,8 @@ def against_published(table: Table, palette: Palette) -> Chart:
     return Chart(
         "published",
         "Ours against published",
-        f"{table.source}: other data, so the order is compared, not the values.",
+        f"{table.source}: other data, so the order is compared, not the values."
+        + (f" The first {len(rows)} of {len(known)} rows." if len(rows) < len(known) else ""),
         {"data": {"values": data}, "layer": layers},
         height=300,
         series=series,
@@ -227,13 +237,12 @@ def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
     Only what makes a chart: a line has at least FEWEST_VALUES points, and a chart no more lines than there are shapes.
     """
     found: dict[str, dict[str, list[TableRow]]] = {}
+    short = short_names(path for row in table.rows for path in row.values)
     for path in dict.fromkeys(path for row in table.finished for path in row.values):
         series: dict[str, list[TableRow]] = {}
         for row in table.finished:
             if _is_number(row, path):
-                others = (
-                    f"{short_name(other)}={value}" for other, value in row.values.items() if other != path
-                )
+                others = (f"{short[other]}={value}" for other, value in row.values.items() if other != path)
                 series.setdefault(", ".join(others), []).append(row)
         drawn = {label: rows for label, rows in series.items() if len(rows) >= FEWEST_VALUES}
         if 0 < len(drawn) <= MOST_SERIES:
@@ -264,6 +273,12 @@ def _best(table: Table, count: int) -> list[TableRow]:
     )
     kept = {row.label for row in ranked[:count]}
     return [row for row in table.finished if row.label in kept]
+
+
+def _differs(table: Table, cost: str) -> bool:
+    """Whether rows cost so differently that it is worth to weigh what they score against it."""
+    costs = [row.costs[cost] for row in _priced(table, cost)]
+    return len(costs) > 1 and max(costs) > SAME_COST * min(costs)
 
 
 def _priced(table: Table, cost: str) -> list[TableRow]:

@@ -12,6 +12,7 @@ from mac_ray.ablation.sweep import Sweep
 from mac_ray.page.document import document, section
 from mac_ray.page.markup import facts, listed, text
 from mac_ray.page.vega import Chart
+from mac_ray.tracking.address import without_passwords
 from mac_ray.tracking.journal import DEVICE_TAG, summarize
 
 TOLD = ("data.", "version.", "machine", DEVICE_TAG, "git.")  # tags of runs that say on what and with what
@@ -30,7 +31,7 @@ def report_page(sweep: Sweep, verdict: Sequence[str], sections: Sequence[str], d
 def made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
     """With which command, from what, on what."""
     base = {"base config": sweep.base}
-    base |= {f"override {path}": str(value) for path, value in sweep.overrides.items()}
+    base |= {f"override {path}": without_passwords(str(value)) for path, value in sweep.overrides.items()}
     amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
     base |= {"equal": sweep.budget.equal + amount, "seeds": ", ".join(map(str, sweep.seeds))}
     if sweep.search:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +15,15 @@ from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_significant, metric_name, shown, shown_p, signed, verdict
 from mac_ray.retrieval.metrics import NAMES
 
+MINUS = re.compile(r"(?<!\w)-(?=\d)")
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
     "×": r"$\times$",
     "–": "--",
 }
@@ -115,7 +120,9 @@ def _latex(table: Table) -> str:
 
 
 def _escaped_latex(cell: str) -> str:
-    return "".join(LATEX_SPECIAL.get(character, character) for character in cell)
+    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in cell)
+    # a hyphen is shorter than a minus, and a bracket after the end of a line would be its argument
+    return ("{}" if cell.startswith("[") else "") + MINUS.sub("$-$", escaped)
 
 
 def _readable(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -133,7 +140,7 @@ def _readable_row(table: Table, row: TableRow, has_published: bool) -> list[str]
     if table.metric in row.metrics:
         cells.append(shown(row.metrics[table.metric]))
     else:
-        cells.append(" and ".join(dict.fromkeys(problem.status for problem in row.problems)))
+        cells.append(row.unfinished)
     if row.label == table.baseline:
         cells += ["baseline", ""]
     elif pair:

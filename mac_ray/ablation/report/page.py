@@ -71,7 +71,11 @@ def _results(table: Table, sweep: Sweep) -> str:
     headings += [Heading("published", meaning=table.source)] * has_published
     lines = [_result(table, row, has_published) for row in table.rows]
     said = f"{table.scored}, {table.num_samples} test samples · " if table.scored else ""
-    said += f"compared at equal {sweep.budget.equal}"
+    said += (
+        f"compared at equal {sweep.budget.equal}"
+        if _is_equal(table, sweep)
+        else "each as long as its config says"
+    )
     said += f" · published: {table.source}" if table.source else ""
     return f'<p class="dim">{text(said)}</p>\n{sortable("Results", headings, lines)}' + (
         '<p class="dim">Of each row against the baseline: the difference with its interval, which reaches over 0 where '
@@ -82,6 +86,12 @@ def _results(table: Table, sweep: Sweep) -> str:
     )
 
 
+def _is_equal(table: Table, sweep: Sweep) -> bool:
+    """A budget was given, or configs come to the same without one."""
+    ratios = [row.cost_ratios.get("samples", 1.0) for row in table.rows]
+    return bool(sweep.budget.equal != "samples" or sweep.budget.amount or max(ratios) < 1.1 * min(ratios))
+
+
 def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
     value, pair = row.metrics.get(table.metric), row.comparison
     style = ""
@@ -90,7 +100,7 @@ def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
     cells = [
         _label(table, row),
         number(len(row.by_seed), "d", suffix=f"/{row.planned}", style="failed" if row.problems else ""),
-        interval(value) if value else Cell(text(_state(row)), None, "failed"),
+        interval(value) if value else Cell(text(row.unfinished), None, "failed"),
         interval(pair.difference, signed=True, style=style) if pair else NOTHING,
         Cell(text(shown_p(pair.p_value)), pair.p_value) if pair else NOTHING,
         Cell(text(shown_p(pair.adjusted)), pair.adjusted, style) if pair else NOTHING,
@@ -103,10 +113,6 @@ def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
 def _label(table: Table, row: TableRow) -> Cell:
     tags = ["baseline"] * (row.label == table.baseline) + ["best"] * (row == table.best)
     return Cell(breakable(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
-
-
-def _state(row: TableRow) -> str:
-    return " and ".join(dict.fromkeys(problem.status for problem in row.problems))
 
 
 def _all_metrics(table: Table) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mac_ray.ablation.findings import BEST_SHARE, Finding, front
-from mac_ray.ablation.plan import short_name
+from mac_ray.ablation.plan import short_names
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.verdict import metric_name
 from mac_ray.page.palette import Palette
@@ -28,7 +28,7 @@ def against_flops(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -
     name = f"validation {metric_name(sweep.metric)}"
     best = {finding.number for finding in front(complete, sweep.maximize)}
     data = [_dot(finding) | {"front": finding.number in best} for finding in complete]
-    x, y = quantity("flops", "FLOPs of training", padding=12), quantity("value", name)
+    x, y = quantity("flops", "FLOPs of training", "~s", padding=12), quantity("value", name)
     on_front = [{"filter": "datum.front"}]
     layers: list[Spec] = [
         {
@@ -100,7 +100,11 @@ def one_by_one(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -> C
 
 
 def of_knobs(importances: Mapping[str, float], sweep: Sweep, palette: Palette) -> Chart:
-    data = [{"knob": short_name(path), "path": path, "share": share} for path, share in importances.items()]
+    short = short_names(importances)
+    data = [{"knob": short[path], "path": path, "share": share} for path, share in importances.items()]
+    score = f"validation {metric_name(sweep.metric)}"
+    weighs_cost = sweep.search is not None and sweep.search.sampler == "nsga2"
+    best = f"nearest the front of {score} and FLOPs" if weighs_cost else f"the best by {score}"
     bar: Spec = {
         "mark": {"type": "bar", "color": palette.accent, "height": {"band": 0.7}},
         "encoding": {
@@ -115,8 +119,8 @@ def of_knobs(importances: Mapping[str, float], sweep: Sweep, palette: Palette) -
     return Chart(
         "importances",
         "Which knobs matter",
-        f"How much each decides whether a trial is among the best {BEST_SHARE:.0%} by validation "
-        f"{metric_name(sweep.metric)} (conditional PED-ANOVA); of few trials, a hint at most.",
+        f"How much each decides whether a trial is among the {BEST_SHARE:.0%} {best} (conditional PED-ANOVA); of few "
+        "trials, a hint at most.",
         {"data": {"values": data}, **bar},
         height=max(140, 26 * len(data) + 50),
         wide=True,

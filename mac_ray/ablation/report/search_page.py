@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mac_ray.ablation.findings import Chosen, Finding
-from mac_ray.ablation.plan import short_name, shown
+from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.document import made, report_page
 from mac_ray.ablation.report.search_charts import search_charts
@@ -139,16 +139,16 @@ def _tested(one: Chosen, metric: str) -> Cell:
 
 def _trials(findings: Sequence[Finding], sweep: Sweep) -> str:
     """A column per knob; empty where the knob does not exist for a trial."""
-    knobs = list(dict.fromkeys(path for finding in findings for path in finding.values))
+    short = short_names(path for finding in findings for path in finding.values)
     headings = [
         Heading("trial"),
         Heading("state", numeric=False),
         Heading(f"validation {metric_name(sweep.metric)}"),
         Heading("FLOPs", meaning="of training a run"),
-        *(Heading(short_name(path), numeric=_is_numeric(findings, path), meaning=path) for path in knobs),
+        *(Heading(name, numeric=_is_numeric(findings, path), meaning=path) for path, name in short.items()),
         Heading("reason", numeric=False),
     ]
-    return sortable("Trials", headings, [_trial(finding, knobs) for finding in findings])
+    return sortable("Trials", headings, [_trial(finding, list(short)) for finding in findings])
 
 
 def _trial(finding: Finding, knobs: Sequence[str]) -> list[Cell]:

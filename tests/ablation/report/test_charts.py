@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,37 @@ def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.Ca
         assert "row &lt;0&gt;" in svg or (not chart.series and chart.name != "rows")
         json.dumps(chart.spec, allow_nan=False)
     assert "WARN" not in capfd.readouterr().err
+
+
+def test_rows_that_were_made_to_cost_the_same_are_not_weighed_against_cost() -> None:
+    def drawn(*flops: float) -> set[str]:
+        rows = [row(str(number), 40 + number, each) for number, each in enumerate(flops)]
+        return {chart.name for chart in charts(table(*rows), [], LIGHT)}
+
+    assert "pareto_flops" not in drawn(24.288e12, 24.295e12, 24.305e12)
+    assert "pareto_flops" in drawn(24e12, 12e12)
+
+
+def test_factor_over_decades_has_a_logarithmic_axis_and_each_factor_a_chart_of_its_own() -> None:
+    rates, depths = (1e-5, 1e-4, 1e-3), {"video.depth": (1, 2, 4), "text.depth": (1, 2, 4)}
+    by_rate = [row(f"rate {rate}", 40, 1, rate=rate) for rate in rates]
+    (chart,) = (chart for chart in charts(table(*by_rate), [], LIGHT) if chart.name == "against_rate")
+    scale = chart.spec["layer"][0]["encoding"]["x"]["scale"]
+    assert scale["type"] == "log"
+    crossed = [
+        row(f"{video} {text}", 40, 1, **{"video.depth": video, "text.depth": text})
+        for video in depths["video.depth"]
+        for text in depths["text.depth"]
+    ]
+    names = [chart.name for chart in charts(table(*crossed), [], LIGHT)]
+    assert {"against_video_depth", "against_text_depth"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_baseline_without_a_result_is_no_dashed_line() -> None:
+    found = replace(table(row("a", 40, 1), row("b", 41, 2)), baseline="c")
+    (overview,) = (chart for chart in charts(found, [], LIGHT) if chart.name == "rows")
+    assert "dashed" not in overview.caption
 
 
 def test_long_labels_of_the_overview_stay_apart() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mac_ray.ablation.record import SweepRecord
-from mac_ray.ablation.report.files import write_tables
+from mac_ray.ablation.report.files import _escaped_latex, write_tables
 from mac_ray.ablation.table import Table, build_table
 
 
@@ -52,10 +52,23 @@ def test_markdown_lines_have_equally_many_cells(folder: Path) -> None:
     assert {line.replace("\\|", "").count("|") for line in lines} == {8}
 
 
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("< 0.001", "$<$ 0.001"),
+        ("a|b > c", r"a\textbar{}b $>$ c"),
+        ("-1.7 [-3.0, +0.2]", "$-$1.7 [$-$3.0, +0.2]"),
+        ("[latent] MVM-2", "{}[latent] MVM-2"),
+    ],
+)
+def test_latex_sets_what_other_fonts_would_set_as_something_else(cell: str, written: str) -> None:
+    assert _escaped_latex(cell) == written
+
+
 def test_latex_escapes_what_is_special(folder: Path) -> None:
     lines = (folder / "table.tex").read_text().splitlines()
     (line,) = (line for line in lines if line.startswith("50"))
-    assert line.startswith(r"50\% \& a\_b | \$ & 2 & ")
+    assert line.startswith(r"50\% \& a\_b \textbar{} \$ & 2 & ")
     rows = [line for line in lines if line.endswith(r"\\")]
     assert {row.replace(r"\&", "").count("&") for row in rows} == {6}
     assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lrrrrrr}")])
