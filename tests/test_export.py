@@ -1,10 +1,11 @@
 """Exports: loaded again elsewhere, they compute what the run computes."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def test_encoder_is_loaded_without_ray_or_mlflow() -> None:
 # ---------------------------------------------------------------- in MLflow
 
 
+def imported_by(file: Path) -> Iterator[str]:
+    """The packages that a module imports as soon as it is imported itself."""
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            yield str(statement.module).partition(".")[0]
+
+
 def requirements_of(packages: Iterable[str]) -> set[str]:
     """They and all that they require, without extras; normalised names."""
     found: set[str] = set()
@@ -118,14 +128,15 @@ def requirements_of(packages: Iterable[str]) -> set[str]:
 def test_what_the_encoder_imports_is_required_of_whoever_loads_the_model() -> None:
     script = (
         "import sys, mac_ray.encoder, mac_ray.tracking.pyfunc\n"
-        "print(*{name.partition('.')[0] for name, module in sys.modules.items() if getattr(module, '__file__', None)})"
+        "print(*(module.__file__ for name, module in sys.modules.items() if name.startswith('mac_ray')))"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     owners = packages_distributions()
-    imported = {canonicalize_name(owners[name][0]) for name in ended.stdout.split() if name in owners}
-    assert "torch" in imported
+    names = {name for file in ended.stdout.split() for name in imported_by(Path(file))}
+    imported = {canonicalize_name(owners[name][0]) for name in names if name in owners}
+    assert {"torch", "psutil"} <= imported
     assert imported - {"mac-ray"} <= requirements_of([*PACKAGES, "mlflow"])
 
 

@@ -14,6 +14,7 @@ from mac_ray.errors import NonFiniteLossError, TooManyFailuresError, Undecodable
 from mac_ray.tracking.journal import points, read
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import train
+from tests.data.conftest import make_hanging
 from tests.runs import TINY_STEPS, metrics_of
 from tests.training.whole_runs import (
     SMOOTH,
@@ -191,6 +192,30 @@ def test_train_with_an_undecodable_test_clip_refuses_to_score(
     run = prepared(config, tmp_path / "runs")
     with open_journal(run) as journal, pytest.raises(UndecodableSamplesError, match=r"1 of 8 .*000003\.mp4"):
         train(run.config, run.folder, Worker(), journal)
+
+
+def test_test_clip_that_hung_its_decoder_is_tried_again_once_it_is_mended(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    config = config.model_copy(
+        update={"cluster": config.cluster.model_copy(update={"decode_timeout_s": 5.0})}
+    )
+    clip = tmp_path / "set/test/000003.mp4"
+    sound = clip.read_bytes()
+    clip.unlink()
+    make_hanging(clip)
+    run = prepared(config, tmp_path / "runs")
+    with (
+        open_journal(run) as journal,
+        pytest.raises(
+            UndecodableSamplesError, match=r"1 of 8 .*000003\.mp4: pyav: not done within 5 s.*goes on"
+        ),
+    ):
+        train(run.config, run.folder, Worker(), journal)
+    clip.write_bytes(sound)
+    with open_journal(run) as journal:
+        assert train(run.config, run.folder, Worker(), journal) == "finished"
 
 
 def test_train_with_an_undecodable_training_clip_goes_on_to_its_pictures(
