@@ -15,6 +15,8 @@ from mac_ray.page.palette import SHAPES, Palette
 Spec = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched from there
 LONGEST_LABEL = 26  # letters on an axis
+# how d3 writes the numbers of an axis: counts; scores and times; what spans decades ("~g" else has 10 as 1e+1)
+LARGE, PLAIN, DECADES = "~s", "~f", "~g"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def lines(
     name: str,
     series: Sequence[str],
     palette: Palette,
-    form: str = "~g",
+    form: str = PLAIN,
     is_log: bool = False,
 ) -> Spec:
     horizontal = quantity(x, title, form)
@@ -132,7 +134,7 @@ def lines(
                     "shape": shape_of(series),
                     "tooltip": [
                         *tooltip(name),
-                        {"field": x, "title": title, "format": f".3{form}"},
+                        {"field": x, "title": title, "format": in_tooltip(form)},
                     ],
                 },
             },
@@ -140,10 +142,10 @@ def lines(
     }
 
 
-def quantity(field: str, title: str, form: str = "~g", padding: int = 0) -> Spec:
+def quantity(field: str, title: str, form: str = PLAIN, padding: int = 0) -> Spec:
     """`padding`: pixels between the outermost points and the ends of the axis.
 
-    `form` is d3's: "~s" writes millions as M, but also what is below 1 in thousandths, 0.4 as 400m.
+    `form` is d3's: LARGE writes millions as M, but also what is below 1 in thousandths, 0.4 as 400m.
     """
     return {
         "field": field,
@@ -152,6 +154,11 @@ def quantity(field: str, title: str, form: str = "~g", padding: int = 0) -> Spec
         "scale": {"zero": False, "nice": True, "padding": padding},
         "axis": {"format": form},
     }
+
+
+def in_tooltip(form: str) -> str:
+    """A number alone, of an axis of this form."""
+    return ".3~s" if form == LARGE else ".4~r"
 
 
 def tooltip(name: str) -> list[Spec]:

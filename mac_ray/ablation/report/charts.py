@@ -10,10 +10,14 @@ from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import metric_name
 from mac_ray.page.palette import MOST_SERIES, Palette
 from mac_ray.page.vega import (
+    DECADES,
+    LARGE,
     LONGEST_LABEL,
+    PLAIN,
     Chart,
     Spec,
     colour_of,
+    in_tooltip,
     lines,
     quantity,
     shape_of,
@@ -24,7 +28,7 @@ MOST_DOTS = 40  # rows in the overview
 FEWEST_VALUES = 3  # of a factor that has a curve
 UNITS = {"samples": "samples", "flops": "FLOPs of training", "seconds": "seconds of training"}
 CALLED = {"samples": "samples", "flops": "FLOPs", "seconds": "time"}
-FORMS = {"samples": "~s", "flops": "~s", "seconds": "~g"}
+FORMS = {"samples": LARGE, "flops": LARGE, "seconds": PLAIN}
 SAME_COST = 1.05  # of the dearest row to the cheapest: what differs less was meant to be equal
 FAR_APART = 30.0  # the largest value of a factor to the smallest, from where on its axis is logarithmic
 
@@ -104,7 +108,7 @@ def against_factor(
         f"against_{factor.replace('.', '_')}",
         _capital(f"{name} against {title}"),
         "Means over seeds; the band is the 95% interval over seeds and test samples.",
-        lines(data, "value", factor, name, tuple(series), palette, form="~g", is_log=is_log),
+        lines(data, "value", factor, name, tuple(series), palette, DECADES if is_log else PLAIN, is_log),
         height=300,
         series=tuple(series) if len(series) > 1 else (),
     )
@@ -158,7 +162,7 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
         "x": x,
         "y": quantity("mean", name),
         "color": colour,
-        "tooltip": [*tooltip(name), {"field": "value", "title": unit, "format": f".3{FORMS[cost]}"}],
+        "tooltip": [*tooltip(name), {"field": "value", "title": unit, "format": in_tooltip(FORMS[cost])}],
     }
     if not many:
         encoding["shape"] = shape_of(series)

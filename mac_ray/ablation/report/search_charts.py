@@ -9,7 +9,7 @@ from mac_ray.ablation.plan import short_names
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.verdict import metric_name
 from mac_ray.page.palette import Palette
-from mac_ray.page.vega import Chart, Spec, quantity
+from mac_ray.page.vega import LARGE, Chart, Spec, in_tooltip, quantity
 
 
 def search_charts(
@@ -28,7 +28,7 @@ def against_flops(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -
     name = f"validation {metric_name(sweep.metric)}"
     best = {finding.number for finding in front(complete, sweep.maximize)}
     data = [_dot(finding) | {"front": finding.number in best} for finding in complete]
-    x, y = quantity("flops", "FLOPs of training", "~s", padding=12), quantity("value", name)
+    x, y = quantity("flops", "FLOPs of training", LARGE, padding=12), quantity("value", name)
     on_front = [{"filter": "datum.front"}]
     layers: list[Spec] = [
         {
@@ -136,6 +136,6 @@ def _tooltip(name: str) -> list[Spec]:
     return [
         {"field": "trial", "title": "trial"},
         {"field": "value", "title": name, "format": ".1f"},
-        {"field": "flops", "title": "FLOPs", "format": ".3~s"},
+        {"field": "flops", "title": "FLOPs", "format": in_tooltip(LARGE)},
         {"field": "knobs", "title": "with"},
     ]

@@ -78,6 +78,7 @@ def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.Ca
     for chart in charts(table(*rows), [], LIGHT):
         svg = vl_convert.vegalite_to_svg(as_file(chart, LIGHT))
         assert svg.startswith("<svg")
+        assert "e+" not in svg
         assert "row &lt;0&gt;" in svg or (not chart.series and chart.name != "rows")
         json.dumps(chart.spec, allow_nan=False)
     assert "WARN" not in capfd.readouterr().err
