@@ -29,7 +29,7 @@ SWEEP = Sweep(
         space={
             VIDEO: Knob(domain=Choice(values=("none", *HIDING))),
             "masking.video.ratio": Knob(
-                domain=Range(low=0.15, high=0.75, step=0.15), only=where(VIDEO, *HIDING)
+                domain=Range(low=0.3, high=0.75, step=0.15), only=where(VIDEO, *HIDING)
             ),
             # a survivor has another to meet only where frames lose different patches
             "masking.video.order": Knob(

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from mac_ray.config import Config, Schedule, value_at
+from mac_ray.config import Config, Schedule, Stage, value_at
 from mac_ray.config.masking import num_visible
 from mac_ray.model.dual import tower_of
 from mac_ray.model.flops import TRAINING_FACTOR, Flops, forward_flops
 from mac_ray.model.masking import Seen, guidance_flops, seen_of
 from mac_ray.model.untrained import untrained_model
-from mac_ray.objectives.costs import PretextCost, stage_costs
+from mac_ray.objectives.costs import PretextCost, stage_costs, tokens_left
 
 RATIOS = (0.0, 0.25, 0.5, 0.6, 0.75, 0.9)
 TOWERS = ("video", "text", "heads")
@@ -74,12 +74,12 @@ def cost_rows(config: Config, text_tokens: int, ratios: Sequence[float] = RATIOS
         seen = Seen(frames, (side, side), num_visible(side**2, ratio))
         rows.append(_row(config, f"{100 * ratio:g}% masked", seen, text_tokens, Flops(0, 0)))
     for stage in config.stages:
-        masking = config.stage_masking(stage).video
-        guidance = guidance_flops(masking, config.model.video, stage.frames, side**2)
-        ends = (", start", ", end") if isinstance(masking.ratio, Schedule) else ("",)
-        for progress, end in enumerate(ends):
-            seen = seen_of(masking, value_at(masking.ratio, progress), stage.frames, (side, side))
-            rows.append(_row(config, stage.name + end, seen, text_tokens, guidance))
+        masking = config.stage_masking(stage)
+        guidance = guidance_flops(masking.video, config.model.video, stage.frames, side**2)
+        changes = any(isinstance(each.ratio, Schedule) for each in (masking.video, masking.text))
+        for progress, end in enumerate((", start", ", end") if changes else ("",)):
+            seen, tokens = _given(config, stage, text_tokens, progress)
+            rows.append(_row(config, stage.name + end, seen, tokens, guidance))
     return rows
 
 
@@ -99,15 +99,20 @@ def published_parameters(config: Config) -> Published | None:
 
 def pretext_rows(config: Config, text_tokens: int) -> list[PretextRow]:
     """Of each stage, every objective that costs more than the towers."""
-    side = config.data.image_size // config.model.video.patch_size
     rows = []
     for stage in config.stages:
-        masking = config.stage_masking(stage).video
-        seen = seen_of(masking, value_at(masking.ratio, 0.0), stage.frames, (side, side))
-        towers = TRAINING_FACTOR * forward_flops(config.model, seen.frames, seen.visible, text_tokens).total
+        seen, tokens = _given(config, stage, text_tokens, 0.0)
+        towers = TRAINING_FACTOR * forward_flops(config.model, seen.frames, seen.visible, tokens).total
         costs = stage_costs(config, stage, text_tokens, config.model.text.vocabulary_size)
         rows += [PretextRow(stage.name, name, cost, towers) for name, cost in costs.items()]
     return rows
+
+
+def _given(config: Config, stage: Stage, text_tokens: int, progress: float) -> tuple[Seen, int]:
+    """What the towers are given at some progress of a stage: of a clip, and tokens of a caption of `text_tokens`."""
+    side, masking = config.data.image_size // config.model.video.patch_size, config.stage_masking(stage)
+    seen = seen_of(masking.video, value_at(masking.video.ratio, progress), stage.frames, (side, side))
+    return seen, tokens_left(masking.text, value_at(masking.text.ratio, progress), text_tokens)
 
 
 def _row(config: Config, what: str, seen: Seen, text_tokens: int, guidance: Flops) -> CostRow:

@@ -13,6 +13,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -20,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
@@ -29,14 +31,14 @@ from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DECODERS, DecodeError
 from mac_ray.data.frame_cache import ensure_cache
-from mac_ray.data.loader import Batch, TrainingBatches, in_steps
+from mac_ray.data.loader import TRAINING_TEXTS, Batch, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row, Sample
 from mac_ray.data.pool import midpoints, random_in_intervals, read_pool
 from mac_ray.data.sets import open_set
 from mac_ray.data.sizes import training_crop, with_short_side
 from mac_ray.data.source import Source
 from mac_ray.data.tar import append
-from mac_ray.data.text import CaptionTokenizer, save_tokenizer
+from mac_ray.data.text import CAPTIONS_KEPT, CaptionTokenizer, save_tokenizer
 
 KEPT_FRAMES = 16  # of a sample, in what is made of it, where data.pool_frames says nothing
 JPEG_QUALITY = 90
@@ -200,8 +202,10 @@ def _row(
     for step in range(num_steps):
         drawn = list(batches.order.at(range(step * size, (step + 1) * size)))
         batches[step]  # the files are in the system's memory now
-        for name, seconds in _parts(reader, drawn, config, tokenizer).items():
+        own = _as_in_training(tokenizer, reader.manifest)
+        for name, seconds in _parts(reader, drawn, config, own).items():
             alone[name].append(seconds)
+        batches.tokenizer = _as_in_training(tokenizer, reader.manifest)
         whole.append(_seconds(partial(batches.__getitem__, step)))
     loader = statistics.median(whole) / size
     parts = {name: statistics.median(seconds) / size for name, seconds in alone.items()}
@@ -234,7 +238,8 @@ def _parts(
     for epoch, number in drawn:
         sample = reader.manifest[number]
         generator = np.random.default_rng([config.seed, 0, epoch, number])
-        captions.append(sample.captions[int(generator.integers(len(sample.captions)))])
+        texts = TRAINING_TEXTS[config.data.captions](sample.captions)
+        captions.append(texts[int(generator.integers(len(texts)))])
         choose = partial(random_in_intervals, draws=generator.random(config.stages[0].frames))
         begun = time.process_time()
         try:
@@ -249,6 +254,12 @@ def _parts(
         spent[RESIZING] += time.process_time() - read
     spent[TEXT] = _seconds(partial(tokenizer, captions))
     return spent
+
+
+def _as_in_training(tokenizer: CaptionTokenizer, manifest: Manifest) -> CaptionTokenizer:
+    """Of more captions than it remembers, it has hardly ever seen one before: a copy remembers nothing."""
+    num_captions = pc.sum(pc.list_value_length(manifest.table["captions"])).as_py()
+    return tokenizer if num_captions <= CAPTIONS_KEPT else copy(tokenizer)
 
 
 class _Timed(Dataset[tuple[Batch, float]]):

@@ -51,6 +51,13 @@ class Stage(Section):
     optimizer: Mapping[str, Any] = {}
 
     @model_validator(mode="after")
+    def _names_each_set_once(self) -> Stage:
+        if len(set(self.data)) < len(self.data):  # a sample would be its own negative
+            twice = next(name for name in self.data if self.data.count(name) > 1)
+            raise ValueError(f"data names {twice!r} twice; name it once, and give it more weight with mix")
+        return self
+
+    @model_validator(mode="after")
     def _mix_weighs_each_set_once(self) -> Stage:
         if self.mix is not None and sorted(self.mix) != sorted(self.data):
             raise ValueError(

@@ -18,10 +18,15 @@ LARGEST_SCALE = 100.0  # CLIP's bound on a learned 1 / temperature
 class ContrastiveObjective(nn.Module):
     """Symmetric cross-entropy of cosine / temperature, where entries of one sample are never negatives."""
 
+    log_scale: Tensor
+
     def __init__(self, section: Contrastive) -> None:
         super().__init__()
         log_scale = torch.tensor(-math.log(section.temperature))
-        self.log_scale = nn.Parameter(log_scale, requires_grad=section.learn_temperature)
+        if section.learn_temperature:
+            self.log_scale = nn.Parameter(log_scale)
+        else:  # each stage says its own, so it is no state that goes on from one to the next
+            self.register_buffer("log_scale", log_scale, persistent=False)
         self.sum_directions = section.directions == "sum"
 
     def forward(

@@ -38,7 +38,8 @@ class ReconstructionObjective(PositionObjective):
         self.register_buffer("places", grid_sinusoids(tower.grid, width), persistent=False)
         self.blocks = nn.ModuleList(Block(width) for _ in range(section.depth))
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, predicted)
+        # by what is predicted, for where sizes agree one would go on as the other in the next stage
+        self.heads = nn.ModuleDict({section.target: nn.Linear(width, predicted)})
         initialise(self, generator)
         self.teacher = copy.deepcopy(tower).requires_grad_(False) if section.target == "latent" else None
 
@@ -77,7 +78,7 @@ class ReconstructionObjective(PositionObjective):
         )
         for block in self.blocks:
             tokens = block(tokens)
-        answers: Tensor = self.head(self.norm(tokens[:, known.shape[1] :]))
+        answers: Tensor = self.heads[self.section.target](self.norm(tokens[:, known.shape[1] :]))
         return answers
 
     def _places(self, numbers: Tensor) -> Tensor:

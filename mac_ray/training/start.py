@@ -25,7 +25,7 @@ from mac_ray.data.source import is_url
 from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, save_tokenizer
 from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
-from mac_ray.objectives.costs import stage_costs
+from mac_ray.objectives.costs import stage_costs, tokens_left
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder, claimed
@@ -77,7 +77,7 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     if counts_words(config) and not folder.words.exists():
         save_words(count_words(captions_of_training(data), tokenizer), folder.words)
     folder.config.write_text(to_yaml(config))
-    notes = unused_masks(config) + truncation_notes(config, data, tokenizer)
+    notes = [*unused_masks(config), *_idle_ratios(config), *truncation_notes(config, data, tokenizer)]
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
 
@@ -180,13 +180,15 @@ def parameters(run: PreparedRun) -> dict[str, str]:
     flat = _flattened(run.config.trained(run.data.fingerprints, run.sources))
     tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
     for leg in run.plan:
-        model, frames, masking = run.config.model, leg.stage.frames, run.config.stage_masking(leg.stage).video
+        model, frames, text = run.config.model, leg.stage.frames, run.config.stage_masking(leg.stage).text
+        masking = run.config.stage_masking(leg.stage).video
         side = run.config.data.image_size // model.video.patch_size
         guidance = guidance_flops(masking, model.video, frames, side**2).total
         frames_seen, visible, cost = [], [], []  # at the start and at the end of the stage
         for progress in (0.0, 1.0):
             seen = seen_of(masking, value_at(masking.ratio, progress), frames, (side, side))
-            tokens = run.config.data.max_caption_tokens
+            longest = run.config.data.max_caption_tokens
+            tokens = tokens_left(text, value_at(text.ratio, progress), longest)
             forward = forward_flops(model, seen.frames, seen.visible, tokens).total + guidance
             frames_seen.append(str(seen.frames))
             visible.append(str(seen.visible))
@@ -202,7 +204,6 @@ def parameters(run: PreparedRun) -> dict[str, str]:
             f"derived.{leg.stage.name}.samples_per_epoch.{name}": str(count)
             for name, count in leg.drawn_per_epoch.items()
         }
-        longest = run.config.data.max_caption_tokens
         for name, extra in stage_costs(run.config, leg.stage, longest, tokenizer.vocabulary_size).items():
             flat |= {
                 f"derived.{leg.stage.name}.{name}.parameters": str(extra.parameters),
@@ -253,6 +254,23 @@ def git_state() -> dict[str, str]:
     if commit is None or changes is None:
         return {"git.commit": "not a git checkout"}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+
+
+def _idle_ratios(config: Config) -> Iterator[str]:
+    """A sentence for each ratio that is too small to hide anything of so few frames or patches."""
+    side = config.data.image_size // config.model.video.patch_size
+    for number, stage in enumerate(config.stages):
+        section = config.stage_masking(stage).video
+        whole = (stage.frames, side**2)
+        seen = [
+            seen_of(section, value_at(section.ratio, progress), stage.frames, (side, side))
+            for progress in (0.0, 1.0)
+        ]
+        if not section.hides_nothing and all((each.frames, each.visible) == whole for each in seen):
+            yield (
+                f"stages.{number}.masking.video: {section.strategy} at this ratio hides nothing of {stage.frames} "
+                f"frames of {side**2} patches; raise masking.video.ratio, or set masking.video.strategy=none"
+            )
 
 
 def _require_views(config: Config, val_size: int) -> None:

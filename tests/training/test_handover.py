@@ -95,6 +95,26 @@ def test_temperature_that_is_learned_no_more_is_no_longer_in_the_optimiser():
     second[1].state_dict()  # which would trip over moments of a parameter that it does not have
 
 
+@pytest.mark.parametrize("before", [{"temperature": 0.05}, {"temperature": 0.05, "learn_temperature": True}])
+def test_stage_trains_at_the_fixed_temperature_that_it_says(before: dict[str, Any]):
+    fixed = {"temperature": 0.2, "learn_temperature": False}
+    _, second = two_stages(config_of({"contrastive": before}, {"contrastive": fixed}))
+    scale = second[0].pairs.objectives["contrastive"].log_scale
+    assert float(1 / scale.exp()) == pytest.approx(0.2)
+
+
+def test_head_of_pixels_does_not_go_on_as_one_of_latents_of_the_same_size():
+    first, second = two_stages(
+        config_of({"reconstruction": {"target": "pixels"}}, {"reconstruction": {"target": "latent"}})
+    )
+    (before, after) = (
+        {name for name in each[0].state_dict() if ".heads." in name} for each in (first, second)
+    )
+    assert before
+    assert after
+    assert not before & after
+
+
 @pytest.mark.parametrize("objectives", [{}, {"language": None}])
 def test_fresh_optimiser_has_no_moments_but_the_heads_go_on(objectives: dict[str, Any]):
     first, second = two_stages(config_of({}, objectives, fresh_optimizer=True))

@@ -46,7 +46,7 @@ def masked_text(
     noise (B, L or more), uniform in [0, 1), is as wide for every batch of a run.
     """
     hidden = TEXT_STRATEGIES[section.strategy](section, ratio, captions, noise)
-    if section.strategy not in TAKEN_OUT:
+    if section.leaves_mask_tokens:
         return MaskedText(captions.tokens.masked_fill(hidden, mask_token), captions.attended)
     kept = captions.attended & ~hidden
     length = int(kept.sum(dim=1).max())
@@ -121,7 +121,6 @@ TEXT_STRATEGIES: dict[str, Strategy] = {
     "frequency": frequent_words,
     "word_class": function_words,
 }
-TAKEN_OUT = {"drop", "truncate", "frequency", "word_class"}  # the others put [MASK]
 
 
 # ---------------------------------------------------------------- shared by strategies
