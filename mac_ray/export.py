@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         if given.uri and not given.mlflow:
-            raise ConfigError("--uri says where MLflow is, but --mlflow is not given; give both or neither")
+            raise ConfigError(
+                "--uri says where MLflow is, but --mlflow is not given; give it too, or leave --uri out"
+            )
         files = find_encoder(given.source)
         if given.mlflow and not (files.config.parent / JOURNAL).is_file():
             raise ConfigError(

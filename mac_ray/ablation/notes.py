@@ -78,12 +78,17 @@ def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
         )
 
 
+def unequal(sweep: Sweep, rows: Sequence[TableRow]) -> dict[str, float]:
+    """Rows that took more or less of what all were to take equally, relative to the baseline."""
+    equal = sweep.budget.equal
+    ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
+    return {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
+
+
 def _budget(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
     """Where it was not kept: seconds are planned by a few steps, and then the machine does as it likes."""
     equal = sweep.budget.equal
-    ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
-    off = {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
-    if off:
+    if off := unequal(sweep, rows):
         said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
         if equal == "samples" and sweep.budget.amount is None:
             yield f"Rows were trained as long as their configs say, which is on more or fewer samples: {said}."

@@ -108,7 +108,9 @@ def _require_own_labels(sweep: Sweep, rows: Sequence[Row]) -> None:
     for row in rows:
         other = known.setdefault(row.label, row)
         if other is not row:
-            path = next(path for path, value in row.values.items() if other.values.get(path) != value)
+            path = next(
+                path for path, value in row.values.items() if repr(other.values.get(path)) != repr(value)
+            )
             raise ConfigError(
                 f"sweep {sweep.name}: two rows are called {row.label!r}, of {path} {other.values.get(path)!r} and "
                 f"{row.values[path]!r}; give values that differ in six digits, or variants with names"

@@ -53,7 +53,9 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) 
             pruner=StratifiedHalving(),
             load_if_exists=True,
         )
-        known, owner = study.user_attrs.get(SPACE), study.user_attrs.get(OWNER, key)
+        known, owner = study.user_attrs.get(SPACE), study.user_attrs.get(OWNER)
+        if owner is None:
+            study.set_user_attr(OWNER, owner := key)
     searched = _searched(sweep, search)
     if known is None and not study.get_trials(deepcopy=False):
         study.set_user_attr(SPACE, searched)
@@ -65,9 +67,9 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) 
     if owner != key:  # whose trials under way would be taken for those of a driver that was killed
         raise ConfigError(
             f"sweep {sweep.name}: the study {name} in {_place(search, folder)} is that of the same sweep in another "
-            "folder of runs; start it with that storage.runs, or give the sweep another name or search.storage"
+            "folder of runs, or in one that was removed; start it with that storage.runs, or give the sweep another "
+            "name or search.storage"
         )
-    study.set_user_attr(OWNER, key)
     return study
 
 

@@ -41,10 +41,6 @@ class Stretch:
     lost: float  # seconds at the end of the file that do not decode, though its header promises them
 
 
-def whole(duration: float) -> list[Window]:
-    return [Window(0.0, duration)]
-
-
 def sliding(duration: float, section: Search) -> list[Window]:
     """Windows of `section.window` seconds every `section.hop` seconds, the last one up to the end.
 

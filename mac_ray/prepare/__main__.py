@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
+        print("stopped; the same command goes on, or starts again", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from mac_ray.data.source import is_url
+from mac_ray.data.source import absolute_place, is_url
 
 
 def existing_folder(text: str) -> Path:
@@ -37,8 +37,8 @@ def file_to_write(text: str) -> Path:
 
 
 def place(text: str) -> str:
-    """A path or a URL."""
-    return text if is_url(text) else str(Path(text).expanduser())
+    """A path, absolute as workers elsewhere need it, or a URL."""
+    return absolute_place(text)
 
 
 def local_file_to_write(text: str) -> Path:

@@ -43,12 +43,12 @@ from mac_ray.prepare.fleet import Look, in_processes, on_ray
 from mac_ray.prepare.inventory import Inventory, asked_of, take_inventory
 from mac_ray.prepare.page import page
 from mac_ray.prepare.report import Effort, build_report
-from mac_ray.prepare.results import Results, default_place
+from mac_ray.prepare.results import Results, default_place, place_of_url
 from mac_ray.prepare.terminal import show
 from mac_ray.prepare.verdict import as_json
 
 SAMPLES_PER_BATCH = 8  # few, because what a killed check has under way is looked at again
-FETCHED = Path(Storage().cache).expanduser() / "fetched"  # manifests behind URLs, and what was found of them
+FETCHED = Path(Storage().cache).expanduser() / "fetched"  # manifests behind URLs
 NOT_ASKED = 0  # in place of a key
 
 
@@ -101,7 +101,7 @@ def run(
     opened = Manifest.open(local_copy(manifest, FETCHED), root)
     fleet = (in_processes if without_ray else on_ray)(workers, decoder, timeout)
     inventory = take_inventory(opened)
-    with _kept(results or default_place(opened)) as kept:
+    with _kept(results or (place_of_url(manifest) if is_url(manifest) else default_place(opened))) as kept:
         keys = _keys(opened, inventory, decoder)
         known = _is_known(kept.of(keys), timeout)
         todo = _first_of_each(keys) & ~known & (keys != NOT_ASKED)
@@ -121,7 +121,9 @@ def run(
         json_path.write_text(json.dumps(as_json(report), indent=2) + "\n")
     if html_path is not None:
         html_path.write_text(page(report))
-    if not is_url(manifest):
+    if is_url(manifest):
+        print("durations are not stored in a manifest behind a URL")
+    else:
         _store_durations(opened, findings)
     return 0 if report.is_ready else 1
 

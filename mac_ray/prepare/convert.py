@@ -131,6 +131,7 @@ def run(
     if left:
         # of an earlier conversion, whose samples may have lain elsewhere in shards that are made anew
         destination.remove(MANIFEST)
+        destination.remove_unfinished()
         _convert_all(job, left, ready, workers)
     else:
         print(f"all {len(shards)} shards are there already")

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from pyarrow import fs
 
 from mac_ray.data.manifest import ManifestError
@@ -72,7 +73,7 @@ class Destination:
             return
         folder_here = Path(self.root)
         folder_here.mkdir(parents=True, exist_ok=True)
-        path = folder_here / f".{name}.{os.uname().nodename}.{os.getpid()}{TEMPORARY}"
+        path = folder_here / f".{name}.{_host()}.{os.getpid()}{TEMPORARY}"
         try:
             yield path
             with path.open("rb") as file:
@@ -95,12 +96,25 @@ class Destination:
             system.delete_file(there)
 
     def remove_unfinished(self) -> None:
-        """What writers that were killed left behind; what another conversion is about to finish is newer."""
+        """What writers that were killed left behind, and not what another conversion is about to finish."""
         if not is_url(self.root):
             for path in Path(self.root).glob(f".*{TEMPORARY}"):
                 with suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > ABANDONED_AFTER_S:
+                    if _is_abandoned(path):
                         path.unlink()
+
+
+def _host() -> str:
+    """Of this machine, without the dots that part the name of an unfinished file."""
+    return os.uname().nodename.replace(".", "_")
+
+
+def _is_abandoned(path: Path) -> bool:
+    """By whether its writer lives, which another host can only guess from when it last wrote."""
+    *_, host, process = path.name.removesuffix(TEMPORARY).rsplit(".", 2)
+    if host == _host():
+        return not psutil.pid_exists(int(process))
+    return time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
 
 
 def _system(root: str) -> tuple[fs.FileSystem, str]:

@@ -7,6 +7,7 @@ written again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -32,6 +33,11 @@ def default_place(manifest: Manifest) -> Path:
     if os.access(beside if beside.exists() else beside.parent, os.W_OK):
         return beside
     return CACHE.expanduser() / f"{manifest.fingerprint}.jsonl"
+
+
+def place_of_url(manifest: str) -> Path:
+    """In the cache of the user, the same for a manifest that is written again."""
+    return CACHE.expanduser() / f"{hashlib.sha256(manifest.encode()).hexdigest()[:16]}.jsonl"
 
 
 class Results:

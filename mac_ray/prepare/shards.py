@@ -147,8 +147,8 @@ def finished(shards: Sequence[Shard], destination: Destination) -> list[Shard]:
 def convert(job: Job, shard: Shard) -> None:
     """Write a shard, read it back, and say that it is finished.
 
-    Raises OSError, and ManifestError where what was written does not read back, or none of its media can be read: then
-    they are not seen from here, which says nothing about them.
+    Raises OSError, and ManifestError where what was written does not read back, or none of its media and no others can
+    be read: then they are not seen from here, which says nothing about them.
     """
     manifest, samples = _opened(job.manifest, job.root, job.cache, shard.split)
     rows: list[dict[str, Any]] = []
@@ -158,11 +158,10 @@ def convert(job: Job, shard: Shard) -> None:
             for number in range(shard.first, shard.last):
                 rows.append(_converted(samples[number], f"{number:09}", job, manifest, file, unreadable))
             file.write(tar.END)
-        if len(unreadable) == len(rows):
+        if len(unreadable) == len(rows) and not _any_seen(manifest):
             raise ManifestError(
-                f"no sample of shard {shard.name} can be read on {os.uname().nodename}, the first because: "
-                f"{unreadable[0]}; mount the media there, or leave out what is missing with `python -m "
-                "mac_ray.prepare manifest … --drop-missing`; the same command goes on"
+                f"no sample of shard {shard.name} can be read on {os.uname().nodename}, nor others of the set, the "
+                f"first because: {unreadable[0]}; mount the media there, and the same command goes on"
             )
         with path.open("rb") as file:
             described = {
@@ -176,6 +175,12 @@ def convert(job: Job, shard: Shard) -> None:
     table = pa.Table.from_pylist(rows, schema=INDEX)
     with job.destination.writing(shard.index) as path:
         pq.write_table(table.replace_schema_metadata({SHARD_KEY: json.dumps(described)}), path)
+
+
+def _any_seen(manifest: Manifest) -> bool:
+    """Whether one of some samples from all over the set is there."""
+    some = midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest)))
+    return any(manifest[int(number)].source.size() is not None for number in some)
 
 
 def _converted(

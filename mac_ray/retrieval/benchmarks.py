@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from mac_ray.retrieval.ranks import IntArray
+
 Convention = Literal["one_caption", "every_caption", "every_caption_max", "paragraph"]
 
 
@@ -21,6 +25,10 @@ class Benchmark:
     texts: str  # what these are
     captions: int | None = None  # of all samples together; None: not known, or not what is scored
     at_most: int | None = None  # captions of a sample that count, the first ones; None: all
+
+    def counted(self, captions: IntArray) -> int:
+        """How many count of test samples that have so many each."""
+        return int((captions if self.at_most is None else np.minimum(captions, self.at_most)).sum())
 
     def refusal(self, samples: int, captions: int, allow_missing: bool) -> str | None:
         """Why a test split of so many samples and captions that count is not the benchmark's; the end of a sentence

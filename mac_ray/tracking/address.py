@@ -15,7 +15,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@/\s]*@")  # in a URL: user:password@host
+# a URL with a user, a password or a query, which may hold either: user:p@ss@host/database?password=…
+SECRET = re.compile(
+    r"(?P<scheme>\w[\w+.-]*://)(?P<user>[^\s'\"]*@)?(?P<place>[^\s'\"?]*)(?P<query>\?[^\s'\"]*)?"
+)
 SERVERS = ("http", "https", "databricks", "databricks-uc", "uc")
 
 
@@ -82,8 +85,10 @@ def discreet(text: str, uri: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """A text, such as a command, with the password of every URL in it left out."""
-    return PASSWORD.sub(r"\1***@", text)
+    """A text, such as a command, with users, passwords and queries of the URLs in it left out."""
+    return SECRET.sub(
+        lambda found: f"{found['scheme']}{'***@' if found['user'] else ''}{found['place']}", text
+    )
 
 
 def replay_command(run_directory: Path, uri: str) -> str:

@@ -188,5 +188,7 @@ def find_encoder(source: str | Path) -> EncoderFiles:
 
 
 def _append(path: Path, sentences: Iterable[str]) -> None:
-    with path.open("a") as file:
-        file.writelines(f"{sentence}\n" for sentence in sentences)
+    lines = [f"{sentence}\n" for sentence in sentences]
+    if lines:  # the file says by being there that there is something to tell
+        with path.open("a") as file:
+            file.writelines(lines)

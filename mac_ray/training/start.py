@@ -286,9 +286,7 @@ def _require_benchmark(config: Config, test: Manifest) -> None:
     section = config.evaluation
     benchmark = PROTOCOLS[section.protocol].benchmark
     if benchmark is not None:
-        lengths = pc.list_value_length(test.table["captions"])
-        counted = lengths if benchmark.at_most is None else pc.min_element_wise(lengths, benchmark.at_most)
-        num_captions = pc.sum(counted).as_py()
+        num_captions = benchmark.counted(pc.list_value_length(test.table["captions"]).to_numpy())
         if reason := benchmark.refusal(len(test), num_captions, section.allow_missing):
             raise ConfigError(
                 f"evaluation.protocol is {section.protocol}, but data.sets.{section.data} is another gallery: {reason}"

@@ -44,6 +44,10 @@ def test_rows_of_one_label_are_refused() -> None:
         ConfigError, match=r"two rows are called 'learning_rate=0\.001', of optimizer\.learning_rate"
     ):
         expand(sweep(factors={"optimizer.learning_rate": (0.001, 0.00100000049)}))
+    with pytest.raises(
+        ConfigError, match=r"two rows are called 'video\.ratio=0', of masking\.video\.ratio 0 and 0\.0"
+    ):
+        expand(sweep(factors={RATIO: (0, 0.0)}))
 
 
 def test_variants_stand_under_their_names_and_cross_with_factors() -> None:

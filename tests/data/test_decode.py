@@ -432,13 +432,15 @@ TURNED = {  # how a camera that says so had stored the picture
 }
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
 @pytest.mark.parametrize("orientation", TURNED)
-def test_image_orientation_in_exif_is_applied(tmp_path: Path, orientation: int) -> None:
+def test_image_orientation_in_exif_is_applied(tmp_path: Path, orientation: int, suffix: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = Image.fromarray(np.ascontiguousarray(TURNED[orientation](numbered(77))))
-    stored.save(tmp_path / "picture.jpg", exif=exif, quality=95)
-    assert numbers(frames(Source.of(tmp_path / "picture.jpg"), "image", range, "pyav")) == [77]
+    told = {"tiffinfo": {0x0112: orientation}} if suffix == "tiff" else {"exif": exif, "quality": 95}
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(np.ascontiguousarray(TURNED[orientation](numbered(77)))).save(path, **told)
+    assert numbers(frames(Source.of(path), "image", range, "pyav")) == [77]
 
 
 def test_broken_exif_is_no_more_than_a_picture_that_is_not_turned(tmp_path: Path) -> None:

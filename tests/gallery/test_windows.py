@@ -16,7 +16,7 @@ from mac_ray.data.loader import EvaluationClips
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.manifest_writer import write as write_manifest
 from mac_ray.gallery import windows
-from mac_ray.gallery.windows import Window, read_stretch, shown, sliding, thumbnail, whole
+from mac_ray.gallery.windows import Window, read_stretch, shown, sliding, thumbnail
 from tests.data.conftest import make_hanging, write_video
 
 SHORT = Search(window=1.0, hop=0.5)
@@ -67,6 +67,10 @@ def evaluation_clips(
     )[0]
     assert (positions, failures) == (list(range(len(rows))), [])
     return clips
+
+
+def whole(duration: float) -> list[Window]:
+    return [Window(0.0, duration)]
 
 
 def test_clip_of_a_whole_file_is_the_one_that_evaluation_scores(tmp_path: Path) -> None:

@@ -265,3 +265,9 @@ def test_refusal_of_a_test_split_names_both_sizes_and_the_remedy(
     assert (found is None) == (reason is None)
     if found is not None and reason is not None:
         assert re.search(reason, found), found
+
+
+def test_captions_beyond_the_fifth_of_an_image_do_not_count_where_nobody_scores_them() -> None:
+    captions = np.array([6] * 10 + [5] * 4990)
+    assert BENCHMARKS["coco_5k"].counted(captions) == 25000
+    assert BENCHMARKS["msvd"].counted(np.array([18, 81])) == 99

@@ -58,7 +58,15 @@ def test_uri_shown_holds_no_credentials() -> None:
 
 
 def test_passwords_are_left_out_of_any_text() -> None:
-    text = f"python a.py tracking.uri={SECRET} b=http://me:x@h c=http://host:5000/@ d=http://me@h"
-    found = without_passwords(text)
-    assert "p%40ss" not in found
-    assert found.endswith("b=http://me:***@h c=http://host:5000/@ d=http://me@h")
+    secret = (
+        "postgresql://h/db?user=u&password=one",
+        "http://two@host",
+        "postgresql://u:th/ree@h/db",
+        "http://u:fo@ur@h",
+    )
+    text = f"python a.py tracking.uri={SECRET} 'search.storage={secret[0]}' {' '.join(secret[1:])}"
+    text += " http://host:5000/x a=b@c"
+    assert without_passwords(text) == (
+        "python a.py tracking.uri=postgresql+psycopg2://***@host:5432/mlflow 'search.storage=postgresql://h/db' "
+        "http://***@host postgresql://***@h/db http://***@h http://host:5000/x a=b@c"
+    )

@@ -21,6 +21,7 @@ LATEX_SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "−": "$-$",
     "<": "$<$",
     ">": "$>$",
     "|": r"\textbar{}",
@@ -120,9 +121,9 @@ def _latex(table: Table) -> str:
 
 
 def _escaped_latex(cell: str) -> str:
-    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in cell)
     # a hyphen is shorter than a minus, and a bracket after the end of a line would be its argument
-    return ("{}" if cell.startswith("[") else "") + MINUS.sub("$-$", escaped)
+    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", cell))
+    return ("{}" if cell.startswith("[") else "") + escaped
 
 
 def _readable(table: Table) -> tuple[list[str], list[list[str]]]:

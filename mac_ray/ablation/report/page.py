@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mac_ray.ablation.notes import unequal
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts, shown_rows
@@ -71,11 +72,9 @@ def _results(table: Table, sweep: Sweep) -> str:
     headings += [Heading("published", meaning=table.source)] * has_published
     lines = [_result(table, row, has_published) for row in table.rows]
     said = f"{table.scored}, {table.num_samples} test samples · " if table.scored else ""
-    said += (
-        f"compared at equal {sweep.budget.equal}"
-        if _is_equal(table, sweep)
-        else "each as long as its config says"
-    )
+    as_configured = sweep.budget.equal == "samples" and sweep.budget.amount is None
+    is_equal = not (as_configured and unequal(sweep, table.rows))
+    said += f"compared at equal {sweep.budget.equal}" if is_equal else "each as long as its config says"
     said += f" · published: {table.source}" if table.source else ""
     return f'<p class="dim">{text(said)}</p>\n{sortable("Results", headings, lines)}' + (
         '<p class="dim">Of each row against the baseline: the difference with its interval, which reaches over 0 where '
@@ -84,12 +83,6 @@ def _results(table: Table, sweep: Sweep) -> str:
         if any(row.comparison for row in table.rows)
         else ""
     )
-
-
-def _is_equal(table: Table, sweep: Sweep) -> bool:
-    """A budget was given, or configs come to the same without one."""
-    ratios = [row.cost_ratios.get("samples", 1.0) for row in table.rows]
-    return bool(sweep.budget.equal != "samples" or sweep.budget.amount or max(ratios) < 1.1 * min(ratios))
 
 
 def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:

@@ -76,6 +76,7 @@ def _picture(source: Source, media: Path | bytes) -> NDArray[np.uint8]:
             raise ValueError(
                 f"its values have 32 bits (mode {image.mode}), and what is white among them is not said"
             )
+        image.load()  # of a TIFF, Pillow turns it then, and says so
         orientation = _orientation(image)
         upright = image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
         if upright.mode.startswith("I;16"):  # Pillow would clip it to white

@@ -27,7 +27,7 @@ from mac_ray.data.source import Source
 
 Media = Path | bytes  # a whole file on disk, or what was read of anything else
 
-ERRORS = (av.error.FFmpegError, IndexError)
+ERRORS = (av.error.FFmpegError, IndexError, OSError)
 UNTIMED = ("avi",)  # containers that store no presentation time: what FFmpeg makes up is off by reordering
 KEPT_BYTES = 2**26  # of packets in memory; what has more is read again
 KEPT_PROMISE = 0.95  # of the frames, or the time, that a header promises: headers are not exact everywhere
@@ -83,11 +83,9 @@ class Video:
             if first and self.is_timed and stamp is not None:
                 container.seek(stamp, stream=stream)
                 packets = _packets(container, stream)
-                nearest = next(packets)
-                position = next(
-                    (n for n, head in enumerate(self.heads) if head.pts == nearest.pts), first + 1
-                )
-                if position <= first:
+                nearest = next(packets, None)
+                found = (n for n, head in enumerate(self.heads) if nearest and head.pts == nearest.pts)
+                if (position := next(found, len(self.heads))) <= first:
                     yield from islice(chain([nearest], packets), first - position, None)
                     return
                 container.seek(0)  # an index that leads past what was asked for
@@ -152,8 +150,9 @@ def _scanned(media: Media, container: Any, stream: Any) -> _Scan:
     global _last
     status = None if isinstance(media, bytes) else media.stat()
     key = (media, status.st_size, status.st_mtime_ns) if status and isinstance(media, Path) else None
-    if key and _last and _last[0] == key:
-        return _last[1]
+    known = _last  # another thread may replace it
+    if key and known and known[0] == key:
+        return known[1]
     heads: list[Head] = []
     stamps: list[int | None] = []
     kept: list[Any] | None = []

@@ -23,7 +23,9 @@ def with_val_of_train(train: Collection[str], test: list[str]) -> dict[str, list
     any shorter list too.
     """
     first = sorted(train, key=files.hashed)[:NUM_VAL]
-    held_out = {id for id in first if files.hashed(id) < VAL_SHARE} or set(first[:FEWEST_VAL])
+    held_out = {id for id in first if files.hashed(id) < VAL_SHARE}
+    if len(held_out) < FEWEST_VAL:
+        held_out = set(first[:FEWEST_VAL])
     return {
         "train": [id for id in train if id not in held_out],
         "val": [id for id in train if id in held_out],

@@ -73,7 +73,7 @@ def read(
         else [table]
     )
     if not paths:
-        raise ManifestError(f"there is no .parquet file in {table}")
+        raise ManifestError(f"there is no .parquet file in {table} but manifests")
     with tempfile.TemporaryDirectory() as temporary:
         # what `gathered` reads twice, without the media
         spool = Path(temporary, "entries.jsonl")

@@ -59,6 +59,7 @@ def test_markdown_lines_have_equally_many_cells(folder: Path) -> None:
         ("a|b > c", r"a\textbar{}b $>$ c"),
         ("-1.7 [-3.0, +0.2]", "$-$1.7 [$-$3.0, +0.2]"),
         ("[latent] MVM-2", "{}[latent] MVM-2"),
+        ("frames 1–8", "frames 1--8"),
     ],
 )
 def test_latex_sets_what_other_fonts_would_set_as_something_else(cell: str, written: str) -> None:
