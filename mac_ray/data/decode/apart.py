@@ -89,7 +89,8 @@ class _Child:
 
     def end(self) -> None:
         self.process.kill()
-        self.connection.close()
+        with suppress(OSError):  # where the interpreter is at its end, others may have closed it
+            self.connection.close()
         with suppress(
             subprocess.TimeoutExpired
         ):  # one that waits for a disk of another machine may not end at all
