@@ -14,18 +14,9 @@ from mac_ray.model.text import build_text_tower, encode, text_capacity
 from mac_ray.model.video import DividedVideoTransformer
 from mac_ray.model.views import Inputs, Views
 
-# mean and deviation of the channels
-PIXELS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-
 
 class DualEncoder(nn.Module):
     """Dual encoder with the heads of Frozen in Time: video Linear, text ReLU and Linear."""
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     def __init__(self, section: Model, data: Data, vocabulary_size: int, pad_token: int) -> None:
         super().__init__()
@@ -34,13 +25,10 @@ class DualEncoder(nn.Module):
         self.vid_proj = nn.Linear(section.video.width, section.embedding_size)
         self.txt_proj = nn.Sequential(nn.ReLU(), nn.Linear(section.text.width, section.embedding_size))
         self.grid = self.video_model.grid
-        mean, deviation = (torch.tensor(values)[:, None, None] for values in PIXELS[section.video.pixels])
-        self.register_buffer("pixel_mean", mean, persistent=False)
-        self.register_buffer("pixel_std", deviation, persistent=False)
 
     def encode_video(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
         """clips (B, F, 3, H, W) uint8, visible (B, F', V) or None for all -> (B, E) unit vectors."""
-        return self._video_head(self.video_model(self.normalised(clips), visible))
+        return self._video_head(self.video_model(clips, visible))
 
     def encode_text(self, tokens: Tensor, attended: Tensor) -> Tensor:
         """tokens, attended (B, L) -> (B, E) unit vectors."""
@@ -48,16 +36,12 @@ class DualEncoder(nn.Module):
 
     def class_attention(self, clips: Tensor) -> Tensor:
         """clips (B, F, 3, H, W) uint8 -> where the class token looks, (B, F, N)."""
-        return self.video_model.class_attention(self.normalised(clips))
+        return self.video_model.class_attention(clips)
 
     def forward(self, inputs: Inputs) -> Views:
-        patches = self.video_model(self.normalised(inputs.clips), inputs.visible)
+        patches = self.video_model(inputs.clips, inputs.visible)
         words = encode(self.text_model, inputs.tokens, inputs.attended)
         return Views(self._video_head(patches), self._text_head(words), patches, words)
-
-    def normalised(self, clips: Tensor) -> Tensor:
-        """uint8 -> fp32 of the channels' mean and deviation; any leading axes of (3, H, W)."""
-        return (clips.float() / 255 - self.pixel_mean) / self.pixel_std
 
     def _video_head(self, patches: Tensor) -> Tensor:
         return F.normalize(self.vid_proj(patches[:, 0]).float(), dim=-1)

@@ -18,9 +18,8 @@ from einops import rearrange
 from torch import Tensor
 
 from mac_ray.config import ConfigError, VideoTower
-from mac_ray.model.dual import PIXELS
 from mac_ray.model.positions import inflate_time, resize_grid
-from mac_ray.model.video import TEMPORAL_INITS, DividedVideoTransformer
+from mac_ray.model.video import PIXELS, TEMPORAL_INITS, DividedVideoTransformer
 from mac_ray.model.weights import Weights, fill, read_weights, require_sizes
 
 PLACE = "model.video.pretrained"

@@ -112,8 +112,18 @@ class SpaceTimeBlock(nn.Module):
         return added
 
 
+# mean and deviation of the channels
+PIXELS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
 class DividedVideoTransformer(nn.Module):
     """Module names follow Frozen in Time's checkpoints, so that importing is a map of prefixes."""
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, section: VideoTower, image_size: int) -> None:
         super().__init__()
@@ -129,11 +139,13 @@ class DividedVideoTransformer(nn.Module):
         self.temporal_embed = nn.Parameter(torch.zeros(1, section.max_frames, section.width))
         self.blocks = nn.ModuleList(SpaceTimeBlock(section) for _ in range(section.depth))
         self.norm = nn.LayerNorm(section.width, eps=1e-6)
+        for name, values in zip(("pixel_mean", "pixel_std"), PIXELS[section.pixels], strict=True):
+            self.register_buffer(name, torch.tensor(values)[:, None], persistent=False)  # (3, 1)
         initialise(self)
         TEMPORAL_INITS[section.temporal_init](self)
 
     def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
-        """clips (B, F, 3, H, W), normalised; visible (B, F', V), or None for all.
+        """clips (B, F, 3, H, W), uint8, or normalised already; visible (B, F', V), or None for all.
 
         Patch p of frame f is visible's number f N + p; each of its rows is of one frame. Clips of another size
         than the tower was built for are taken as they are, and the positions stretched over them.
@@ -160,18 +172,30 @@ class DividedVideoTransformer(nn.Module):
     def embed(self, clips: Tensor, visible: Tensor | None) -> Tensor:
         """The tokens (B, 1 + F' V, D) that enter the first block, the class token first."""
         frames = clips.shape[1]
-        pixels = patchified(clips, self.patch_size).flatten(1, 2)  # (B, F N, 3 P²)
+        pixels = patchified(clips, self.patch_size).flatten(
+            1, 2
+        )  # (B, F N, 3 P²), as bytes until they are seen
         grid = (clips.shape[3] // self.patch_size, clips.shape[4] // self.patch_size)
         places = self.pos_embed if grid == self.grid else resize_grid(self.pos_embed, grid, self.grid)
         positions = (places[:, 1:] + self.times(frames)[0, :, None]).flatten(0, 1)  # (F N, D)
         if visible is None:
-            patches = self.patch_embed(pixels) + positions
+            patches = self.patch_embed(self.normalised(pixels)) + positions
         else:
             seen = visible.flatten(1)
             pixels = pixels.gather(1, seen[..., None].expand(-1, -1, pixels.shape[-1]))
-            patches = self.patch_embed(pixels) + positions[seen]  # (B, F' V, D)
+            patches = self.patch_embed(self.normalised(pixels)) + positions[seen]  # (B, F' V, D)
         clip = (self.cls_token + self.pos_embed[:, :1]).expand(clips.shape[0], -1, -1)
         return torch.cat((clip, patches), dim=1)
+
+    def normalised(self, patches: Tensor) -> Tensor:
+        """The pixels of patches (…, 3 P²) with the channels' mean and deviation taken out; what is no bytes has them
+        out already.
+        """
+        if patches.dtype != torch.uint8:
+            return patches
+        channels = patches.view(*patches.shape[:-1], 3, -1).float()
+        normalised: Tensor = ((channels / 255 - self.pixel_mean) / self.pixel_std).flatten(-2)
+        return normalised
 
     def times(self, frames: int) -> Tensor:
         """What tells the frames of a clip apart (1, F, D): the embedding's own rows, or what `inflate` makes of

@@ -9,7 +9,6 @@ teacher) makes of it when nothing is hidden. The paper names no decoder: this is
 import copy
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,7 +55,7 @@ class ReconstructionObjective(PositionObjective):
             target = self.pixels(model, inputs.clips, hidden)
             return F.mse_loss(predicted, target, reduction="none").mean(dim=-1).sum()
         with torch.no_grad():
-            features = self.teacher(model.normalised(inputs.clips))[:, 1:].float()
+            features = self.teacher(inputs.clips)[:, 1:].float()
             target = F.layer_norm(_gathered(features, hidden), features.shape[-1:])
         return F.l1_loss(predicted, target, reduction="none").mean(dim=-1).sum()
 
@@ -65,8 +64,7 @@ class ReconstructionObjective(PositionObjective):
         side = model.video_model.patch_size
         every = patchified(clips, side).flatten(1, 2)  # (b, F N, 3 P²)
         raw = _gathered(every, hidden)  # as bytes, a quarter of what numbers would take
-        patches = rearrange(raw, "b m (c p q) -> b m c p q", p=side, q=side)
-        return F.layer_norm(model.normalised(patches).flatten(-3), (3 * side**2,), eps=SMALLEST_VARIANCE)
+        return F.layer_norm(model.video_model.normalised(raw), (3 * side**2,), eps=SMALLEST_VARIANCE)
 
     def predicted(self, patches: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """The tower's tokens (b, 1 + F' V, D), their numbers and those asked for -> (b, M, what is predicted)."""

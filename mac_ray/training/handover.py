@@ -30,7 +30,7 @@ def _next_objectives(
     """Those of the stage before where nothing changes, else new ones with what state they share."""
     if before is not None and before[0].section == section:
         return before[0]
-    objectives = build_objectives(section, model, mask_token, seed).to(model.pixel_mean.device)
+    objectives = build_objectives(section, model, mask_token, seed).to(model.video_model.cls_token.device)
     if before is not None:
         own = objectives.state_dict()
         shared = {

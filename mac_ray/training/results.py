@@ -133,7 +133,9 @@ def picture_masked_clips(reader: ClipReader, model: DualEncoder, config: Config)
     ratio = value_at(masking.ratio, 0.0)
     found = first_decoded(reader, PICTURED_CLIPS, stage.frames, config.data.image_size)
     clips = np.stack(list(found.values()))  # (b, F, S, S, 3)
-    pixels = torch.from_numpy(rearrange(clips, "b f y x c -> b f c y x").copy()).to(model.pixel_mean.device)
+    pixels = torch.from_numpy(rearrange(clips, "b f y x c -> b f c y x").copy()).to(
+        model.video_model.cls_token.device
+    )
     view = view_of_clips(masking, ratio, pixels, model, torch.Generator().manual_seed(config.seed))
     tiles = [
         Image.fromarray(frame).resize((TILE, TILE))

@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from transformers import DistilBertConfig, DistilBertModel
 
 from mac_ray.config import ConfigError, Data, Model
-from mac_ray.model.dual import PIXELS, DualEncoder, build_model
+from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.model.imported import initial_model, weight_fingerprints
 from mac_ray.model.positions import inflate_time, resize_grid
+from mac_ray.model.video import PIXELS
 
 WIDTH, HEADS, DEPTH, PATCH, SIZE, FRAMES, EMBEDDING = 12, 2, 2, 4, 12, 4, 6
 PATCHES = (SIZE // PATCH) ** 2

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mac_ray.config import TextMasking
 from mac_ray.model.masking import TEXT_STRATEGIES, Captions, MaskedText, masked_text
-from mac_ray.model.masking.text import TAKEN_OUT
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 99
 WIDTH = 32  # of the noise
 PIECES = [[1, 3, 2, 1, 4], [2, 1], [1] * 12, [], [1, 1, 2, 1, 1, 1, 3]]
 BY_CLUES = {"frequency", "word_class"}
 HIDING = sorted(set(TEXT_STRATEGIES) - {"none"})
+TAKEN_OUT = {name for name in HIDING if not TextMasking(strategy=name).leaves_mask_tokens}
 IN_PLACE = sorted(set(HIDING) - TAKEN_OUT)
 
 
