@@ -52,17 +52,20 @@ class DividedAttention(nn.Module):
         query, key, value = rearrange(
             self.qkv(tokens), "b t (three h e) -> three b h t e", three=3, h=self.num_heads
         )
-        clip = attend(query[:, :, :1], key, value)  # (B, H, 1, E)
+        # split and not sliced: the gradient of a slice is as large as the whole, and zero but for it
+        parts = (x.split((1, tokens.shape[1] - 1), dim=2) for x in (query, key, value))
+        (own_query, queries), own_and_keys, own_and_values = parts
+        clip = attend(own_query, key, value)  # (B, H, 1, E)
 
         def grouped(x: Tensor) -> Tensor:  # (B, H, group, member, E)
-            return rearrange(x[:, :, 1:], f"b h (f v) e -> b h {self.groups} e", f=frames)
+            return rearrange(x, f"b h (f v) e -> b h {self.groups} e", f=frames)
 
-        def with_class(x: Tensor) -> Tensor:  # (B, H, group, 1 + member, E)
+        def with_class(own: Tensor, x: Tensor) -> Tensor:  # (B, H, group, 1 + member, E)
             members = grouped(x)
-            shared = x[:, :, None, :1].expand(-1, -1, members.shape[2], -1, -1)
+            shared = own[:, :, None].expand(-1, -1, members.shape[2], -1, -1)
             return torch.cat((shared, members), dim=3)
 
-        patches = attend(grouped(query), with_class(key), with_class(value))
+        patches = attend(grouped(queries), with_class(*own_and_keys), with_class(*own_and_values))
         patches = rearrange(patches, f"b h {self.groups} e -> b h (f v) e")
         joined: Tensor = self.proj(rearrange(torch.cat((clip, patches), dim=2), "b h t e -> b t (h e)"))
         return joined
