@@ -199,7 +199,7 @@ def _missing(container: Any, stream: Any, heads: Sequence[Head]) -> str | None:
 
 
 def _last_end(container: Any) -> float:
-    """When the last packet of any stream ends, in seconds: sound may go on when the picture has ended."""
+    """When the last packet of any stream ends, in seconds after the first: sound may outlast the picture."""
     container.seek(0)
     try:
         ends = [
@@ -209,4 +209,4 @@ def _last_end(container: Any) -> float:
         ]
     except ERRORS:  # broken midway
         return 0.0
-    return float(max(ends, default=0))
+    return float(max(ends, default=0)) - (container.start_time or 0) / av.time_base
