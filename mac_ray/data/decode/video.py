@@ -209,4 +209,5 @@ def _last_end(container: Any) -> float:
         ]
     except ERRORS:  # broken midway
         return 0.0
-    return float(max(ends, default=0)) - (container.start_time or 0) / av.time_base
+    start: float = (container.start_time or 0) / av.time_base
+    return float(max(ends, default=0)) - start
