@@ -151,7 +151,10 @@ def live(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterat
         def scrape() -> None:
             rates: set[str] = set()
             while not over.wait(1):
-                texts.append(fetched(f"http://{target}/metrics"))
+                try:
+                    texts.append(fetched(f"http://{target}/metrics"))
+                except OSError:  # one that is refused is none
+                    continue
                 rates.update(LEARNING_RATE.findall(texts[-1]))
                 if len(rates) > 4:  # enough was seen, however fast it trains
                     run.folder.stop_request.touch()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from mac_ray.ablation import Budget, Range, Search, Sweep, main
+from mac_ray.ablation import Budget, Knob, Range, Search, Sweep, main
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import expand
 from mac_ray.config import ConfigError
@@ -116,6 +116,45 @@ def test_command_that_asks_for_what_it_would_not_get_is_refused(
     asked: list[str], words: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert words in refused(sweep(), [*options, *asked], tmp_path, capsys)
+
+
+SPACE = {RATIO: Knob(domain=Range(low=0.3, high=0.9))}
+
+
+@pytest.mark.parametrize(
+    ("search", "given", "asked", "words"),
+    [
+        ({}, {}, ["--rows", "a"], "--rows names 'a', but sweep s is a search, which has no rows"),
+        (
+            {"sampler": "nsga2"},
+            {"budget": Budget(equal="flops")},
+            [],
+            "give another budget or another sampler",
+        ),
+        ({"prune": "everywhere"}, {}, ["evaluation.every_epochs=1000"], "there are none; lower it"),
+    ],
+)
+def test_search_that_asks_for_what_cannot_be_is_refused(
+    search: Mapping[str, Any],
+    given: Mapping[str, Any],
+    asked: list[str],
+    words: str,
+    options: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    searching = sweep(variants={}, search=Search(space=SPACE, trials=2, **search), **given)
+    assert words in refused(searching, [*options, *asked], tmp_path, capsys)
+
+
+def test_amount_of_another_budget_than_the_one_asked_for_does_not_count(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    little = sweep(budget=Budget(equal="flops", amount=24))
+    assert "a budget of 24 flops a run" in refused(little, options, tmp_path, capsys)
+    with pytest.raises(AssertionError, match="Ray is started"):  # it is past all that is checked before
+        main(little, [*options, "--equal", "samples", "--dry-run"])
+    assert "2 runs" in capsys.readouterr().out
 
 
 def test_media_that_are_not_there_are_told_before_anything_is_started(

@@ -7,7 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from mac_ray.ablation.plan import baseline_of, expand, rows_of, short_names
+from mac_ray.ablation.reference import published_rows
+from mac_ray.ablation.search import require_sound
 from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.table import require_metric
 from mac_ray.config import ConfigError
 
 RATIO, STRATEGY = "masking.video.ratio", "masking.video.strategy"
@@ -175,8 +178,14 @@ def test_shipped_sweeps_expand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        if hasattr(module, "SWEEP") and module.SWEEP.search is None:  # the others search, or only count
-            points = expand(module.SWEEP)
-            assert len({point.label for point in points}) == len(points) > 1, file.stem
+        if hasattr(module, "SWEEP"):  # the others only count
+            shipped: Sweep = module.SWEEP
+            require_metric(shipped)
+            if shipped.search is not None:
+                require_sound(shipped, shipped.search)
+            else:
+                points = expand(shipped)
+                assert len({point.label for point in points}) == len(points) > 1, file.stem
+                published_rows(shipped, rows_of(shipped))
         assert "Question:" in module.__doc__
         assert "Result:" in module.__doc__

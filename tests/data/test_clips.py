@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -246,12 +247,21 @@ def test_cache_of_a_killed_process_is_made_anew(mixed: Manifest, tmp_path: Path)
         assert np.array_equal(cache[sample.index], read_pool(sample, Data(), "pyav", range))
 
 
+def waits_for_lock(process: subprocess.Popen[str]) -> bool:
+    """Whether it has opened the lock of a cache, which the other process holds."""
+    with suppress(OSError):
+        return any(link.readlink().name == "lock" for link in Path(f"/proc/{process.pid}/fd").iterdir())
+    return False
+
+
 def test_cache_asked_for_by_two_processes_at_once_is_made_by_one(mixed: Manifest, tmp_path: Path) -> None:
     first = maker(mixed, tmp_path, "3")
     assert first.stdout is not None
     assert first.stdout.readline() == "1\n"
     second = maker(mixed, tmp_path)
-    time.sleep(0.5)
+    while not waits_for_lock(second):
+        assert second.poll() is None
+        time.sleep(0.02)
     assert first.stdin is not None
     first.stdin.close()
     # by the stream that was read from: `communicate` would pass over what that has taken in already

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -189,13 +188,14 @@ def test_server_down_from_the_start_costs_seconds_and_a_replay_brings_everything
             for step in range(30):
                 journal.metrics(step, {"loss": 1 / (1 + step)})
             journal.status("FINISHED")
-            begun = time.monotonic()
             sentence = wait(process, journal.run_directory, server.uri)
-            assert time.monotonic() - begun < 30
             assert process.poll() is None  # it keeps trying on its own
     command = replay_command(journal.run_directory, server.uri)
     assert sentence is not None
     assert f"`{command}`" in sentence
+    assert (
+        "not everything was sent within" not in sentence
+    )  # it was not waited to the end for a server that is down
     server.start()
     python, *arguments = command.split()
     assert python == "python"

@@ -62,46 +62,63 @@ def test_pending_losses_resumed_give_the_means_of_an_unbroken_run() -> None:
     assert after.pending(ALONE) == []
 
 
-def slowly(count: int, seconds: float) -> Iterator[int]:
-    for number in range(count):
-        time.sleep(seconds)
-        yield number
+class Clock:
+    """Goes on only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def steps(self, count: int, seconds: float) -> Iterator[int]:
+        """Batches that take so long to come."""
+        for number in range(count):
+            self.now += seconds
+            yield number
 
 
-def test_waiting_for_data_is_told_from_working() -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
+
+
+def test_waiting_for_data_is_told_from_working(clock: Clock) -> None:
     meter = Meter()
-    for step in meter.timed(slowly(4, 0.06)):
-        time.sleep(0.02)
+    for step in meter.timed(clock.steps(4, 6.0)):
+        clock.now += 2.0
         meter.add(step, 8, torch.tensor(1.0), {})
     read = meter.read(ALONE)
-    assert 0.6 < read["data_wait"] < 0.85
-    assert read["step_seconds"] == pytest.approx(meter.seconds() / 4, rel=0.02)
-    assert meter.seconds() >= 0.32
-    assert read["samples_per_second"] == pytest.approx(32 / meter.seconds(), rel=0.02)
+    assert read["data_wait"] == pytest.approx(0.75)
+    assert read["step_seconds"] == pytest.approx(8.0)
+    assert meter.seconds() == pytest.approx(32.0)
+    assert read["samples_per_second"] == pytest.approx(1.0)
 
 
-def test_pauses_are_left_out_and_what_was_before_them_is_not() -> None:
+def test_pauses_are_left_out_and_what_was_before_them_is_not(clock: Clock) -> None:
     meter = Meter()
-    time.sleep(0.3)  # before training begins
-    for step in meter.timed(slowly(4, 0.05)):
+    clock.now += 300.0  # before training begins
+    for step in meter.timed(clock.steps(4, 5.0)):
         meter.add(step, 8, torch.tensor(1.0), {})
         if step == 1:
-            time.sleep(0.5)  # an evaluation
+            clock.now += 500.0  # an evaluation
             meter.pause()
-    read, seconds = meter.read(ALONE), meter.seconds()
-    assert 0.2 <= seconds < 0.4
-    assert read["samples_per_second"] == pytest.approx(32 / seconds, rel=0.02)
-    assert read["data_wait"] > 0.8
+    read = meter.read(ALONE)
+    assert meter.seconds() == pytest.approx(20.0)
+    assert read["samples_per_second"] == pytest.approx(32 / 20)
+    assert read["data_wait"] == pytest.approx(1.0)
 
 
-def test_seconds_add_up_over_reads_pauses_and_attempts() -> None:
+def test_seconds_add_up_over_reads_pauses_and_attempts(clock: Clock) -> None:
     meter = Meter()
     meter.resume([], seconds=100.0)
-    for step in meter.timed(slowly(4, 0.05)):
+    for step in meter.timed(clock.steps(4, 5.0)):
         meter.add(step, 8, torch.tensor(1.0), {})
         if step == 1:
             meter.read(ALONE)
         if step == 2:
-            time.sleep(0.5)  # an evaluation
+            clock.now += 500.0  # an evaluation
             meter.pause()
-    assert 100.2 <= meter.seconds() < 100.4
+    assert meter.seconds() == pytest.approx(120.0)
