@@ -118,6 +118,7 @@ def test_command_that_asks_for_what_it_would_not_get_is_refused(
     assert words in refused(sweep(), [*options, *asked], tmp_path, capsys)
 
 
+ONE_STAGE = "stages=[{name: all, data: [shapes], epochs: 3, batch_size: 8}]"  # whose end alone is scored
 SPACE = {RATIO: Knob(domain=Range(low=0.3, high=0.9))}
 
 
@@ -131,7 +132,12 @@ SPACE = {RATIO: Knob(domain=Range(low=0.3, high=0.9))}
             [],
             "give another budget or another sampler",
         ),
-        ({"prune": "everywhere"}, {}, ["evaluation.every_epochs=1000"], "there are none; lower it"),
+        (
+            {"prune": "everywhere"},
+            {},
+            [ONE_STAGE, "evaluation.every_epochs=1000"],
+            "there are none; lower it",
+        ),
     ],
 )
 def test_search_that_asks_for_what_cannot_be_is_refused(
