@@ -269,7 +269,7 @@ def test_study_of_the_same_sweep_in_another_folder_is_not_taken_over(tmp_path: P
     first = Driver(tmp_path / "a", search)
     first.proposals.next()
     with pytest.raises(
-        ConfigError, match=r"the study sweep-s in .* in another folder of runs; start it with that"
+        ConfigError, match=r"the study sweep-s in .* in another folder of runs, or in one .*; start it with"
     ):
         Driver(tmp_path / "b", search, key="key-of-another-folder")
     assert first.states() == ["RUNNING"]
