@@ -131,7 +131,7 @@ def _above_chance(table: Table) -> Iterator[str]:
         if (value.low <= level if table.maximize else value.high >= level)
     ]
     if at_chance:
-        yield f"Not above chance ({level:.1f}): {_named(at_chance)}."
+        yield f"Not shown to be above chance ({level:.1f}): {_named(at_chance)}."
 
 
 def _published_order(table: Table) -> Iterator[str]:
