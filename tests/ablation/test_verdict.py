@@ -81,7 +81,9 @@ def test_row_that_is_surely_worse_before_correction_is_not_offered_as_cheap() ->
 
 
 def test_row_at_chance_is_named() -> None:
-    assert "Not shown to be above chance (1.0): 'tube'." in verdict(table(row("none", 40), row("tube", 2, -38, 0.001)))
+    assert "Not shown to be above chance (1.0): 'tube'." in verdict(
+        table(row("none", 40), row("tube", 2, -38, 0.001))
+    )
 
 
 def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
