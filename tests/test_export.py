@@ -88,15 +88,18 @@ def test_note_of_a_finished_run_has_its_scores_and_that_of_an_older_checkpoint_h
     assert "step_00000003" in older
 
 
+def printed_by(script: str) -> str:
+    """In a fresh process."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+
+
 def test_encoder_is_loaded_without_ray_or_mlflow() -> None:
     script = (
         "import sys, mac_ray.encoder, mac_ray.training.first_weights\n"
         "print([name for name in ('ray', 'mlflow', 'timm') if name in sys.modules])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    assert ended.stdout.strip() == "[]"
+    assert printed_by(script).strip() == "[]"
 
 
 # ---------------------------------------------------------------- in MLflow
@@ -130,11 +133,8 @@ def test_what_the_encoder_imports_is_required_of_whoever_loads_the_model() -> No
         "import sys, mac_ray.encoder, mac_ray.tracking.pyfunc\n"
         "print(*(module.__file__ for name, module in sys.modules.items() if name.startswith('mac_ray')))"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
     owners = packages_distributions()
-    names = {name for file in ended.stdout.split() for name in imported_by(Path(file))}
+    names = {name for file in printed_by(script).split() for name in imported_by(Path(file))}
     imported = {canonicalize_name(owners[name][0]) for name in names if name in owners}
     assert {"torch", "psutil"} <= imported
     assert imported - {"mac-ray"} <= requirements_of([*PACKAGES, "mlflow"])
