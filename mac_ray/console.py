@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -89,10 +89,11 @@ class Follower(threading.Thread):
                             self._last_line = time.monotonic()
 
     def _line(self, record: Record) -> str | None:
-        values, step, total = record["values"], record["step"], self._plan[-1].last
+        values, step = record["values"], record["step"]
         self._scores |= {name: float(value) for name, value in values.items() if name == "val/t2v/R1"}
         if "train/loss" not in values:
             return None
+        total = self._plan[-1].last
         leg = next(leg for leg in self._plan if step <= leg.last)
         now = record["time"] / 1000
         self._begun = self._begun or (now, step)
@@ -120,32 +121,23 @@ class _Silent(contextlib.nullcontext[None]):
         """A log has no line that stays in place."""
 
 
-def final_table(summary: dict[str, Any]) -> Table:
+def final_tables(summary: dict[str, Any]) -> Group:
     """Scores with their 95% intervals and the level of chance; `summary` as training.results writes it."""
+    tables = [_table("test split", summary)]
+    for other in summary["also"]:
+        frames, windows = other["sampling"]["frames"], other["sampling"]["windows"]
+        words = f"{windows} windows of {frames} frames" if windows > 1 else f"{frames} frames"
+        tables.append(_table(words, other))
+    return Group(*tables)
+
+
+def _table(words: str, summary: dict[str, Any]) -> Table:
     decoded, expected = summary["coverage"]
-    table = Table(title=f"{summary['scored']}: test split, {decoded} of {expected} samples scored")
+    table = Table(title=f"{summary['scored']}: {words}, {decoded} of {expected} samples scored")
     table.add_column("")
     for direction in DIRECTIONS:
         table.add_column({"t2v": "text → video", "v2t": "video → text"}[direction], justify="right")
         table.add_column("chance", justify="right", style="dim")
-    _add_scores(table, summary)
-    for other in summary["also"]:
-        table.add_section()
-        part = other["coverage"]
-        samples = "" if part == summary["coverage"] else f", {part[0]} of {part[1]} samples scored"
-        table.add_row(_sampling(other["sampling"]) + samples, style="bold")
-        _add_scores(table, other)
-    return table
-
-
-def _sampling(sampling: dict[str, int]) -> str:
-    """The end of the metrics' names, and what it stands for."""
-    frames, windows = sampling["frames"], sampling["windows"]
-    words = f"{windows} windows of {frames} frames" if windows > 1 else f"{frames} frames"
-    return f"{frames}x{windows}: {words}"
-
-
-def _add_scores(table: Table, summary: dict[str, Any]) -> None:
     for measure in MEASURES:
         row = [measure.replace("R", "R@") if measure.startswith("R") else measure]
         for direction in DIRECTIONS:
@@ -153,6 +145,7 @@ def _add_scores(table: Table, summary: dict[str, Any]) -> None:
         table.add_row(*row)
     table.add_section()
     table.add_row("Rsum", *_cells(summary, "Rsum"), "", "")
+    return table
 
 
 def _cells(summary: dict[str, Any], name: str) -> list[str]:

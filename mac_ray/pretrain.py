@@ -18,7 +18,7 @@ from rich.console import Console
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.console import Follower, final_table, preparing, say
+from mac_ray.console import Follower, final_tables, preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.tracking.address import resolve_uri
@@ -82,7 +82,8 @@ def pretrain(
         with driving(run):
             if status_of(run.folder.path) != "FINISHED":  # by whoever drove it until now
                 return drive(run, uri, console, launch, more_tags or {})
-    say(console, f"run {run.name} has already finished; seed=… with another number trains it anew")
+    again = "seed=… with another number trains it anew" if run.plan else "its scores are these"
+    say(console, f"run {run.name} has already finished; {again}")
     if (run.folder.path / FETCHED_NAME).exists():
         say(console, "it was fetched from MLflow without checkpoints; delete its folder to train it here")
     show_result(run, uri, console)
@@ -134,10 +135,13 @@ def drive(
         with opened_journal(run, console) as journal:
             journal.status(status, reason)
     if status == "FINISHED":
+        if not run.plan:
+            run.folder.initial.unlink(missing_ok=True)  # they are where they came from
         show_result(run, uri, console)
     else:
         say(console, f"run {run.name} is {status}: {reason}", "red")
-        say(console, "the same command continues it from its last checkpoint")
+        continues = "continues it from its last checkpoint" if run.plan else "scores it again"
+        say(console, f"the same command {continues}")
     if sender and uri and (missing := wait(sender, run.folder.path, uri)):
         sender.terminate()  # or it would go on trying, and keep that command from its work
         say(console, missing)
@@ -211,7 +215,7 @@ def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
 
 def show_result(run: PreparedRun, uri: str | None, console: Console) -> None:
     summary = read_summary(run.folder.scores)
-    console.print(final_table(summary))
+    console.print(final_tables(summary))
     for scored in (summary, *summary["also"]):
         if scored["warning"]:
             say(console, f"{scored['scored']}: {scored['warning']}", "red")

@@ -39,7 +39,7 @@ from mac_ray.gallery.page import page, picture_of
 from mac_ray.gallery.ranking import Hit, nearest
 from mac_ray.gallery.store import Gallery, Vectors, alone, opened
 from mac_ray.gallery.windows import shown
-from mac_ray.tracking.lookup import RUN_ID, RunNotFoundError, folder_of_run
+from mac_ray.tracking.lookup import RunNotFoundError, folder_given
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 LISTED = 20  # unreadable files on the screen; the JSON output has them all
@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         section, query = _section(given), _query(given.query, given.like)
         if given.html and not given.html.parent.is_dir():
             raise SearchError(f"--html {given.html}: there is no folder {given.html.parent}; make it first")
-        encoder = load_encoder(_source(given.run, given.tracking_uri), _device(given.device))
+        source = folder_given(given.run, given.tracking_uri, Path.cwd())
+        encoder = load_encoder(source, _device(given.device))
         found = search(encoder, given.videos.expanduser(), query, section, errors)
         if given.json:
             print(json.dumps(_plain(found), indent=2))
@@ -204,19 +205,6 @@ def _write_page(path: Path, found: Found) -> None:
 
 
 # ---------------------------------------------------------------- what is given
-
-
-def _source(run: str, tracking_uri: str | None) -> Path:
-    """The folder to load the encoder from."""
-    path = Path(run).expanduser()
-    if path.exists():
-        return path
-    if RUN_ID.fullmatch(run):
-        return folder_of_run(run, tracking_uri, Path.cwd())
-    raise SearchError(
-        f"--run {run} is neither a folder nor the id of a run in MLflow, which has 32 hexadecimal digits; give the "
-        "folder of a run, a checkpoint or an export, or such an id"
-    )
 
 
 def _device(name: str) -> str:

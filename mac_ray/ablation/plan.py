@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.config import Config, ConfigError
+from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config.file import changed
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,9 @@ def _test_samples(config: Config) -> str:
 
 def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
     """The config of one run. Raises ConfigError."""
-    return changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
+    config = changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
+    require_stages(config, "a sweep compares what is")
+    return config
 
 
 def command_of(sweep: Sweep, point: Point) -> str:

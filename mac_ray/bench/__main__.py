@@ -33,7 +33,7 @@ from mac_ray.bench.costs import (
     published_parameters,
 )
 from mac_ray.bench.step import Report, measure, stage_named
-from mac_ray.config import Config, ConfigError
+from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config import file as config_file
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
     )
     given = parser.parse_intermixed_args(arguments)
     path, overrides = _source(given)
-    config = config_file.load(path, overrides)
+    config = _loaded(path, overrides)
     counts, rows = parameter_counts(config), cost_rows(config, given.text_tokens, given.ratio)
     pretext = pretext_rows(config, given.text_tokens)
     published = published_parameters(config)
@@ -208,12 +208,12 @@ def step(arguments: Sequence[str], console: Console) -> None:
     )
     given = parser.parse_intermixed_args(arguments)
     path, overrides = _source(given)
-    configs = {" ".join(overrides) or "as configured": config_file.load(path, overrides)}
+    configs = {" ".join(overrides) or "as configured": _loaded(path, overrides)}
     for further in given.against:
         name = " ".join(further)
         # overrides go on from what they are compared with, a file starts anew
         from_path, given_before = (further.pop(0), []) if "=" not in further[0] else (path, overrides)
-        configs[name] = config_file.load(from_path, [*given_before, *further])
+        configs[name] = _loaded(from_path, [*given_before, *further])
     report = measure(
         configs,
         given.stage,
@@ -273,9 +273,9 @@ def data(arguments: Sequence[str], console: Console) -> None:
     given = parser.parse_intermixed_args(arguments)
     path, overrides = _source(given)
     if path is not None and Path(path).suffix == ".parquet":
-        config = config_file.load(None, [*_training_on(path), *overrides])
+        config = _loaded(None, [*_training_on(path), *overrides])
     else:
-        config = config_file.load(path, overrides)
+        config = _loaded(path, overrides)
     # what reads data needs PyAV and pyarrow, without which a bare GPU machine counts and times steps
     from mac_ray.bench.data import measure as measure_data
     from mac_ray.data.manifest import ManifestError
@@ -351,6 +351,13 @@ def _source(given: argparse.Namespace) -> tuple[str | None, list[str]]:
     if given.config is not None and "=" in given.config:
         return None, [given.config, *given.overrides]
     return given.config, given.overrides
+
+
+def _loaded(path: str | None, overrides: Sequence[str]) -> Config:
+    """The config, which has steps to be counted or timed. Raises ConfigError."""
+    config = config_file.load(path, overrides)
+    require_stages(config, "benchmarks are of training")
+    return config
 
 
 def _ratio(text: str) -> float:

@@ -10,7 +10,7 @@ merged over the top-level section: `masking.video.ratio=0.75` reaches every stag
 
 from mac_ray.config.cluster import Cluster, Storage, Tracking
 from mac_ray.config.data import Data, DataSet, ManifestSet, MovingShapes
-from mac_ray.config.experiment import Config
+from mac_ray.config.experiment import Config, require_stages
 from mac_ray.config.masking import Masking, TextMasking, VideoMasking
 from mac_ray.config.model import Model, TextTower, Tower, VideoTower
 from mac_ray.config.objectives import (
@@ -58,5 +58,6 @@ __all__ = [
     "Tracking",
     "VideoMasking",
     "VideoTower",
+    "require_stages",
     "value_at",
 ]

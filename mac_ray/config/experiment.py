@@ -17,7 +17,7 @@ from mac_ray.config.data import Data
 from mac_ray.config.masking import NEEDS_TWO_FRAMES, Masking, TextMasking, VideoMasking, num_visible
 from mac_ray.config.model import Model
 from mac_ray.config.objectives import Objectives
-from mac_ray.config.section import Section, SectionT, value_at
+from mac_ray.config.section import ConfigError, Section, SectionT, value_at
 from mac_ray.config.sentences import sentences
 from mac_ray.config.training import Evaluation, Optimizer, Stage
 
@@ -40,7 +40,9 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     # Masked while there is much to learn and it is cheap, then whole clips at a rate that still learns: what takes
     # all of a clip, its shapes, places and motions, is learned then
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (  # given ones replace these as a whole
+    stages: tuple[
+        Stage, ...
+    ] = (  # given ones replace these as a whole; none: model.pretrained is scored as it is
         Stage(name="masked", data=("shapes",), epochs=8, optimizer={"schedule": "constant"}),
         Stage(
             name="unmasked",
@@ -65,6 +67,8 @@ class Config(Section):
                 f"data.image_size {size} is not a multiple of model.video.patch_size {patch_size}; "
                 f"the nearest is {max(1, round(size / patch_size)) * patch_size}"
             )
+        if not self.stages:
+            self._require_weights_to_score()
         names = [stage.name for stage in self.stages]
         for number, stage in enumerate(self.stages):
             if (first := names.index(stage.name)) < number:
@@ -87,6 +91,17 @@ class Config(Section):
             for number, sampling in enumerate(self.evaluation.also):
                 self._require_frames(f"evaluation.also.{number}.frames", sampling.frames, INFLATING)
         return self
+
+    def _require_weights_to_score(self) -> None:
+        if self.model.pretrained is None:
+            raise ValueError(
+                "stages is empty, so nothing is trained, and model.pretrained is null, so there is nothing to score; "
+                "give one of the two"
+            )
+        if self.evaluation.masked_views is not None:
+            raise ValueError(
+                "evaluation.masked_views follows training, but stages is empty; set evaluation.masked_views=null"
+            )
 
     def _require_set(self, place: str, name: str) -> None:
         if name not in self.data.sets:
@@ -222,6 +237,12 @@ class Config(Section):
         """Hash of what is trained; `fingerprints` by name, of the sets that are used, `sources` as in `trained`."""
         trained = self.trained(fingerprints, sources)
         return hashlib.sha256(json.dumps(trained, sort_keys=True).encode()).hexdigest()
+
+
+def require_stages(config: Config, reason: str) -> None:
+    """Raises ConfigError for a config that trains nothing."""
+    if not config.stages:
+        raise ConfigError(f"stages is empty, so nothing is trained, but {reason}; give at least one stage")
 
 
 def _merged(section: SectionT, differences: Mapping[str, Any]) -> SectionT:

@@ -15,6 +15,19 @@ class RunNotFoundError(ValueError):
     """No folder for an id, in one sentence: what was asked where, and the remedy."""
 
 
+def folder_given(run: str, uri: str | None, working_directory: Path) -> Path:
+    """What a person means by a run: a folder, or the id of one in MLflow. Raises RunNotFoundError."""
+    path = Path(run).expanduser()
+    if path.exists():
+        return path
+    if RUN_ID.fullmatch(run):
+        return folder_of_run(run, uri, working_directory)
+    raise RunNotFoundError(
+        f"{run} is neither a folder nor the id of a run in MLflow, which has 32 hexadecimal digits; give the folder "
+        "of a run, a checkpoint or an export, or such an id"
+    )
+
+
 def folder_of_run(run_id: str, uri: str | None, working_directory: Path) -> Path:
     """The folder on this machine of the run with this id in the MLflow at `uri`, resolved as for training.
 

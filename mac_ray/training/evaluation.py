@@ -109,9 +109,10 @@ def captions_of(manifest: Manifest, protocol: Protocol) -> tuple[list[str], list
 def require_finite(embeddings: Embeddings, step: int) -> None:
     """Raises NonFiniteLossError, on all ranks or none, where the weights after `step` steps have overflowed."""
     if not (embeddings.video.isfinite().all() and embeddings.text.isfinite().all()):
+        remedy = "lower optimizer.learning_rate, or set" if step else "set"
         raise NonFiniteLossError(
-            f"after step {step} the model's embeddings are not finite; lower optimizer.learning_rate, or set "
-            "precision=fp32 to see whether bf16 is the cause"
+            f"after step {step} the model's embeddings are not finite; {remedy} precision=fp32 to see whether bf16 is "
+            "the cause"
         )
 
 

@@ -20,14 +20,19 @@ TRIED_SAMPLES = 16
 class RunData:
     manifests: Mapping[str, Manifest]
     train: Mapping[str, Manifest]  # the train split of every set that a stage draws from
-    val: Manifest
+    val: Manifest | None  # None where nothing is trained
     test: Manifest
 
     @property
     def splits(self) -> list[tuple[str, Manifest]]:
         """All that a run reads, each with the name of its split."""
         train = [("train", manifest) for manifest in self.train.values()]
-        return [*train, ("val", self.val), ("test", self.test)]
+        return [*train, *self.scored]
+
+    @property
+    def scored(self) -> list[tuple[str, Manifest]]:
+        """Val and test, or test alone."""
+        return [("test", self.test)] if self.val is None else [("val", self.val), ("test", self.test)]
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -66,7 +71,7 @@ def open_data(config: Config, progress: Progress) -> RunData:
             name: split(name, "train")
             for name in sorted({name for stage in config.stages for name in stage.data})
         },
-        val=split(config.evaluation.data, "val"),
+        val=split(config.evaluation.data, "val") if config.stages else None,
         test=split(config.evaluation.data, "test"),
     )
 

@@ -1,4 +1,4 @@
-"""The training loop: one run from its first stage to its last evaluation.
+"""The training loop: one run from its first stage to its last evaluation, which of weights that are given is all.
 
 `train` is a function of the config, the run's folder and the worker it runs as. Whatever is random in step k
 is a function of (seed, k), so a run that was killed and started again is the run that was not.
@@ -67,10 +67,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     }
     # where nothing may be missing, what is given up ends the run, and has to be tried again when it goes on
     spared = quarantine if config.evaluation.allow_missing else None
-    val, test = (
-        opened(manifest, split, quarantine=spared)
-        for split, manifest in (("val", data.val), ("test", data.test))
-    )
+    scored = {split: opened(manifest, split, quarantine=spared) for split, manifest in data.scored}
     plan = legs(config, data.train_sizes)
     dtype = autocast_dtype(config, worker.device)
 
@@ -100,7 +97,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         grow_towers(stage.frames, model, objectives)
         hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
         if step == 0:  # where the curves begin
-            values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+            values = masked_view_metrics(model, scored["val"], tokenizer, lexicon, config, leg, step, worker)
             meter.pause()
             if journal and values:
                 journal.metrics(step, values | costs.logged(meter.seconds()))
@@ -175,9 +172,11 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 meter.pending(
                     worker
                 )  # or what is not finite would be met by the scoring, which cannot say why
-                embeddings = embed_split(model, val, tokenizer, config, worker)
+                embeddings = embed_split(model, scored["val"], tokenizer, config, worker)
                 require_finite(embeddings, step)
-                values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+                values = masked_view_metrics(
+                    model, scored["val"], tokenizer, lexicon, config, leg, step, worker
+                )
                 if journal:
                     values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
                 meter.pause()
@@ -200,6 +199,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             if stop:
                 return "interrupted"
 
+    test = scored["test"]
     embeddings = embed_split(model, test, tokenizer, config, worker)
     require_finite(embeddings, step)
     folder.note_failures(worker.rank, embeddings.faults.failures)
@@ -208,8 +208,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         sampled_anew(embeddings, sampling, model, test, config, worker) for sampling in config.evaluation.also
     ]
     if journal:
-        train_reader = readers[config.stages[0].data[0]]
-        results.write(folder, journal, step, config, embeddings, also, test, train_reader, model)
+        results.write(folder, journal, step, config, embeddings, also, test)
+        if plan:
+            results.write_masked_clips(folder, journal, readers[plan[0].stage.data[0]], model, config)
         if config.evaluation.masked_views is not None:
             results.write_masked_views(folder, journal, plan)
     return "finished"

@@ -64,10 +64,8 @@ def write(
     embeddings: Embeddings,
     also: Sequence[Embeddings],
     test: ClipReader,
-    train: ClipReader,
-    model: DualEncoder,
 ) -> None:
-    """Scores, ranks and pictures into the run's folder, and all of it into the journal.
+    """Scores, ranks and a picture of some answers into the run's folder, and all of it into the journal.
 
     `also` are the test split's embeddings for each of evaluation.also.
     """
@@ -86,13 +84,20 @@ def write(
     journal.metrics(step, values)
     for path in (folder.scores, folder.ranks):
         journal.artifact(path)
+    _keep(picture_retrieved(embeddings, test, config), folder, journal, "retrieved.png")
+
+
+def write_masked_clips(
+    folder: RunFolder, journal: Journal, train: ClipReader, model: DualEncoder, config: Config
+) -> None:
+    """A picture of what the first stage hid; `train` reads its first set."""
+    _keep(picture_masked_clips(train, model, config), folder, journal, "masked_clips.png")
+
+
+def _keep(picture: Image.Image, folder: RunFolder, journal: Journal, name: str) -> None:
     folder.pictures.mkdir(exist_ok=True)
-    masked = folder.pictures / "masked_clips.png"
-    picture_masked_clips(train, model, config).save(masked)
-    retrieved = folder.pictures / "retrieved.png"
-    picture_retrieved(embeddings, test, config).save(retrieved)
-    for path in (masked, retrieved):
-        journal.artifact(path, "pictures")
+    picture.save(folder.pictures / name)
+    journal.artifact(folder.pictures / name, "pictures")
 
 
 def write_masked_views(folder: RunFolder, journal: Journal, plan: Sequence[Leg]) -> None:

@@ -89,13 +89,13 @@ def require_storage(config: Config) -> None:
 
 def require_sound(config: Config, data: RunData) -> None:
     """The evaluation fits its data, as far as can be told without decoding any. Raises ConfigError."""
-    for split, manifest in (("val", data.val), ("test", data.test)):
+    for split, manifest in data.scored:
         if len(manifest) < FEWEST_SCORED:
             raise ConfigError(
                 f"data.sets.{config.evaluation.data}: {manifest.path} has {len(manifest)} {split} sample, among which "
                 f"nothing can be searched; give it at least {FEWEST_SCORED}"
             )
-    _require_views(config, len(data.val))
+    _require_views(config, data.val)
     _require_benchmark(config, data.test)
 
 
@@ -273,12 +273,12 @@ def _idle_ratios(config: Config) -> Iterator[str]:
             )
 
 
-def _require_views(config: Config, val_size: int) -> None:
+def _require_views(config: Config, val: Manifest | None) -> None:
     section = config.evaluation.masked_views
-    if section is not None and section.videos > val_size:
+    if section is not None and val is not None and section.videos > len(val):
         raise ConfigError(
             f"evaluation.masked_views.videos is {section.videos}, but the val split of {config.evaluation.data} has "
-            f"only {val_size} samples; lower it"
+            f"only {len(val)} samples; lower it"
         )
 
 

@@ -22,10 +22,7 @@ def truncation_notes(config: Config, data: RunData, tokenizer: CaptionTokenizer)
     trained = TRAINING_TEXTS[config.data.captions]
     scored = scored_texts(PROTOCOLS[config.evaluation.protocol])
     splits = [(f"{name} train", manifest, trained) for name, manifest in data.train.items()]
-    splits += [
-        (f"{config.evaluation.data} val", data.val, scored),
-        (f"{config.evaluation.data} test", data.test, scored),
-    ]
+    splits += [(f"{config.evaluation.data} {split}", manifest, scored) for split, manifest in data.scored]
     notes = []
     for split, manifest, texts in splits:
         if share := truncated_share(manifest, texts, tokenizer):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
-from mac_ray.console import final_table
+from mac_ray.console import final_tables
 from mac_ray.data import manifest_writer
 from mac_ray.data.manifest import Row
 from mac_ray.training.distributed import Worker
@@ -111,7 +111,7 @@ def test_curriculum_runs_from_images_of_two_sets_to_fine_tuning_on_another(
         for name, value in scored["metrics"].items():
             assert points[f"{scored['scored']}/{name}", LASTS[-1]] == value
     console = Console(record=True, width=100)
-    console.print(final_table(summary))
+    console.print(final_tables(summary))
     shown = console.export_text()
     for words in ("own_one_caption: test split", "8x1: 8 frames", "2x3: 3 windows of 2 frames"):
         assert words in shown
