@@ -4,7 +4,8 @@ F frames, N patches per frame, V visible of them, D width, L tokens; 2 operation
 
 `linear` counts linear layers only, which is what hook-based counters see and what MAC's Table 4 reports;
 `attention` is the products of queries, keys and values on top. The paper embeds all N patches and drops
-afterwards; this code embeds only the visible ones, so its own linear count is lower by that difference.
+afterwards; this code embeds only the visible ones, so its own linear count is lower by that difference. Costs are those
+of the method: that a CPU takes short clips through one attention, masked and faster, is not counted.
 """
 
 from dataclasses import dataclass

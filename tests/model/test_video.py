@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mac_ray.config import VideoTower
+from mac_ray.model import video
 from mac_ray.model.positions import resize_grid
-from mac_ray.model.video import DividedVideoTransformer, attend, grow_towers
+from mac_ray.model.video import DividedAttention, DividedVideoTransformer, attend, grow_towers
 
 IMAGE_SIZE, PATCH, WIDTH, HEADS = 12, 4, 8, 2
 PATCHES = (IMAGE_SIZE // PATCH) ** 2
@@ -131,6 +132,13 @@ class SlowTower:
         return torch.stack([self.norm("norm", row) for row in rows])
 
 
+@pytest.fixture(params=["joint", "in groups"])
+def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips as short as these are seen through one attention, longer ones group by group."""
+    monkeypatch.setattr(video, "JOINT_UP_TO", 100 if request.param == "joint" else 0)
+
+
+@pytest.mark.usefixtures("attention")
 @pytest.mark.parametrize("residual", ["frozen", "timesformer"])
 @pytest.mark.parametrize(("frames", "kept"), [(3, 4), (4, PATCHES), (2, 1), (1, 4)])
 def test_tower_of_random_weights_and_mask_matches_explicit_loops(residual: str, frames: int, kept: int):
@@ -141,6 +149,7 @@ def test_tower_of_random_weights_and_mask_matches_explicit_loops(residual: str, 
     torch.testing.assert_close(tower(clips, visible).double(), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("attention")
 @pytest.mark.parametrize("frames", [1, 3])
 def test_tower_without_mask_matches_explicit_loops(frames: int):
     tower = tower_of()
@@ -363,7 +372,7 @@ def test_number_of_trained_frames_goes_with_the_weights():
     assert torch.equal(tower.temporal_embed[:, 1], tower.temporal_embed[:, 0])
 
 
-# ---------------------------------------------------------------- the two ways of attention
+# ---------------------------------------------------------------- the ways of attention
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 7, 4), (2, 3, 5, 7, 4)])
@@ -372,6 +381,28 @@ def test_attention_written_out_equals_the_fused_one(shape: tuple[int, ...]):
     torch.testing.assert_close(
         attend(query, key, value), F.scaled_dot_product_attention(query, key, value), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("groups", ["f v", "v f"])
+@pytest.mark.parametrize(("frames", "visible"), [(1, 5), (4, 1), (3, 7)])
+@pytest.mark.parametrize("reduced", [False, True])
+def test_attention_of_all_tokens_with_other_groups_masked_equals_that_in_groups(
+    monkeypatch: pytest.MonkeyPatch, groups: str, frames: int, visible: int, reduced: bool
+):
+    torch.manual_seed(0)
+    layer = DividedAttention(16, 2, groups)
+    tokens = torch.randn(2, 1 + frames * visible, 16)
+    found = {}
+    for longest in (0, 100):
+        monkeypatch.setattr(video, "JOINT_UP_TO", longest)
+        given = tokens.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            output = layer(given, frames)
+        loss = output.float().square().sum()
+        found[longest] = [output, *torch.autograd.grad(loss, [given, *layer.parameters()])]
+    for in_groups, joint in zip(*found.values(), strict=True):
+        assert joint.dtype == in_groups.dtype
+        torch.testing.assert_close(joint, in_groups, rtol=1e-5, atol=0.1 if reduced else 1e-5)
 
 
 # ---------------------------------------------------------------- how time starts
