@@ -7,13 +7,18 @@ Rank 0 writes it into the run's folder, the same way under Ray Train, in a Tune 
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from mac_ray.errors import RunError, in_one_line
 
 PREFIX = "step_"
 TEMPORARY = "writing_"
@@ -60,6 +65,21 @@ def load(checkpoint: Path, device: torch.device) -> tuple[dict[str, Tensor], dic
     """The model's weights and the rest of the state."""
     state = torch.load(checkpoint / "state.pt", map_location=device, weights_only=True)
     return load_file(weights_of(checkpoint), device=str(device)), state
+
+
+@contextmanager
+def restoring(checkpoint: Path) -> Iterator[None]:
+    """Around what reads a checkpoint, and takes over what it read.
+
+    Raises RunError for one that is damaged, or has other state than this version of the code keeps.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
+        raise RunError(
+            f"the run cannot go on from {checkpoint}: it is damaged, or another version of mac_ray left it "
+            f"({in_one_line(error)}); delete it, and the same command goes on from the one before it, or begins anew"
+        ) from error
 
 
 def weights_of(checkpoint: Path) -> Path:

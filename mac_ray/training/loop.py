@@ -81,17 +81,19 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     step = 0  # of the run; the number of steps made
     saved: dict[str, Any] = {}
     if newest := checkpoint.latest(folder.checkpoints):
-        weights, saved = checkpoint.load(newest, worker.device)
-        model.load_state_dict(weights)
-        step, costs = saved["step"], Costs(**saved["costs"])
-        meter.resume(saved["pending"], saved["seconds"])
+        with checkpoint.restoring(newest):
+            weights, saved = checkpoint.load(newest, worker.device)
+            model.load_state_dict(weights)
+            step, costs = saved["step"], Costs(**saved["costs"])
+            meter.resume(saved["pending"], saved["seconds"])
 
     for leg in plan:
         stage, rates = leg.stage, config.stage_optimizer(leg.stage)
         objectives, optimizer = before = next_stage(config, stage, before, model, tokenizer.mask_token)
-        if leg.first < step <= leg.last:
-            objectives.load_state_dict(saved["objectives"])
-            optimizer.load_state_dict(saved["optimizer"])
+        if newest and leg.first < step <= leg.last:
+            with checkpoint.restoring(newest):
+                objectives.load_state_dict(saved["objectives"])
+                optimizer.load_state_dict(saved["optimizer"])
         if step >= leg.last:  # made before the run was resumed
             continue
         grow_towers(stage.frames, model, objectives)

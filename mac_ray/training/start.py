@@ -27,6 +27,7 @@ from mac_ray.model.flops import forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs, tokens_left
 from mac_ray.retrieval.protocols import PROTOCOLS
+from mac_ray.tracking.address import public
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder, claimed
 from mac_ray.training.hiding import counts_words
@@ -76,7 +77,7 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     save_first_weights(config, folder, tokenizer)
     if counts_words(config) and not folder.words.exists():
         save_words(count_words(captions_of_training(data), tokenizer), folder.words)
-    folder.config.write_text(to_yaml(config))
+    folder.config.write_text(to_yaml(_without_password(config)))
     notes = [*unused_masks(config), *_idle_ratios(config), *truncation_notes(config, data, tokenizer)]
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
@@ -254,6 +255,14 @@ def git_state() -> dict[str, str]:
     if commit is None or changes is None:
         return {"git.commit": "not a git checkout"}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+
+
+def _without_password(config: Config) -> Config:
+    """As others may read it, who see a run's files in MLflow."""
+    if config.tracking.uri is None:
+        return config
+    tracking = config.tracking.model_copy(update={"uri": public(config.tracking.uri)})
+    return config.model_copy(update={"tracking": tracking})
 
 
 def _idle_ratios(config: Config) -> Iterator[str]:

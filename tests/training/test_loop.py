@@ -1,5 +1,7 @@
 """Whole small runs in this process: what they leave, and that nothing but the seed decides it."""
 
+import os
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -7,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
-from mac_ray.errors import NonFiniteLossError, TooManyFailuresError, UndecodableSamplesError
+from mac_ray.errors import NonFiniteLossError, RunError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.tracking.journal import points, read
+from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import train
 from tests.data.conftest import make_hanging
@@ -30,6 +34,52 @@ from tests.training.whole_runs import (
 
 def test_train_twice_is_bit_identical(tiny: Config, tmp_path: Path) -> None:
     assert_same(trained(tiny, tmp_path / "one"), trained(tiny, tmp_path / "two"))
+
+
+def without_a_value(newest: Path) -> None:
+    state = torch.load(newest / "state.pt", weights_only=True)
+    del state["costs"]["samples"]
+    torch.save(state | {"costs": state["costs"] | {"of_old": 1}}, newest / "state.pt")
+
+
+def with_state_of_other_objectives(newest: Path) -> None:
+    state = torch.load(newest / "state.pt", weights_only=True)
+    state["objectives"]["pairs.of_old"] = torch.zeros(1)
+    torch.save(state, newest / "state.pt")
+
+
+def cut_short(newest: Path) -> None:
+    os.truncate(newest / "state.pt", 1000)
+
+
+def with_other_weights(newest: Path) -> None:
+    save_file({"of_old": torch.zeros(1)}, newest / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change", [without_a_value, with_state_of_other_objectives, cut_short, with_other_weights]
+)
+def test_checkpoint_that_does_not_fit_is_one_sentence_and_the_one_before_ends_the_same(
+    tiny: Config, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    run = trained(tiny, tmp_path / "runs")
+    expected = final_weights(run)
+    newest = checkpoint.latest(run.folder.checkpoints)
+    assert newest is not None
+    change(newest)
+    with (
+        open_journal(run) as journal,
+        pytest.raises(
+            RunError, match=rf"cannot go on from {newest}: it is damaged, or another version .*; delete it"
+        ),
+    ):
+        train(run.config, run.folder, Worker(), journal)
+    shutil.rmtree(newest)
+    assert checkpoint.latest(run.folder.checkpoints) is not None
+    with open_journal(run) as journal:
+        assert train(run.config, run.folder, Worker(), journal) == "finished"
+    for name, tensor in final_weights(run).items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_train_with_another_seed_differs(tiny: Config, tmp_path: Path) -> None:

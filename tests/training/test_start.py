@@ -158,6 +158,14 @@ def test_local_tokeniser_keeps_the_identity_when_it_moves(
     assert len(identities) == 1
 
 
+def test_config_that_others_may_read_has_no_password(tiny_overrides: Sequence[str]) -> None:
+    secret = "tracking.uri=postgresql://somebody:sesame@host:5432/runs?sslpassword=sesame"
+    run = prepared(config_file.load(None, [*tiny_overrides, secret]))
+    assert "sesame" not in run.folder.config.read_text()
+    assert config_file.load(run.folder.config).tracking.uri == "postgresql://host:5432/runs"
+    assert "sesame" in str(run.config.tracking.uri)
+
+
 # ---------------------------------------------------------------- what is refused
 
 
