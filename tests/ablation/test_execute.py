@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +13,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from mac_ray.ablation import execute
 from mac_ray.ablation.execute import Job, at_once, run_quietly, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.config import Cluster, Config, ConfigError
+from mac_ray.config import file as config_file
+from mac_ray.tracking.journal import status_of
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
@@ -98,6 +103,25 @@ def test_error_that_nobody_foresaw_is_what_the_run_failed_of(tiny: Config, tmp_p
         run_quietly(Job(config, run.identity, run.folder, {}), burst)
     outcome = outcome_in(run.folder, "row", 0, run.identity)
     assert outcome.reason == "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
+
+
+def test_run_that_another_sweep_is_training_is_waited_for_and_its_result_taken(
+    tiny: Config, tiny_overrides: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "WAIT_FOR_ANOTHER_S", 0.05)
+    runs = Path(tiny.storage.runs)
+    options = [*tiny_overrides, "stages.0.epochs=30", "tracking.enabled=false"]
+    (run,) = planned({"tiny": config_file.load(None, options)}, runs)
+    command = [sys.executable, "-m", "mac_ray.pretrain", "--without-ray", *options]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL
+    ) as other:  # the lock is a process's
+        while status_of(run.folder) != "RUNNING":
+            assert other.poll() is None
+            time.sleep(0.01)
+        assert run_quietly(Job(run.point.config, run.identity, run.folder, {}), never) == 0
+    assert "waiting: " in (run.folder / execute.LOG_NAME).read_text()
+    assert outcome_in(run.folder, "tiny", 0, run.identity).status == "FINISHED"
 
 
 def test_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:

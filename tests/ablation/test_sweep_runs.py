@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 
 from mac_ray.ablation import main
 from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import read, status_of
+from mac_ray.training import checkpoint
 from tests.runs import weights_and_metrics
 from tests.training.whole_runs import trained
 
@@ -92,6 +95,27 @@ def wait_for_checkpoints(job: subprocess.Popen[str], runs: Path, count: int) -> 
         time.sleep(0.05)
 
 
+def steps_saved(runs: Path) -> int:
+    """Of all runs together, each up to its newest checkpoint."""
+    newest = (checkpoint.latest(folder) for folder in runs.glob("tiny*/checkpoints"))
+    return sum(int(saved.name.removeprefix("step_")) for saved in newest if saved)
+
+
+def kill_an_actor(job: subprocess.Popen[str], runs: Path) -> None:
+    """That trains, once it or another has saved something more. Fails when the job ends before."""
+    deadline, before = time.monotonic() + WITHIN_S, steps_saved(runs)
+    while steps_saved(runs) == before:
+        assert job.poll() is None, finish(job)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for process in psutil.Process(job.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            if "ImplicitFunc.train" in process.cmdline()[0]:
+                process.kill()
+                return
+    raise AssertionError("no actor trains")
+
+
 def runs_below(folder: Path) -> dict[str, Path]:
     """The run folders by the row they stand for."""
     found = {}
@@ -117,7 +141,9 @@ def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothin
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
 
-    code, output = finish(start(file, overrides, tmp_path))
+    job = start(file, overrides, tmp_path)
+    kill_an_actor(job, tmp_path / "runs")  # which Tune replaces
+    code, output = finish(job)
     assert code == 0, output
     resumed = runs_below(tmp_path / "runs")
     assert resumed.keys() == RATIOS.keys()
