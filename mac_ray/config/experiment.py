@@ -40,9 +40,8 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     # Masked while there is much to learn and it is cheap, then whole clips at a rate that still learns: what takes
     # all of a clip, its shapes, places and motions, is learned then
-    stages: tuple[
-        Stage, ...
-    ] = (  # given ones replace these as a whole; none: model.pretrained is scored as it is
+    # Given ones replace these as a whole; without any, model.pretrained is scored as it is.
+    stages: tuple[Stage, ...] = (
         Stage(name="masked", data=("shapes",), epochs=8, optimizer={"schedule": "constant"}),
         Stage(
             name="unmasked",

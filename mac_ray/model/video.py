@@ -78,7 +78,7 @@ class DividedAttention(nn.Module):
         return joined
 
     def joint(self, tokens: Tensor, frames: int) -> Tensor:
-        """The same, of all tokens with all at once but for what is in other groups."""
+        """The same, as one attention of all tokens in which those of other groups are masked."""
         query, key, value = rearrange(
             self.qkv(tokens), "b t (three h e) -> three (b h) t e", three=3, h=self.num_heads
         )

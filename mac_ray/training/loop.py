@@ -1,4 +1,4 @@
-"""The training loop: one run from its first stage to its last evaluation, which of weights that are given is all.
+"""The training loop: one run from its first stage to its last evaluation. A run of no stages is that evaluation.
 
 `train` is a function of the config, the run's folder and the worker it runs as. Whatever is random in step k
 is a function of (seed, k), so a run that was killed and started again is the run that was not.
