@@ -81,3 +81,9 @@ def copied_set(tiny: Config, tiny_overrides: Sequence[str], shared_cache: Path) 
         )
 
     return copy
+
+
+@pytest.fixture
+def attention_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips as short as those of tests are attended to like long ones, which is what the method costs."""
+    monkeypatch.setattr("mac_ray.model.video.JOINT_UP_TO", 0)

@@ -5,7 +5,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mac_ray.config import Data, Model, TextTower, VideoTower
-from mac_ray.model import video as video_tower
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import (
     Flops,
@@ -72,13 +71,7 @@ def test_flops_as_executed_embed_only_what_is_visible():
     assert executed.linear / 1e9 == pytest.approx(83.04, abs=0.01)
 
 
-@pytest.fixture
-def in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips as short as these are attended to like longer ones, as the method says."""
-    monkeypatch.setattr(video_tower, "JOINT_UP_TO", 0)
-
-
-@pytest.mark.usefixtures("in_groups")
+@pytest.mark.usefixtures("attention_in_groups")
 @pytest.mark.parametrize(("frames", "visible", "tokens"), [(4, 5, 9), (2, 16, 3), (1, 4, 12)])
 def test_flops_by_formula_are_what_torch_counts(frames: int, visible: int, tokens: int):
     model = DualEncoder(SMALL, Data(image_size=32, max_caption_tokens=12), 50, pad_token=0)
@@ -103,7 +96,7 @@ def test_flops_by_formula_are_what_torch_counts(frames: int, visible: int, token
     assert counted(video=False, text=True) == text.total + 2 * 10 * 24
 
 
-@pytest.mark.usefixtures("in_groups")
+@pytest.mark.usefixtures("attention_in_groups")
 @pytest.mark.parametrize("frames", [1, 3])
 def test_class_attention_takes_the_flops_that_torch_counts(frames: int):
     model = DualEncoder(SMALL, Data(image_size=32, max_caption_tokens=12), 50, pad_token=0)

@@ -31,6 +31,7 @@ CASES = {
 }
 
 
+@pytest.mark.usefixtures("attention_in_groups")
 @pytest.mark.parametrize("visible", [3, 12])
 @pytest.mark.parametrize("case", CASES)
 def test_flops_by_formula_are_what_torch_counts(case: str, visible: int):
