@@ -1,16 +1,17 @@
 """Score weights as they are: on other data, under another protocol, with other frames. Nothing is trained.
 
     python -m mac_ray.evaluate RUN [section.key=value …] [--dry-run] [--without-ray]
-    python -m mac_ray.evaluate runs/RUN evaluation.frames=8
+    python -m mac_ray.evaluate runs/RUN evaluation.frames=8 model.video.inflate=linear cluster.gpus_per_worker=1
     python -m mac_ray.evaluate runs/RUN/checkpoints/step_00000400 evaluation.protocol=every_caption
 
 RUN is the folder of a run (its newest checkpoint), a checkpoint or an export, or a run's id in MLflow. What is not
-said is as that run was scored, but for where it ran. The scores are a run of their own, of no stages.
+said is as that run was scored, on as many workers of its kind as there are. The scores are a run of their own, of no
+stages.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,9 +21,10 @@ from mac_ray.config import file as config_file
 from mac_ray.config.experiment import STAGE_SECTIONS
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.pretrain import EXIT_BAD_INPUT, pretrain, train_here, train_on_ray
+from mac_ray.pretrain import EXIT_BAD_INPUT, pretrain, train_here, train_on_ray, working_directory
 from mac_ray.tracking.journal import JournalError
 from mac_ray.tracking.lookup import RunNotFoundError, folder_given
+from mac_ray.training import checkpoint
 from mac_ray.training.folder import EncoderFiles, find_encoder
 from mac_ray.training.results import scored_set
 
@@ -34,11 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_intermixed_args(arguments)
     console = Console()
     try:
-        files = find_encoder(folder_given(given.run, given.tracking_uri, Path.cwd()))
-        config = evaluation_of(files, given.overrides)
+        overrides = [
+            *given.overrides,
+            *([f"tracking.uri={given.tracking_uri}"] if given.tracking_uri else []),
+        ]
+        uri = dict(map(config_file.parsed_override, overrides)).get("tracking.uri")
+        files = find_encoder(folder_given(given.run, uri, working_directory(console)))
+        config = evaluation_of(files, overrides)
         if given.dry_run:
             print(config_file.to_yaml(config), end="")
             return 0
+        newest = checkpoint.latest(files.weights.parent.parent)
+        if newest not in (None, files.weights.parent):
+            said = (
+                "is not the last of its run; whoever chooses one by these scores chooses it on the test split"
+            )
+            say(console, f"{_name(files)} {said}", "yellow")
         launch = train_here if given.without_ray else train_on_ray
         return pretrain(config, console, launch, {EVALUATED_TAG: _name(files)})
     except (ConfigError, ManifestError, JournalError, RunNotFoundError) as error:
@@ -70,16 +83,32 @@ def evaluation_of(files: EncoderFiles, overrides: Sequence[str]) -> Config:
         "model.pretrained": str(files.weights),
         "stages": [],
         "evaluation.masked_views": None,
-        # the cluster that trained, and folders of its machines, need not be here
-        "cluster": {},
+        # the cluster need not be as large as the one that trained, nor have its folders
+        "cluster.workers": "auto",
+        "cluster.threads": None,
         "storage": {},
-        "tracking": {},
+        "tracking.uri": None,
+        "tracking.enabled": True,
     }
+    theirs = config_file.load(files.config)
     config = config_file.changed(files.config, [*fixed.items(), *given])
+    own, frames = config.model.video, theirs.model.video.max_frames
+    if own.max_frames > frames and own.inflate == "keep":
+        raise ConfigError(
+            f"model.video.max_frames is {own.max_frames}, but {files.weights} has places in time for {frames} frames; "
+            "leave it out, and say with model.video.inflate=linear how these become more"
+        )
     if "name" in dict(given):
         return config
-    scored = scored_set(config, config.evaluation.sampling)
-    return config.model_copy(update={"name": f"{config.name}-on-{scored}"})
+    name = re.sub(r"[^\w.,=+-]+", "_", f"{config.name}-on-{_scored(config, theirs)}")
+    return config_file.changed(files.config, [*fixed.items(), *given, ("name", name)])
+
+
+def _scored(config: Config, theirs: Config) -> str:
+    """The set and protocol, with the frames where they are others than those of the run."""
+    section = config.evaluation
+    scored = scored_set(config, section.sampling)
+    return scored if section.frames == theirs.evaluation.frames else f"{scored}-{section.frames}_frames"
 
 
 def _name(files: EncoderFiles) -> str:
@@ -104,7 +133,8 @@ def _parser() -> argparse.ArgumentParser:
         "--without-ray", action="store_true", help="score in this process, on this machine alone"
     )
     parser.add_argument(
-        "--tracking-uri", help="where MLflow is that knows RUN's id (default: as for training)"
+        "--tracking-uri",
+        help="where MLflow is, which knows RUN's id and gets the scores (default: as for training)",
     )
     return parser
 

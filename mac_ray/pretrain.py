@@ -22,7 +22,7 @@ from mac_ray.console import Follower, final_tables, preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.tracking.address import resolve_uri
-from mac_ray.tracking.journal import FETCHED_NAME, Journal, JournalError, Status, status_of
+from mac_ray.tracking.journal import FETCHED_NAME, BusyError, Journal, JournalError, Status, status_of
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.tracking.process import try_lock
 from mac_ray.tracking.progress import how_to_open
@@ -93,10 +93,10 @@ def pretrain(
 @contextmanager
 def driving(run: PreparedRun) -> Iterator[None]:
     """Nobody else may drive the run meanwhile: whoever came second would write its status, and take back requests to
-    stop it. Raises JournalError where somebody does."""
+    stop it. Raises BusyError where somebody does."""
     lock = try_lock(run.folder.driver_lock)
     if lock is None:
-        raise JournalError(f"the run in {run.folder.path} is being trained; let it end, or stop it")
+        raise BusyError(f"the run in {run.folder.path} is being trained; let it end, or stop it")
     try:
         yield
     finally:
@@ -112,9 +112,19 @@ def drive(
     run.folder.stop_request.unlink(missing_ok=True)
     with opened_journal(run, console) as journal:
         journal.status("RUNNING")
-        journal.parameters(parameters(run))
+        # what follows from the config is as the code that began the run had it, also where this one counts otherwise
+        known = journal.parameters_given
+        journal.parameters(
+            {
+                name: value
+                for name, value in parameters(run).items()
+                if not (name.startswith("derived.") and name in known)
+            }
+        )
         journal.tags({**tags(run), **more_tags})
         journal.artifact(run.folder.config)
+    if not run.plan:
+        say(console, f"scoring {len(run.data.test)} samples of {run.config.evaluation.data}")
     sender = start_sender(run.folder.path, uri) if uri else None
     follower = Follower(run.folder.path, run.plan, console)
     follower.start()
@@ -205,7 +215,7 @@ def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
                 identity=run.identity,
             )
             break
-        except JournalError:
+        except BusyError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)

@@ -167,7 +167,7 @@ def require_workers(cluster: Cluster, fewest: int, console: Console) -> None:
         if time.monotonic() > deadline:
             raise RunError(
                 f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower "
-                "cluster.workers"
+                "cluster.workers or cluster.gpus_per_worker"
             )
         if not told:
             say(console, f"waiting up to {cluster.start_timeout_s} s for the cluster: {sentence}")

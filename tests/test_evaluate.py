@@ -80,6 +80,7 @@ def test_same_command_again_shows_the_scores_and_scores_nothing(
     assert main([str(run), *here, "cluster.decoder=pyav"]) == 0
     again = capsys.readouterr().out
     assert journal.read_bytes() == before
+    assert not (journal.parent / "initial.safetensors").exists()
     assert "has already finished; its scores are these" in again
     assert [line for line in first.splitlines() if "│" in line] == [
         line for line in again.splitlines() if "│" in line
@@ -87,15 +88,20 @@ def test_same_command_again_shows_the_scores_and_scores_nothing(
 
 
 def test_other_frames_another_protocol_and_an_older_checkpoint_are_runs_of_their_own(
-    run: Path, here: Sequence[str], tmp_path: Path
+    run: Path, here: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = tmp_path / "runs"
-    assert main([str(run), *here, "evaluation.frames=2", "evaluation.also=[{frames: 4}]", "name=two"]) == 0
-    two, own = summary_of(evaluated("two", runs)), summary_of(run)
+    assert main([str(run), *here, "evaluation.frames=2", "evaluation.also=[{frames: 4}]"]) == 0
+    two, own = summary_of(evaluated("tiny-on-shapes_one_caption-2_frames", runs)), summary_of(run)
     assert two["metrics"] != own["metrics"] == two["also"][0]["metrics"]
     assert main([str(run), *here, "evaluation.protocol=paragraph"]) == 0
     assert summary_of(evaluated("tiny-on-shapes_paragraph", runs))["scored"] == "shapes_paragraph"
+    assert main([str(run), *here, "evaluation.frames=8", "model.video.inflate=linear"]) == 0
+    eight = evaluated("tiny-on-shapes_one_caption-8_frames", runs)
+    assert summary_of(eight)["metrics"] != own["metrics"]
+    assert "is not the last of its run" not in capsys.readouterr().out
     assert main([str(run / "checkpoints/step_00000003"), *here, "name=older"]) == 0
+    assert f"{run.name}/step_00000003 is not the last of its run" in capsys.readouterr().out
     assert summary_of(evaluated("older", runs))["metrics"] != own["metrics"]
 
 
@@ -112,10 +118,11 @@ def test_set_of_a_test_split_alone_is_scored_by_an_export_whose_run_is_gone(
     manifest_writer.write(own, rows, "own", made.root)
     assert export([str(run), str(tmp_path / "taken")]) == 0
     options = {"kind": "manifest", "path": own, "root": made.root}
-    own_set = [f"data.sets.own.{key}={value}" for key, value in options.items()]
-    given = [str(tmp_path / "taken"), *here, *own_set, "evaluation.data=own"]
+    own_set = [f"data.sets.my own.{key}={value}" for key, value in options.items()]
+    given = [str(tmp_path / "taken"), *here, *own_set, "evaluation.data=my own"]
     assert main(given) == 0
-    folder = evaluated("tiny-on-own_one_caption", tmp_path / "runs")
+    folder = evaluated("tiny-on-my_own_one_caption", tmp_path / "runs")
+    assert config_file.load(folder / "config.yaml").name == "tiny-on-my_own_one_caption"
     assert summary_of(folder)["metrics"] == summary_of(run)["metrics"]
 
 
@@ -157,6 +164,7 @@ def test_weights_that_compute_nothing_finite_are_said_to_and_may_be_scored_again
         (["{run}", "model.video.num_heads=4"], "model.video.num_heads is 4, but {run}/checkpoints/"),
         (["{run}", "evaluation.data=movies"], "evaluation.data names 'movies', but data.sets has 'shapes'"),
         (["{run}", "evaluation.frames=8"], "evaluation.frames is 8, but model.video.max_frames is 4"),
+        (["{run}", "model.video.max_frames=8"], "model.video.max_frames is 8, but {run}/checkpoints/"),
         (
             ["{run}", "evaluation.protocol=msvd"],
             "evaluation.protocol is msvd, but data.sets.shapes is another",

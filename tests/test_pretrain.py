@@ -15,11 +15,13 @@ import psutil
 import pytest
 from mlflow.entities import Run
 
+from mac_ray.config import file as config_file
 from mac_ray.pretrain import main
 from mac_ray.tracking import progress
-from mac_ray.tracking.journal import read, status_of
+from mac_ray.tracking.journal import Journal, read, status_of
 from mac_ray.tracking.sender import replay
 from mac_ray.training import checkpoint
+from mac_ray.training.start import parameters, prepare
 from tests.runs import TINY, TINY_STEPS, the_run, weights_and_metrics
 
 WITHIN_S = 600  # a loaded machine takes a while to import torch
@@ -297,6 +299,21 @@ def test_pretrain_with_bad_input_ends_with_one_sentence_before_it_starts(
     for word in words:
         assert word in message
     assert journal_records(tmp_path / "runs") == []
+
+
+def test_run_begun_by_code_that_derived_other_numbers_goes_on(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    options = [*tiny_overrides, "tracking.enabled=false"]
+    run = prepare(config_file.load(None, options), tmp_path, tmp_path, lambda *_: None)
+    counted = "derived.masked.forward_gflops"
+    with Journal.open_or_create(
+        run.folder.path, name=run.name, experiment="mac_ray", identity=run.identity
+    ) as journal:
+        journal.parameters(parameters(run) | {counted: "of old"})
+    assert main([*options, "--without-ray"]) == 0
+    with Journal(run.folder.path) as journal:
+        assert journal.parameters_given[counted] == "of old"
 
 
 def error_of(output: str) -> str:

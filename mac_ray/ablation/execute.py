@@ -24,7 +24,7 @@ from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.tracking.journal import Journal, JournalError, status_of
+from mac_ray.tracking.journal import BusyError, Journal, status_of
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
@@ -181,7 +181,7 @@ def run_quietly(job: Job, launch: Launch) -> int:
                     journal.tags(job.tags)
                     journal.status("FAILED", str(error))
                 return EXIT_BAD_INPUT
-            except JournalError as error:
+            except BusyError as error:
                 if status_of(job.folder) == "FINISHED":
                     return 0
                 console.print(f"waiting: {error}", markup=False)

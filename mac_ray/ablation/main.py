@@ -34,7 +34,7 @@ from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Budget, Sweep
 from mac_ray.ablation.table import Table, build_table, require_metric
-from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
+from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
@@ -211,6 +211,7 @@ def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> d
             SWEEP_TAG: sweep.name,
             ROW_TAG: run.point.row.label,
             SEED_TAG: str(run.point.seed),
+            STRATEGY_TAG: strategy_of(run.point.config),
             PARENT_TAG: parent,
             PRUNED_TAG: "false",  # also of a run that a search has pruned, and that goes on here
         }

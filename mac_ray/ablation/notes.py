@@ -27,6 +27,7 @@ def notes(
     yield from _comparisons(rows, baseline)
     yield from _budget(sweep, rows)
     yield from _published(sweep, rows)
+    yield from _precisions(done)
     yield from _pace(done)
     yield from _collapsed(done)
 
@@ -110,6 +111,14 @@ def _collapsed(done: Sequence[Outcome]) -> Iterator[str]:
     for outcome in done:
         if outcome.warning:
             yield f"{outcome.row!r}, seed {outcome.seed}: {outcome.warning}"
+
+
+def _precisions(done: Sequence[Outcome]) -> Iterator[str]:
+    """Left to the hardware, one may be another on another machine."""
+    found = Counter(outcome.precision for outcome in done if outcome.precision)
+    if len(found) > 1:
+        said = "; ".join(f"{name} ({count})" for name, count in found.most_common())
+        yield f"Runs were trained in different precisions: {said}; set precision, and small differences compare too."
 
 
 def _pace(done: Sequence[Outcome]) -> Iterator[str]:

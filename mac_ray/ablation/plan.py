@@ -176,7 +176,10 @@ def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
     """The config of one run. Raises ConfigError."""
     config = changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
     require_stages(config, "a sweep compares what is")
-    return config
+    cluster = config.cluster
+    if cluster.threads is None:  # by itself a run takes the whole machine, here it has others beside it
+        cluster = cluster.model_copy(update={"threads": cluster.cpus_per_worker})
+    return config.model_copy(update={"cluster": cluster})
 
 
 def command_of(sweep: Sweep, point: Point) -> str:

@@ -37,7 +37,7 @@ from mac_ray.ablation.space import require_sound, values_of
 from mac_ray.ablation.study import counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
-from mac_ray.ablation.tags import ROW_TAG, SEED_TAG
+from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
@@ -233,6 +233,7 @@ def tags_of(sweep: Sweep, proposal: Proposal, parent: str) -> list[dict[str, str
             SWEEP_TAG: sweep.name,
             ROW_TAG: run.point.row.label,
             SEED_TAG: str(run.point.seed),
+            STRATEGY_TAG: strategy_of(run.point.config),
             TRIAL_TAG: str(proposal.number),
             PARENT_TAG: parent,
             PRUNED_TAG: "false",  # until it is; a run that goes on after all must not keep an earlier "true"

@@ -85,8 +85,8 @@ class Config(Section):
             self._require_something_hidden(number, stage)
             self._require_masked_views(number, stage)
         self._require_set("evaluation.data", self.evaluation.data)
-        self._require_frames("evaluation.frames", self.evaluation.frames)
         if self.model.video.inflate == "keep":
+            self._require_frames("evaluation.frames", self.evaluation.frames, INFLATING)
             for number, sampling in enumerate(self.evaluation.also):
                 self._require_frames(f"evaluation.also.{number}.frames", sampling.frames, INFLATING)
         return self

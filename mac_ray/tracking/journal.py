@@ -38,12 +38,17 @@ NAME = re.compile(r"[/\w.\- :]{1,250}")
 PARENT_TAG = "mac_ray.parent"
 SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
 DEVICE_TAG = "device"  # what the first worker trains on; its seconds are only as comparable as this
+PRECISION_TAG = "precision"  # that it computes in, fp32 or bf16, which may be left to the device
 LONGEST_STATUS = 16_384  # bytes of a last line that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class JournalError(ValueError):
     """A journal that cannot be read or must not be written, in one sentence."""
+
+
+class BusyError(JournalError):
+    """Another process writes the journal, or trains the run; that it ends may be waited for."""
 
 
 @dataclass
@@ -114,9 +119,7 @@ class Journal:
         if lock is None:
             writer = summarize(run_directory).writer
             who = f"process {writer.pid} on {writer.host}" if writer else "another process"
-            raise JournalError(
-                f"the run in {run_directory} is being written by {who}; let it end, or stop it"
-            )
+            raise BusyError(f"the run in {run_directory} is being written by {who}; let it end, or stop it")
         with ExitStack() as held:
             held.callback(os.close, lock)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND)
@@ -149,6 +152,10 @@ class Journal:
     @property
     def key(self) -> str:
         return self._known.key
+
+    @property
+    def parameters_given(self) -> Mapping[str, str]:
+        return self._known.parameters
 
     def tag(self, name: str) -> str | None:
         """The value that holds; None where the tag was never given."""

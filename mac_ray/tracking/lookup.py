@@ -17,9 +17,9 @@ class RunNotFoundError(ValueError):
 
 def folder_given(run: str, uri: str | None, working_directory: Path) -> Path:
     """What a person means by a run: a folder, or the id of one in MLflow. Raises RunNotFoundError."""
-    path = Path(run).expanduser()
-    if path.exists():
-        return path
+    for path in (Path(run).expanduser(), working_directory / run):
+        if path.exists():
+            return path
     if RUN_ID.fullmatch(run):
         return folder_of_run(run, uri, working_directory)
     raise RunNotFoundError(

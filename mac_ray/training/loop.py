@@ -7,6 +7,7 @@ b samples on this rank, B in the global batch.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from mac_ray.model.flops import text_flops
 from mac_ray.model.video import grow_towers
 from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
-from mac_ray.tracking.journal import DEVICE_TAG, Journal
+from mac_ray.tracking.journal import DEVICE_TAG, PRECISION_TAG, Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import (
@@ -35,7 +36,7 @@ from mac_ray.training.distributed import (
     set_up_process,
     summed,
 )
-from mac_ray.training.evaluation import embed_split, require_finite, sampled_anew, score_val
+from mac_ray.training.evaluation import Embeddings, embed_split, require_finite, sampled_anew, score_val
 from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
@@ -74,7 +75,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     model = first_model(config, folder, tokenizer)
     model.to(worker.device)
     if journal:
-        _note_device(journal, worker.device)
+        _note_place(
+            journal, {DEVICE_TAG: device_name(worker.device), PRECISION_TAG: "bf16" if dtype else "fp32"}
+        )
     num_patches = model.grid[0] * model.grid[1]
     before: Trained | None = None
     meter, costs = Meter(), Costs()
@@ -176,6 +179,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 )  # or what is not finite would be met by the scoring, which cannot say why
                 embeddings = embed_split(model, scored["val"], tokenizer, config, worker)
                 require_finite(embeddings, step)
+                if step == plan[-1].last:  # the same ones every time
+                    _name_faults(embeddings, folder, worker)
                 values = masked_view_metrics(
                     model, scored["val"], tokenizer, lexicon, config, leg, step, worker
                 )
@@ -204,8 +209,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     test = scored["test"]
     embeddings = embed_split(model, test, tokenizer, config, worker)
     require_finite(embeddings, step)
-    folder.note_failures(worker.rank, embeddings.faults.failures)
-    folder.note_shortened(worker.rank, embeddings.faults.shortened)
+    _name_faults(embeddings, folder, worker)
     also = [
         sampled_anew(embeddings, sampling, model, test, config, worker) for sampling in config.evaluation.also
     ]
@@ -218,15 +222,21 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     return "finished"
 
 
+def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:
+    folder.note_failures(worker.rank, embeddings.faults.failures)
+    folder.note_shortened(worker.rank, embeddings.faults.shortened)
+
+
 def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _note_device(journal: Journal, device: torch.device) -> None:
-    """Beside those of earlier attempts, if it is another."""
-    earlier, now = journal.tag(DEVICE_TAG), device_name(device)
-    if earlier is None or not earlier.endswith(now):
-        journal.tags({DEVICE_TAG: f"{earlier}, then {now}" if earlier else now})
+def _note_place(journal: Journal, found: Mapping[str, str]) -> None:
+    """Tags of where and how this attempt computes, beside those of earlier ones, if they are others."""
+    for tag, now in found.items():
+        earlier = journal.tag(tag)
+        if earlier is None or not earlier.endswith(now):
+            journal.tags({tag: f"{earlier}, then {now}" if earlier else now})
 
 
 def _quietly(what: str, done: int, total: int) -> None:

@@ -28,6 +28,7 @@ from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs, tokens_left
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.tracking.address import public
+from mac_ray.tracking.journal import status_of
 from mac_ray.training.first_weights import save_first_weights, source_fingerprints, with_found_weights
 from mac_ray.training.folder import RunFolder, claimed
 from mac_ray.training.hiding import counts_words
@@ -74,7 +75,8 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     if not folder.tokenizer.exists():
         save_tokenizer(config.model.text, captions_of_training(data), folder.tokenizer)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
-    save_first_weights(config, folder, tokenizer)
+    if status_of(folder.path) != "FINISHED":
+        save_first_weights(config, folder, tokenizer)
     if counts_words(config) and not folder.words.exists():
         save_words(count_words(captions_of_training(data), tokenizer), folder.words)
     folder.config.write_text(to_yaml(_without_password(config)))

@@ -17,7 +17,8 @@ from mac_ray.ablation import execute
 from mac_ray.ablation.execute import Job, at_once, run_quietly, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
-from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.plan import Point, Row, expand
+from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import status_of
@@ -72,6 +73,23 @@ def test_as_many_runs_at_once_as_have_all_their_workers(
 ) -> None:
     section = Cluster.model_validate(tiny.cluster.model_dump() | asked)
     assert at_once(tiny.model_copy(update={"cluster": section}), cluster) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"), [({}, 1), ({"cpus_per_worker": 3}, 3), ({"threads": 2, "cpus_per_worker": 3}, 2)]
+)
+def test_runs_of_a_sweep_share_the_cores_of_a_machine(asked: dict[str, int], threads: int) -> None:
+    own = {f"cluster.{name}": value for name, value in asked.items()}
+    sweep = Sweep(
+        name="s",
+        question="?",
+        base="configs/ablation.yaml",
+        seeds=(0,),
+        variants={"a": {}},
+        overrides={"cluster.threads": None} | own,  # as of a base that does not say
+    )
+    (point,) = expand(sweep)
+    assert point.config.cluster.threads == threads
 
 
 def test_cluster_on_which_no_run_fits_is_refused(tiny: Config) -> None:

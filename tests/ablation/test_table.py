@@ -174,6 +174,14 @@ def test_seconds_of_a_busy_machine_or_of_several_are_said_not_to_compare(study: 
     assert "different devices: a CPU (3); NVIDIA H200 (1)." in notes([elsewhere, *named])
 
 
+def test_runs_of_different_precisions_are_said_to_be(study: SweepRecord) -> None:
+    first, *others = study.outcomes()
+    given = [replace(first, precision="bf16"), *(replace(other, precision="fp32") for other in others)]
+    notes = " ".join(build_table(SWEEP, study.rows, given).notes)
+    assert "different precisions: fp32 (3); bf16 (1); set precision" in notes
+    assert "precisions" not in " ".join(build_table(SWEEP, study.rows, study.outcomes()).notes)
+
+
 def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
     study: SweepRecord, runs: Path, tmp_path: Path
 ) -> None:

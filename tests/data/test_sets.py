@@ -32,6 +32,14 @@ def test_set_with_a_root_finds_its_media_there(mixed: Manifest, tmp_path: Path) 
     assert sample.source.file == tmp_path / "video0.mp4"
 
 
+def test_set_behind_an_address_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    sections = {"far": ManifestSet(path=f"file://{tmp_path}/gone.parquet")}
+    with pytest.raises(
+        ManifestError, match=r"manifest of data\.sets\.far\.path cannot be fetched .*gone\.parquet"
+    ):
+        open_sets(sections, tmp_path, lambda *_: None)
+
+
 def test_set_without_its_manifest_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"gone\.parquet"):
         open_sets({"own": ManifestSet(path=str(tmp_path / "gone.parquet"))}, tmp_path, lambda *_: None)

@@ -244,6 +244,22 @@ def test_train_with_an_undecodable_test_clip_refuses_to_score(
         train(run.config, run.folder, Worker(), journal)
 
 
+def test_clips_of_val_and_test_that_are_left_out_are_named_once(
+    tiny: Config, tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    section = config.evaluation.model_copy(update={"allow_missing": True})
+    for split in ("val", "test"):
+        (tmp_path / "set" / split / "000003.mp4").write_bytes(b"not a video")
+    run = trained(config.model_copy(update={"evaluation": section}), tmp_path / "runs")
+    named = "".join(path.read_text() for path in run.folder.path.glob("undecodable_*.txt"))
+    assert [named.count(f"{split}/000003.mp4: pyav") for split in ("val", "test")] == [1, 1]
+    tags = [
+        record["values"] for record in read(run.folder.path / "journal.jsonl") if record["kind"] == "tags"
+    ]
+    assert any(values.get("precision") == "fp32" for values in tags)
+
+
 def test_test_clip_that_hung_its_decoder_is_tried_again_once_it_is_mended(
     tmp_path: Path, copied_set: Callable[[Path], Config]
 ) -> None:
