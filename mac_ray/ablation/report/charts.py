@@ -135,7 +135,7 @@ def while_training(table: Table, points: Sequence[CurvePoint], spent: str, palet
         f"training_{spent}",
         f"Validation {name} against {CALLED[spent]}",
         "Means over seeds; the band is their range."
-        + (f" {left_out} more rows are left out." if left_out else ""),
+        + (f" {left_out} of {len(table.finished)} rows left out." if left_out else ""),
         lines(data, "value", unit, name, series, palette, form=FORMS[spent]),
         height=280,
         series=series,
