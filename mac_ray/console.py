@@ -7,7 +7,7 @@ or on others. On a terminal it stays in place; in a log it is a line every few s
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,14 @@ def preparing(console: Console) -> Iterator[DataProgress]:
 class Follower(threading.Thread):
     """Shows the progress of a run while it is trained elsewhere; `stop` it when that has ended."""
 
-    def __init__(self, run_folder: Path, plan: list[Leg], console: Console) -> None:
+    def __init__(
+        self, run_folder: Path, plan: Sequence[Leg], step_costs: Sequence[float], console: Console
+    ) -> None:
+        """`step_costs`: of a step of each leg, in any unit; steps of one stage may take twice as long as another's."""
         super().__init__(daemon=True)
         self._journal = run_folder / FILE_NAME
         self._offset = self._journal.stat().st_size  # what an earlier attempt wrote was shown then
-        self._plan = plan
+        self._plan, self._step_costs = plan, step_costs
         self._console = console
         self._ended = threading.Event()
         self._begun: tuple[float, int] | None = (
@@ -98,7 +101,8 @@ class Follower(threading.Thread):
         now = record["time"] / 1000
         self._begun = self._begun or (now, step)
         since, first = self._begun
-        left = (now - since) / (step - first) * (total - step) if step > first else None
+        done = self._cost(first, step)
+        left = (now - since) / done * self._cost(step, total) if done else None
         parts = [
             f"stage {leg.stage.name} ({leg.number + 1}/{len(self._plan)})",
             f"epoch {values['train/epoch']:.1f}/{leg.stage.epochs:g}",
@@ -111,6 +115,13 @@ class Follower(threading.Thread):
         if left is not None:
             parts.append(f"{in_words(left)} left")
         return " · ".join(parts)
+
+    def _cost(self, first: int, last: int) -> float:
+        """Of the steps after `first`, up to `last`."""
+        return sum(
+            cost * max(min(last, leg.last) - max(first, leg.first), 0)
+            for leg, cost in zip(self._plan, self._step_costs, strict=True)
+        )
 
 
 class _Silent(contextlib.nullcontext[None]):

@@ -29,7 +29,7 @@ from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import Outcome, train
 from mac_ray.training.results import read_summary
-from mac_ray.training.start import PreparedRun, parameters, prepare, tags
+from mac_ray.training.start import PreparedRun, parameters, prepare, step_flops, tags
 from mac_ray.training.stop import stop_at_sigterm
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -126,7 +126,7 @@ def drive(
     if not run.plan:
         say(console, f"scoring {len(run.data.test)} samples of {run.config.evaluation.data}")
     sender = start_sender(run.folder.path, uri) if uri else None
-    follower = Follower(run.folder.path, run.plan, console)
+    follower = Follower(run.folder.path, run.plan, step_flops(run), console)
     follower.start()
     status: Status = "FAILED"
     reason = "the driver was ended"

@@ -44,14 +44,15 @@ class Board(threading.Thread):
     def __init__(
         self,
         runs: Sequence[PlannedRun],
-        steps: Mapping[str, int],
+        flops: Mapping[str, float],
         console: Console,
         planned: int | None = None,
     ) -> None:
-        """`steps`: of each run, by identity. `planned`: how many runs there are to be, if more come by `add`."""
+        """`flops` are planned ones, of each run by identity; `planned` is how many runs there are to be, if more come
+        by `add`."""
         super().__init__(daemon=True)
         self._runs = {run.identity: run for run in runs}
-        self._steps = dict(steps)
+        self._flops = dict(flops)
         self._planned = len(self._runs) if planned is None else planned
         self._console = console
         self._ended = threading.Event()
@@ -61,9 +62,9 @@ class Board(threading.Thread):
         self._followed: dict[str, Followed] = {}
         self._reading = threading.Lock()
 
-    def add(self, run: PlannedRun, steps: int) -> None:
+    def add(self, run: PlannedRun, flops: float) -> None:
         # what the thread iterates over is replaced, not changed
-        self._steps = self._steps | {run.identity: steps}
+        self._flops = self._flops | {run.identity: flops}
         self._runs = self._runs | {run.identity: run}
 
     def states(self) -> dict[str, int]:
@@ -101,14 +102,14 @@ class Board(threading.Thread):
     def _share(self, identity: str, summary: Summary) -> float:
         if summary.status == "FINISHED":
             return 1.0
-        step, _ = summary.latest.get("train/loss", (0, 0.0))
-        return step / self._steps[identity]
+        _, spent = summary.latest.get("cost/flops", (0, 0.0))
+        return min(float(spent) / self._flops[identity], 1.0)
 
     def _left(self, summaries: Mapping[str, Summary]) -> str:
         if not summaries:
             return ""
-        total = sum(self._steps.values()) / len(self._runs) * self._planned
-        share = sum(self._share(name, found) * self._steps[name] for name, found in summaries.items()) / total
+        total = sum(self._flops.values()) / len(self._runs) * self._planned
+        share = sum(self._share(name, found) * self._flops[name] for name, found in summaries.items()) / total
         if self._first_share is None:
             self._first_share = share
         gained = share - self._first_share

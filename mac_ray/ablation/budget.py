@@ -18,24 +18,19 @@ from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps
 from mac_ray.ablation.sweep import Budget
-from mac_ray.config import Config, ConfigError, Schedule, value_at
+from mac_ray.config import Config, ConfigError
 from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
-from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
-from mac_ray.model.masking import guidance_flops, seen_of
-from mac_ray.objectives.costs import stage_costs, tokens_left
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
 from mac_ray.training.plan import legs
+from mac_ray.training.planned import training_flops
 from mac_ray.training.start import captions_of_training
 
 COUNTED_CAPTIONS = 2000
 COUNTED_BATCHES = 200
 FEW_STEPS = 5
-SCHEDULE_POINTS = [
-    number / 10 for number in range(11)
-]  # of a ratio that changes, where a stage's cost is averaged
 EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
 
 
@@ -95,25 +90,11 @@ class Calculator:
     def _stage_flops(self, config: Config) -> list[tuple[int, int, float]]:
         """Steps, samples per step and FLOPs per sample of each stage."""
         data, vocabulary = self.locator.data(config), self._tokenizer(config).vocabulary_size
-        side = config.data.image_size // config.model.video.patch_size
         found = []
         for leg in legs(config, data.train_sizes):
-            stage, masking = leg.stage, config.stage_masking(leg.stage)
-            tokens = self._padded_length(config, data, stage.batch_size)
-            changes = any(isinstance(each.ratio, Schedule) for each in (masking.video, masking.text))
-            forward, extra = [], []
-            for progress in SCHEDULE_POINTS if changes else SCHEDULE_POINTS[:1]:
-                seen = seen_of(
-                    masking.video, value_at(masking.video.ratio, progress), stage.frames, (side, side)
-                )
-                left = tokens_left(masking.text, value_at(masking.text.ratio, progress), tokens)
-                forward.append(forward_flops(config.model, seen.frames, seen.visible, left).total)
-                costs = stage_costs(config, stage, tokens, vocabulary, progress)
-                extra.append(sum(cost.training_flops for cost in costs.values()))
-            guidance = guidance_flops(masking.video, config.model.video, stage.frames, side**2).total
-            passes = TRAINING_FACTOR + (stage.accumulate > 1)
-            per_sample = passes * statistics.fmean(forward) + statistics.fmean(extra) + guidance
-            found.append((leg.num_steps, stage.batch_size, per_sample))
+            tokens = self._padded_length(config, data, leg.stage.batch_size)
+            per_sample = training_flops(config, leg.stage, tokens, vocabulary)
+            found.append((leg.num_steps, leg.stage.batch_size, per_sample))
         return found
 
     def _padded_length(self, config: Config, data: RunData, batch: int) -> int:

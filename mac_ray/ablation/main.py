@@ -52,7 +52,6 @@ from mac_ray.tracking.journal import (
     run_key,
     status_of,
 )
-from mac_ray.training.plan import legs
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -112,7 +111,10 @@ def run_sweep(
     experiment = points[0].config.tracking.experiment
     Archive(uri, experiment, console).bring_back(runs)
     asked_runs = [run for run in runs if run.point.row.label in asked]
-    show_plan(asked_runs, calculator, console)
+    # a row's cost does not depend on its seed
+    of_row = {run.point.row.label: run.point.config for run in asked_runs}
+    row_flops = {label: calculator.flops(config) for label, config in of_row.items()}
+    show_plan(asked_runs, row_flops, calculator.timing(), console)
     if dry_run:
         to_go = [[run] for run in in_order(asked_runs) if not is_finished(run)]
         say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
@@ -131,7 +133,7 @@ def run_sweep(
 
         def work() -> tuple[Table, str]:
             record.keep(folder, journal)
-            train_missing(asked_runs, tags, locator, sweep.name, folder, console)
+            train_missing(asked_runs, tags, row_flops, sweep.name, folder, console)
             send_rest((run.folder for run in asked_runs), uri, console)
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
@@ -162,7 +164,7 @@ def _asked_rows(sweep: Sweep, rows: Sequence[Row], only: Sequence[str] | None) -
 def train_missing(
     runs: Sequence[PlannedRun],
     tags: Mapping[str, Mapping[str, str]],
-    locator: Locator,
+    row_flops: Mapping[str, float],
     name: str,
     folder: Path,
     console: Console,
@@ -170,11 +172,7 @@ def train_missing(
     missing = in_order(run for run in runs if not is_finished(run))
     if not missing:
         return
-    steps = {
-        run.identity: legs(run.point.config, locator.data(run.point.config).train_sizes)[-1].last
-        for run in runs
-    }
-    board = Board(runs, steps, console)
+    board = Board(runs, {run.identity: row_flops[run.point.row.label] for run in runs}, console)
     with on_ray():
         board.start()
         try:
@@ -219,14 +217,15 @@ def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> d
     }
 
 
-def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Console) -> None:
+def show_plan(
+    runs: Sequence[PlannedRun], row_flops: Mapping[str, float], timing: str, console: Console
+) -> None:
     """A line per row: its seeds, which are finished, what is left to pay."""
     table = RichTable("row", "seeds", "finished", "TFLOP a run", "to go")
     left_in_all = 0.0
-    for label in dict.fromkeys(run.point.row.label for run in runs):
+    for label, flops in row_flops.items():
         own = [run for run in runs if run.point.row.label == label]
         ended = [is_finished(run) for run in own]
-        flops = calculator.flops(own[0].point.config)
         left = flops * (len(own) - sum(ended))
         left_in_all += left
         seeds = ", ".join(str(run.point.seed) for run in own)
@@ -235,7 +234,7 @@ def show_plan(runs: Sequence[PlannedRun], calculator: Calculator, console: Conso
         )
     console.print(table)
     say(console, f"{len(runs)} runs, {left_in_all / 1e12:.3g} TFLOP of training to go")
-    if timing := calculator.timing():
+    if timing:
         say(console, timing)
 
 

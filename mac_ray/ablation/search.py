@@ -201,7 +201,7 @@ def train_trials(
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         runs = planner.locator.claimed(planner(number, values))
         for run in runs:
-            board.add(run, planner.num_steps(run.point.config))
+            board.add(run, planner.calculator.flops(run.point.config))
         planned.extend(runs)
         return runs
 

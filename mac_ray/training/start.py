@@ -6,7 +6,7 @@ A run's folder is named by its identity, so the same command finds the same run 
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -23,9 +23,8 @@ from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress
 from mac_ray.data.source import is_url
 from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, save_tokenizer
-from mac_ray.model.flops import forward_flops
-from mac_ray.model.masking import guidance_flops, seen_of
-from mac_ray.objectives.costs import stage_costs, tokens_left
+from mac_ray.model.masking import seen_of
+from mac_ray.objectives.costs import stage_costs
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import status_of
@@ -34,6 +33,7 @@ from mac_ray.training.folder import RunFolder, claimed
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData, open_data, reader, require_decodable
 from mac_ray.training.plan import Leg, legs
+from mac_ray.training.planned import forward_cost, training_flops
 from mac_ray.training.truncation import truncation_notes
 
 FEWEST_SCORED = 2  # samples
@@ -182,26 +182,19 @@ def parameters(run: PreparedRun) -> dict[str, str]:
     """Every value of what is trained, and what follows from it."""
     flat = _flattened(run.config.trained(run.data.fingerprints, run.sources))
     tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
+    longest = run.config.data.max_caption_tokens
+    side = run.config.data.image_size // run.config.model.video.patch_size
     for leg in run.plan:
-        model, frames, text = run.config.model, leg.stage.frames, run.config.stage_masking(leg.stage).text
-        masking = run.config.stage_masking(leg.stage).video
-        side = run.config.data.image_size // model.video.patch_size
-        guidance = guidance_flops(masking, model.video, frames, side**2).total
-        frames_seen, visible, cost = [], [], []  # at the start and at the end of the stage
-        for progress in (0.0, 1.0):
-            seen = seen_of(masking, value_at(masking.ratio, progress), frames, (side, side))
-            longest = run.config.data.max_caption_tokens
-            tokens = tokens_left(text, value_at(text.ratio, progress), longest)
-            forward = forward_flops(model, seen.frames, seen.visible, tokens).total + guidance
-            frames_seen.append(str(seen.frames))
-            visible.append(str(seen.visible))
-            cost.append(f"{forward / 1e9:.4g}")
+        ends = [forward_cost(run.config, leg.stage, longest, progress) for progress in (0.0, 1.0)]
+        gflops = [f"{(cost.flops + cost.guidance_flops) / 1e9:.4g}" for cost in ends]
         flat |= {
             f"derived.{leg.stage.name}.steps": str(leg.num_steps),
             f"derived.{leg.stage.name}.samples": str(leg.num_samples),
-            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{_way(visible)} of {side**2}",
-            f"derived.{leg.stage.name}.visible_frames": f"{_way(frames_seen)} of {frames}",
-            f"derived.{leg.stage.name}.forward_gflops": _way(cost),
+            f"derived.{leg.stage.name}.visible_patches_per_frame": f"{_way(cost.visible for cost in ends)} "
+            f"of {side**2}",
+            f"derived.{leg.stage.name}.visible_frames": f"{_way(cost.frames for cost in ends)} "
+            f"of {leg.stage.frames}",
+            f"derived.{leg.stage.name}.forward_gflops": _way(gflops),
         }
         flat |= {
             f"derived.{leg.stage.name}.samples_per_epoch.{name}": str(count)
@@ -216,8 +209,19 @@ def parameters(run: PreparedRun) -> dict[str, str]:
     return flat
 
 
-def _way(ends: list[str]) -> str:
-    return " to ".join(dict.fromkeys(ends))
+def _way(ends: Iterable[object]) -> str:
+    return " to ".join(dict.fromkeys(map(str, ends)))
+
+
+def step_flops(run: PreparedRun) -> list[float]:
+    """Of a step of each stage, forward and backward, were all captions as long as may be: what steps of different
+    stages weigh against each other, without reading any caption."""
+    tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
+    return [
+        leg.stage.batch_size
+        * training_flops(run.config, leg.stage, run.config.data.max_caption_tokens, tokenizer.vocabulary_size)
+        for leg in run.plan
+    ]
 
 
 def tags(run: PreparedRun) -> dict[str, str]:

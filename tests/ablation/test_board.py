@@ -15,7 +15,7 @@ from mac_ray.config import Config
 from mac_ray.tracking.journal import Journal
 from tests.ablation.made import ended_run, finished_run
 
-STEPS = 60
+FLOPS = 1e15
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def runs(tmp_path: Path) -> list[PlannedRun]:
     ended_run(runs[1].folder, "FAILED", "out of memory")
     with Journal.open_or_create(runs[2].folder, name="r", experiment="e", identity="i") as journal:
         journal.status("RUNNING")
-        journal.metrics(STEPS // 2, {"train/loss": 1.0, "val/t2v/R1": 1.5})
+        journal.metrics(30, {"cost/flops": FLOPS / 2, "val/t2v/R1": 1.5})
     return runs
 
 
 def shown(runs: list[PlannedRun], *, terminal: bool) -> str:
     console = Console(file=StringIO(), width=200, force_terminal=terminal, color_system=None)
-    board = Board(runs, {run.identity: STEPS for run in runs}, console)
+    board = Board(runs, {run.identity: FLOPS for run in runs}, console)
     board.start()
     board.stop()  # it looks once more before it ends
     output = console.file
@@ -45,7 +45,7 @@ def shown(runs: list[PlannedRun], *, terminal: bool) -> str:
 
 
 def test_states_are_those_of_the_journals(runs: list[PlannedRun]) -> None:
-    board = Board(runs, {run.identity: STEPS for run in runs}, Console(file=StringIO()))
+    board = Board(runs, {run.identity: FLOPS for run in runs}, Console(file=StringIO()))
     assert board.states() == {"PENDING": 1, "RUNNING": 1, "FINISHED": 1, "FAILED": 1, "KILLED": 0}
 
 
