@@ -62,7 +62,10 @@ class Calculator:
         costs = [steps * batch * per_sample for steps, batch, per_sample in self._stage_flops(config)]
         kind, cost = max(zip(self._kinds(config), costs, strict=True), key=itemgetter(1))
         steps = Steps(kind, self.locator.progress)
-        step = statistics.median(steps.take(turn) for turn in range(FEW_STEPS))
+        step = sum(
+            (end - start) * statistics.median(steps.take(turn, (start, end)) for turn in range(FEW_STEPS))
+            for start, end in kind.pieces
+        )
         return step * kind.leg.num_steps * sum(costs) / cost
 
     def time_steps(self, configs: Iterable[Config]) -> None:
@@ -76,7 +79,7 @@ class Calculator:
         if not errors:
             return ""
         return (
-            f"{len(self.measured)} kinds of steps, each timed in turns with the first; their times relative to it are "
+            f"{len(self.measured)} kinds of steps, timed in turns with one of them; their times relative to it are "
             f"known to +-{100 * statistics.median(errors):.1f}%, the least certain to +-{100 * max(errors):.1f}% "
             "(standard error of the median ratio)"
         )

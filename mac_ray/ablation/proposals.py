@@ -16,7 +16,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.pruning import STRATUM, stratum_of
+from mac_ray.ablation.pruning import STRATUM, percent_made, stratum_of
 from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import begun, leftovers, sampler_of, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
@@ -141,7 +141,7 @@ class Proposals:
         run, name = proposal.runs[0], f"val/{self._sweep.metric}"
         total = self._num_steps(run.point.config)
         for step, value in points(run.folder, name).get(name, []):
-            percent = 100 * step // total
+            percent = percent_made(step, total)
             if percent not in proposal.reported:
                 yield value, percent
 

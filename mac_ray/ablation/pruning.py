@@ -17,7 +17,13 @@ from mac_ray.config import Config
 
 STRATUM = "mac_ray.stratum"  # attribute of a trial
 RUNGS = (25, 50)  # percent of a run; before the first, every trial has its grace
+NEAR = 2  # percent that a score may come before its rung: steps are whole, so 24.9% of one run is 25.1% of another
 KEPT = 2  # one of so many goes on
+
+
+def percent_made(step: int, total: int) -> int:
+    """Of a run, by which its val metrics are reported; 100 only of the whole."""
+    return 100 if step == total else min(round(100 * step / total), 99)
 
 
 class StratifiedHalving(BasePruner):
@@ -43,7 +49,7 @@ class StratifiedHalving(BasePruner):
 
 
 class _Arrival(NamedTuple):
-    """A trial's first report at or after a rung."""
+    """A trial's first report at a rung or after it."""
 
     rung: int
     step: int
@@ -51,7 +57,7 @@ class _Arrival(NamedTuple):
 
 
 def _at(trial: FrozenTrial, rung: int) -> _Arrival | None:
-    step = min((step for step in trial.intermediate_values if step >= rung), default=None)
+    step = min((step for step in trial.intermediate_values if step >= rung - NEAR), default=None)
     return None if step is None else _Arrival(rung, step, trial.intermediate_values[step])
 
 

@@ -27,7 +27,7 @@ from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, send_rest
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_names, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals, UntrainableError
-from mac_ray.ablation.pruning import RUNGS
+from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
@@ -255,12 +255,11 @@ def _require_two_objectives(sweep: Sweep, search: Search) -> None:
 
 def _require_looks(sweep: Sweep, planner: TrialPlanner, base: Config) -> None:
     every, total = base.evaluation.every_epochs, planner.num_steps(base)
-    first = RUNGS[0] * total / 100
     if not any(
         leg.is_evaluated(step, every)
         for leg in legs(base, planner.locator.data(base).train_sizes)
         for step in range(leg.first + 1, leg.last + 1)
-        if first <= step < total
+        if step < total and percent_made(step, total) >= RUNGS[0] - NEAR
     ):
         raise ConfigError(
             f"sweep {sweep.name}: search.prune goes by val scores between {RUNGS[0]}% of a run and its end, but with "

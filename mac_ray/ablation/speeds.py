@@ -1,26 +1,30 @@
 """How long training steps take on this machine, for budgets of equal seconds.
 
 A budget needs ratios between kinds of steps, and a machine drifts by more than kinds differ. So every kind takes
-turns with one and the same other, step by step, and the median ratio of neighbours counts. A step is all that
+turns with one and the same other, step by step, and the median ratio of neighbours counts, of each piece of a stage
+where its masking jumps. A step is all that
 `cost/seconds` counts: samples are read and cropped, masks drawn, loss, gradients, optimiser. Evaluation, checkpoints
 and what starts a run are in neither. What was measured is kept: measured anew, it would make other runs of the same
 sweep, and a kind that comes later is measured against one that is known.
 """
+
+from __future__ import annotations
 
 import json
 import math
 import os
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from mac_ray.bench.step import Arm, wait_for
-from mac_ray.config import Config, ConfigError, TextMasking, VideoMasking
+from mac_ray.config import Config, ConfigError, TextMasking, VideoMasking, pieces
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
@@ -63,7 +67,15 @@ class Kind:
             "precision": config.precision,
             "device": _device(config),
         }
+        if stage.mix is not None:  # sets may differ in what a sample costs
+            parts = {**parts, "mix": stage.mix}
         return json.dumps(parts, sort_keys=True)
+
+    @property
+    def pieces(self) -> list[tuple[float, float]]:
+        """Of its stage, from and to a share of the steps: between them, the time of a step may jump."""
+        masking = self.config.stage_masking(self.leg.stage)
+        return pieces(masking.video.ratio, masking.text.ratio)
 
 
 def _device(config: Config) -> str:
@@ -79,9 +91,10 @@ def _what_counts(section: VideoMasking | TextMasking) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Speed:
-    seconds: float  # of a step
+    seconds: float  # of a step, a mean over its stage
     error: float  # standard, as a share; of the ratio to the steps that it took turns with
-    turns: int
+    turns: int  # of the piece that has least
+    first: float | None = None  # seconds of a step of the first piece, where there are more
 
 
 class Speeds:
@@ -128,24 +141,44 @@ class Speeds:
         if not unknown:
             return {}
         reference = next((name for name in wanted if name in known), unknown[0])
-        first = Steps(wanted[reference], self.progress)
-        ratios: dict[str, list[float]] = {}
+        base = Steps(wanted[reference], self.progress)
+        ratios = {}
         for number, name in enumerate(unknown):
             self.progress("timing steps", number, len(unknown))
-            if name != reference:
-                ratios[name] = in_turns(first, Steps(wanted[name], self.progress))
+            ratios[name] = _against(base, base if name == reference else Steps(wanted[name], self.progress))
         self.progress("timing steps", len(unknown), len(unknown))
-        found: dict[str, Speed] = {}
         if reference in known:
-            unit = known[reference].seconds
+            unit = known[reference].first or known[reference].seconds
         else:
-            while len(first.taken) < FEWEST_TURNS:
-                first.take(len(first.taken))
-            unit = statistics.median(first.taken)
-            found[reference] = Speed(unit, 0.0, len(first.taken))  # what others are relative to
-        for name, own in ratios.items():
-            found[name] = Speed(unit * statistics.median(own), error_of_median(own), len(own))
-        return found
+            while len(base.taken) < FEWEST_TURNS:
+                base.take(len(base.taken))
+            unit = statistics.median(base.taken)
+        return {name: _speed(unit, wanted[name].pieces, own) for name, own in ratios.items()}
+
+
+def _against(base: Steps, steps: Steps) -> list[list[float]]:
+    """Ratios of steps of each piece to those of the first piece of `base`; of that to itself, none."""
+    return [
+        [] if steps is base and number == 0 else in_turns(base.take, partial(steps.take, piece=piece))
+        for number, piece in enumerate(steps.pieces)
+    ]
+
+
+def _speed(unit: float, shares: Sequence[tuple[float, float]], ratios: Sequence[Sequence[float]]) -> Speed:
+    """The mean over pieces of a stage, from the ratios of each to what takes `unit` seconds."""
+    medians = [statistics.median(own) if own else 1.0 for own in ratios]
+    weights = [end - start for start, end in shares]
+    mean = sum(weight * median for weight, median in zip(weights, medians, strict=True))
+    errors = [
+        weight * median * error_of_median(own) if own else 0.0
+        for weight, median, own in zip(weights, medians, ratios, strict=True)
+    ]
+    return Speed(
+        seconds=unit * mean,
+        error=math.hypot(*errors) / mean,
+        turns=min((len(own) for own in ratios if own), default=FEWEST_TURNS),
+        first=unit * medians[0] if len(medians) > 1 else None,
+    )
 
 
 class Steps:
@@ -175,13 +208,17 @@ class Steps:
         longest = config.data.max_caption_tokens
         self.arm = Arm(config.name, config, stage, longest, device, compiled=False, batch=share)
         self.hide = Hiding(config, self.leg, self.arm.encoder, kind.tokenizer, kind.lexicon, self.arm.worker)
-        self.taken: list[float] = []  # seconds
+        self.pieces = kind.pieces
+        self.taken: list[float] = []  # seconds, of the first piece
         self.take(0)  # pages of the frame cache, kernels for the lengths of real captions
         self.taken.clear()
 
-    def take(self, turn: int) -> float:
-        """Seconds of a step; of many turns, evenly from the whole stage, along which its masking may change."""
-        step = int(self.leg.num_steps * (turn * GOLDEN % 1))
+    def take(self, turn: int, piece: tuple[float, float] | None = None) -> float:
+        """Seconds of a step of a piece, the first if none is given; of many turns, evenly from the whole of it, along
+        which the masking may change."""
+        start, end = piece or self.pieces[0]
+        first, last = (math.ceil(self.leg.num_steps * share - 1e-9) for share in (start, end))
+        step = min(first + int((last - first) * (turn * GOLDEN % 1)), self.leg.num_steps - 1)
         self.arm.use_settings()
         begun = time.perf_counter()
         batch = self.batches[step]
@@ -191,19 +228,25 @@ class Steps:
         reading, learning = read - begun, time.perf_counter() - read
         # loaders of their own read while the step before is made, and cost what they are late
         late = max(0.0, reading / self.loaders - learning) if self.loaders else reading
-        self.taken.append(learning + late)
+        if piece in (None, self.pieces[0]):
+            self.taken.append(learning + late)
         return learning + late
 
 
-def in_turns(first: Steps, second: Steps) -> list[float]:
-    """Ratios of neighbouring steps, second to first: until their median is certain enough, or there are too many."""
+def in_turns(first: Callable[[int], float], second: Callable[[int], float]) -> list[float]:
+    """Ratios of neighbouring steps, second to first, both functions of the turn that return seconds: until their
+    median is certain enough, or there are too many."""
     ratios: list[float] = []
     while len(ratios) < FEWEST_TURNS or (error_of_median(ratios) > ENOUGH and len(ratios) < MOST_TURNS):
         turn = len(ratios)
         # who goes first changes, or what drifts would always favour the same
-        order = (first, second) if turn % 2 else (second, first)
-        seconds = {steps: steps.take(turn) for steps in order}
-        ratios.append(seconds[second] / seconds[first])
+        if turn % 2:
+            before = first(turn)
+            after = second(turn)
+        else:
+            after = second(turn)
+            before = first(turn)
+        ratios.append(after / before)
     return ratios
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -46,6 +47,12 @@ class Schedule(Section):
             case "step":
                 way = float(progress >= self.at)
         return self.start + way * (self.end - self.start)
+
+
+def pieces(*given: float | Schedule) -> list[tuple[float, float]]:
+    """Stretches of a stage, from and to a share of its steps, within which none of these knobs jumps."""
+    jumps = {each.at for each in given if isinstance(each, Schedule) and each.shape == "step"}
+    return list(pairwise(sorted({0.0, 1.0} | jumps)))
 
 
 def value_at(given: float | Schedule, progress: float) -> float:

@@ -1,16 +1,13 @@
 """What training will cost, by arithmetic, before any of it has been done; `costs` counts what it did cost."""
 
-import statistics
 from dataclasses import dataclass
 
-from mac_ray.config import Config, Schedule, Stage, value_at
+from mac_ray.config import Config, Schedule, Stage, pieces, value_at
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs, tokens_left
 
-SCHEDULE_POINTS = [
-    number / 10 for number in range(11)
-]  # of a ratio that changes, where a stage's cost is averaged
+POINTS = 10  # of a stretch over which a ratio changes, where its cost is averaged
 
 
 @dataclass(frozen=True)
@@ -40,12 +37,16 @@ def forward_cost(config: Config, stage: Stage, text_tokens: int, progress: float
 def training_flops(config: Config, stage: Stage, text_tokens: int, vocabulary_size: int) -> float:
     """Of a sample, forward and backward, pretext tasks and guidance included: a mean over the stage."""
     masking = config.stage_masking(stage)
-    changes = any(isinstance(each.ratio, Schedule) for each in (masking.video, masking.text))
-    forward, pretext = [], []
-    for progress in SCHEDULE_POINTS if changes else SCHEDULE_POINTS[:1]:
-        cost = forward_cost(config, stage, text_tokens, progress)
-        extra = stage_costs(config, stage, text_tokens, vocabulary_size, progress)
-        forward.append(cost.flops)
-        pretext.append(sum(task.training_flops for task in extra.values()))
+    ratios = masking.video.ratio, masking.text.ratio
+    changes = any(isinstance(ratio, Schedule) and ratio.shape != "step" for ratio in ratios)
     passes = TRAINING_FACTOR + (stage.accumulate > 1)
-    return passes * statistics.fmean(forward) + statistics.fmean(pretext) + cost.guidance_flops
+    points = POINTS if changes else 1
+    mean = 0.0
+    for start, end in pieces(*ratios):
+        for number in range(points):
+            progress = start + (end - start) * (number + 0.5) / points
+            cost = forward_cost(config, stage, text_tokens, progress)
+            tasks = stage_costs(config, stage, text_tokens, vocabulary_size, progress)
+            pretext = sum(task.training_flops for task in tasks.values())
+            mean += (end - start) / points * (passes * cost.flops + pretext + cost.guidance_flops)
+    return mean

@@ -30,6 +30,7 @@ def test_flops_counted_before_are_those_counted_in_training(
         ["objectives.reconstruction={}", "masking.video.ratio=0.75"],
         ["objectives.language={}", "masking.text.strategy=drop", "masking.text.ratio=0.5"],
         ["objectives.masked_language={}", "masking.text.ratio={shape: linear, start: 0.0, end: 0.6}"],
+        ["masking.video.ratio={shape: step, start: 0.9, end: 0.0, at: 0.5}"],
     )
     for number, overrides in enumerate(ways):
         config = config_file.load(None, [*tiny_overrides, *overrides])

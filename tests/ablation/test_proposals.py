@@ -168,12 +168,12 @@ def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> Non
     assert reasons == ["the loss is not finite", "the process that trained it ended", "val/t2v/R1 is nan"]
 
 
-def advance(driver: Driver, strategy: str, score: float, ratio: float) -> bool:
-    """Has a trial of this strategy come halfway with a score; whether its run is then asked to stop."""
+def advance(driver: Driver, strategy: str, score: float, ratio: float, step: int = STEPS // 2) -> bool:
+    """Has a trial of this strategy come to a step with a score; whether its run is then asked to stop."""
     driver.study.enqueue_trial({STRATEGY: strategy, "masking.video.ratio": ratio})
     proposal = driver.proposals.next()
     assert proposal is not None
-    write_run(proposal.runs[0], "RUNNING", [(50, score)])
+    write_run(proposal.runs[0], "RUNNING", [(step, score)])
     driver.proposals.judge()
     return RunFolder(proposal.runs[0].folder).stop_request.exists()
 
@@ -186,6 +186,16 @@ def test_worse_half_is_stopped_within_its_strategy_only(tmp_path: Path) -> None:
     assert not advance(driver, "random", 40.0, 0.5)
     assert advance(driver, "tube", 5.0, 0.4)
     assert len({trial.user_attrs[STRATUM] for trial in driver.study.trials}) == 2
+
+
+@pytest.mark.parametrize(("every", "steps"), [(234, 936), (468, 1874), (312, 1250), (22, 90)])
+def test_a_quarter_of_a_run_is_its_first_rung_also_where_steps_are_whole(
+    tmp_path: Path, every: int, steps: int
+) -> None:
+    """Or runs whose steps come out a hair below it would be judged later than their peers."""
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"), steps=steps)
+    assert not advance(driver, "random", 30.0, 0.3, step=every)
+    assert advance(driver, "random", 20.0, 0.4, step=every)
 
 
 def test_other_strategies_are_compared_where_that_is_asked_for(tmp_path: Path) -> None:

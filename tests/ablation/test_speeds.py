@@ -52,6 +52,22 @@ def test_kinds_of_a_plan_are_measured_together_and_those_that_come_later_keep_th
     assert again.seconds(few) == calculator.seconds(few)
 
 
+def test_stage_whose_masking_jumps_takes_the_mean_of_its_pieces(
+    tiny_overrides: list[str], calculator: Calculator
+) -> None:
+    """And not their median, which would know the longer piece alone."""
+    deep = [*tiny_overrides, "model.video.depth=6", "stages.0.epochs=20", "stages.1.epochs=0.5"]
+    jump = "masking.video.ratio={shape: step, start: 0.0, end: 0.9, at: 0.7}"
+    dear, cheap, both = (
+        config_file.load(None, [*deep, ratio])
+        for ratio in ("masking.video.ratio=0.0", "masking.video.ratio=0.9", jump)
+    )
+    calculator.time_steps([dear, cheap, both])
+    most, least = calculator.seconds(dear), calculator.seconds(cheap)
+    assert most > 1.3 * least  # or there would be nothing to tell apart
+    assert calculator.seconds(both) == pytest.approx(0.7 * most + 0.3 * least, rel=0.1)
+
+
 def test_few_steps_tell_costly_runs_from_cheap_ones_and_keep_nothing(
     tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
 ) -> None:

@@ -44,8 +44,11 @@ def test_estimate_of_seeds_and_samples_agrees_with_the_mean_squares() -> None:
     ) / ((seeds - 1) * (samples - 1))
     together = seed_square + sample_square - both_square
     assert found.mean == pytest.approx(grand)
-    assert found.error == pytest.approx(math.sqrt(together / (seeds * samples)), rel=0.05)
-    assert found.freedom == pytest.approx((seeds - 1) * (together / seed_square) ** 2, rel=0.15)
+    _, both, of_seeds = found.uncertainties
+    assert both.error == pytest.approx(math.sqrt(together / (seeds * samples)), rel=0.05)
+    assert both.freedom == pytest.approx((seeds - 1) * (together / seed_square) ** 2, rel=0.15)
+    assert of_seeds.error == pytest.approx(math.sqrt(seed_square / (seeds * samples)), rel=1e-6)
+    assert of_seeds.freedom == seeds - 1
 
 
 def test_estimate_of_one_seed_is_the_spread_of_its_resamples() -> None:
@@ -60,7 +63,7 @@ def test_estimate_of_seeds_that_agree_by_luck_is_no_surer_than_its_samples() -> 
     generator = np.random.default_rng(0)
     resampled = 40 + generator.normal(scale=2.0, size=(2, 2000))
     found = estimate(np.array([40.0, 40.0]), resampled)
-    assert found.error == pytest.approx(2 / math.sqrt(2), rel=0.1)
+    assert found.interval[1] - 40 == pytest.approx(1.96 * 2 / math.sqrt(2), rel=0.1)
 
 
 def test_interval_of_seeds_that_differ_needs_the_quantile_of_few_degrees_of_freedom() -> None:
@@ -78,6 +81,25 @@ def test_p_values_without_a_difference_are_small_about_as_often_as_they_say(spre
         resampled = resampled_means(difference, 150, generator)
         found += estimate(difference.mean(axis=1), resampled).p_value < 0.05
     assert 0.004 < found / trials < 0.075
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("of_samples", [0.0, 1.0])  # what they do to all seeds of a row alike
+@pytest.mark.parametrize("luck", [1.0, 10.0])
+def test_p_values_hold_at_the_small_levels_that_holm_asks_for(
+    seeds: int, of_samples: float, luck: float
+) -> None:
+    """Variances relative to that of what samples do to each seed by itself."""
+    generator = np.random.default_rng(7)
+    trials, level = 4000, 0.05 / 11
+    found = 0
+    for _ in range(trials):
+        values = generator.normal(scale=math.sqrt(1 + luck), size=(seeds, 1))
+        values = values + generator.normal(scale=math.sqrt(of_samples))
+        noise = generator.normal(size=(seeds, 60))
+        noise += generator.normal(scale=math.sqrt(of_samples), size=60)
+        found += estimate(values[:, 0], values + noise).p_value < level
+    assert found / trials < 1.6 * level
 
 
 def test_p_value_of_a_clear_difference_is_small() -> None:

@@ -13,7 +13,7 @@ from mac_ray.config import ConfigError
 from mac_ray.tracking.journal import PARENT_TAG, Journal, Status
 
 PARENT = "key-of-the-sweep"
-STEPS = 100  # of every run, so that a step is a percent
+STEPS = 100  # of a run, so that a step is a percent
 STRATEGY, RATIO, RATE = "masking.video.strategy", "masking.video.ratio", "optimizer.learning_rate"
 SPACE: Mapping[str, Any] = {
     RATIO: Knob(domain=Range(low=0.1, high=0.9), only=Conditional(on=STRATEGY, among=("random", "tube"))),
@@ -30,11 +30,13 @@ def sweep_of(search: Search, **given: Any) -> Sweep:
 class Driver:
     """A driver of a search that can be let go of at any moment, as one that is killed."""
 
-    def __init__(self, folder: Path, search: Search, key: str = PARENT, **given: Any) -> None:
+    def __init__(
+        self, folder: Path, search: Search, key: str = PARENT, steps: int = STEPS, **given: Any
+    ) -> None:
         self.folder, self.sweep = folder, sweep_of(search, **given)
         folder.mkdir(exist_ok=True)
         self.study = open_study(self.sweep, search, "sweep-s", folder, key)
-        self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: STEPS)
+        self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: steps)
 
     def plan(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """A run is known by its values and seed, as by an identity."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mac_ray.config import Schedule, value_at
+from mac_ray.config import Schedule, pieces, value_at
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,11 @@ def test_step_schedule_changes_where_it_is_told() -> None:
 
 def test_plain_number_stays_what_it_is() -> None:
     assert {value_at(0.6, progress) for progress in (0.0, 0.5, 1.0)} == {0.6}
+
+
+def test_pieces_end_where_a_knob_jumps() -> None:
+    late, early = (Schedule(shape="step", start=0.9, end=0.0, at=at) for at in (0.75, 0.25))
+    smooth = Schedule(shape="linear", start=0.9, end=0.0)
+    assert pieces(0.6, smooth) == [(0.0, 1.0)]
+    assert pieces(late, early) == [(0.0, 0.25), (0.25, 0.75), (0.75, 1.0)]
+    assert pieces(Schedule(shape="step", start=0.9, end=0.0, at=0.0)) == [(0.0, 1.0)]
