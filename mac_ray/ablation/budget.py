@@ -138,7 +138,7 @@ def _captions_key(config: Config, data: RunData) -> str:
 
 def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator: Calculator) -> list[Point]:
     """The same points, with epochs scaled to the budget. Raises ConfigError for one that is next to nothing."""
-    if budget.equal == "samples" and budget.amount is None:
+    if budget.is_as_configured:
         return list(points)
     cost: Callable[[Config], float] = {
         "samples": lambda config: _samples(config, calculator.locator.data(config)),

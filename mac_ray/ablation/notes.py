@@ -12,7 +12,7 @@ from mac_ray.ablation.sweep import Sweep
 if TYPE_CHECKING:
     from mac_ray.ablation.table import TableRow  # whose tables have these notes
 
-UNEQUAL = 0.1  # of a budget, beyond which a reader is told
+UNEQUAL = {"samples": 0.02, "flops": 0.02, "seconds": 0.1}  # of a budget, beyond which a reader is told
 UNEVEN = 1.25  # seconds of the slowest seed of a row to those of the fastest, beyond which a reader is told
 
 
@@ -21,38 +21,58 @@ def notes(
 ) -> Iterator[str]:
     """Sentences. `baseline` is a label, `done` the finished runs, `missing` the test samples that some of them lack."""
     yield from _coverage(done)
+    yield from _galleries(rows, baseline)
     yield from _seeds(rows)
     if missing:
         yield f"{missing} test samples that not every run has scored are left out of all rows."
     yield from _comparisons(rows, baseline)
-    yield from _budget(sweep, rows)
+    yield from _budget(sweep, rows, baseline)
     yield from _published(sweep, rows)
     yield from _precisions(done)
     yield from _pace(done)
     yield from _collapsed(done)
+    yield from _chosen(rows)
 
 
 def _coverage(done: Sequence[Outcome]) -> Iterator[str]:
     parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
     for decoded, expected in sorted(parts):
-        runs = sum(outcome.coverage == (decoded, expected) for outcome in done)
+        own = [outcome for outcome in done if outcome.coverage == (decoded, expected)]
+        named = ", ".join(dict.fromkeys(repr(outcome.row) for outcome in own))
+        which = "All" if len(own) == len(done) else f"{len(own)} of {len(done)}"
         yield (
-            f"{runs} of {len(done)} finished runs scored {decoded:,} of {expected:,} test samples, which is "
-            "easier than scoring all."
+            f"{which} finished runs{'' if which == 'All' else f', those of {named},'} scored {decoded:,} of "
+            f"{expected:,} test samples, which is easier than scoring all."
+        )
+
+
+def _galleries(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
+    """A rank is among all that a run has scored, so a smaller gallery is an easier task."""
+    base = next((set(row.by_seed) for row in rows if row.label == baseline), set())
+    apart = [
+        repr(row.label)
+        for row in rows
+        if row.label != baseline and row.comparison is None and base & set(row.by_seed)
+    ]
+    if apart:
+        yield (
+            f"{', '.join(apart)} scored other test samples than the baseline, so ranks are among other ones, and there "
+            "is no comparison."
         )
 
 
 def _seeds(rows: Sequence[TableRow]) -> Iterator[str]:
-    seeds = {len(row.by_seed) for row in rows if row.by_seed}
-    if 1 in seeds:
-        which = "Every row has" if seeds == {1} else "Some rows have"
+    seeds = {frozenset(row.by_seed) for row in rows if row.by_seed}
+    counts = {len(own) for own in seeds}
+    if 1 in counts:
+        which = "Every row that has finished has" if counts == {1} else "Some rows have"
         yield (
-            f"{which} one finished seed: there, intervals and p-values cover the test samples alone and say nothing "
+            f"{which} one seed: there, intervals and p-values cover the test samples alone and say nothing "
             "about how much another seed changes."
         )
     if len(seeds) > 1:
         yield (
-            "Not every row has finished as many seeds, so means are over different ones; differences are over those "
+            "Not every row has finished the same seeds, so means are over different ones; differences are over those "
             "that a row and the baseline both have."
         )
 
@@ -64,7 +84,8 @@ def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
     if all(row.label != baseline for row in finished):
         yield f"No run of the baseline {baseline!r} has finished, so nothing is compared with it."
         return
-    unpaired = [repr(row.label) for row in finished if row.label != baseline and row.comparison is None]
+    base = next(set(row.by_seed) for row in finished if row.label == baseline)
+    unpaired = [repr(row.label) for row in finished if row.label != baseline and not base & set(row.by_seed)]
     if unpaired:
         yield f"No seed of {', '.join(unpaired)} has finished for the baseline too, so there is no comparison."
     alone = [
@@ -79,22 +100,26 @@ def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
         )
 
 
-def unequal(sweep: Sweep, rows: Sequence[TableRow]) -> dict[str, float]:
-    """Rows that took more or less of what all were to take equally, relative to the baseline."""
+def unequal(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> dict[str, float]:
+    """Rows that took more or less of what all were to take equally, relative to the baseline, or to the first row
+    where no run of that has finished."""
     equal = sweep.budget.equal
-    ratios = {row.label: row.cost_ratios[equal] for row in rows if equal in row.cost_ratios}
-    return {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL}
+    costs = {row.label: row.costs[equal] for row in rows if row.costs.get(equal)}
+    unit = costs.get(baseline) or next(iter(costs.values()), 1.0)
+    ratios = {label: cost / unit for label, cost in costs.items()}
+    return {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL[equal]}
 
 
-def _budget(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
+def _budget(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
     """Where it was not kept: seconds are planned by a few steps, and then the machine does as it likes."""
     equal = sweep.budget.equal
-    if off := unequal(sweep, rows):
+    if off := unequal(sweep, rows, baseline):
         said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
-        if equal == "samples" and sweep.budget.amount is None:
+        if sweep.budget.is_as_configured:
             yield f"Rows were trained as long as their configs say, which is on more or fewer samples: {said}."
             return
-        yield f"Rows were to take equal {equal}, but some did not, relative to the baseline: {said}."
+        base = next(row.label for row in rows if row.costs.get(equal) and row.label not in off)
+        yield f"Rows were to take equal {equal}, but some did not, relative to {base!r}: {said}."
 
 
 def _published(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
@@ -121,12 +146,26 @@ def _precisions(done: Sequence[Outcome]) -> Iterator[str]:
         yield f"Runs were trained in different precisions: {said}; set precision, and small differences compare too."
 
 
+def _chosen(rows: Sequence[TableRow]) -> Iterator[str]:
+    count = sum(bool(row.by_seed) for row in rows)
+    if count > 2:
+        yield (
+            f"The best of {count} rows is chosen by the very scores that are shown for it, so it is lucky as well as "
+            "good; on other data, expect less of it."
+        )
+
+
 def _pace(done: Sequence[Outcome]) -> Iterator[str]:
     """Where seconds say more about machines than about rows."""
     devices = Counter(outcome.device for outcome in done if outcome.device)
     if len(devices) > 1:
         said = "; ".join(f"{name} ({count})" for name, count in devices.most_common())
         yield f"Do not compare seconds: runs were trained on different devices: {said}."
+        return
+    workers = Counter(outcome.workers for outcome in done if outcome.workers)
+    if len(workers) > 1:
+        said = "; ".join(f"{name} ({count})" for name, count in workers.most_common())
+        yield f"Do not compare seconds: runs were trained by different workers: {said}."
         return
     seconds: dict[str, list[float]] = {}
     for outcome in done:

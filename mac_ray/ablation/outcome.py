@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mac_ray.tracking.journal import DEVICE_TAG, FILE_NAME, PRECISION_TAG, Status, Summary, read, summarize
+from mac_ray.tracking.journal import (
+    DEVICE_TAG,
+    FILE_NAME,
+    PRECISION_TAG,
+    WORKERS_TAG,
+    Status,
+    Summary,
+    read,
+    summarize,
+)
 from mac_ray.training.folder import RunFolder
 
 COSTS = ("samples", "flops", "seconds", "visible_tokens")
@@ -33,6 +42,7 @@ class Outcome:
     chance: dict[str, float]
     costs: dict[str, float]  # COSTS, of training
     device: str  # that it was trained on; empty where an older version did not say
+    workers: str = ""  # how many trained it, of how many threads; empty where an older version did not say
     precision: str = ""  # that it was trained in; empty where an older version did not say
     warning: str = ""  # of embeddings that may have collapsed
 
@@ -73,6 +83,7 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         chance=scores.get("chance", {}),
         costs={name: last[f"cost/{name}"] for name in COSTS if f"cost/{name}" in last},
         device=summary.tags.get(DEVICE_TAG, ""),
+        workers=summary.tags.get(WORKERS_TAG, ""),
         precision=summary.tags.get(PRECISION_TAG, ""),
         warning=scores.get("warning") or "",
     )

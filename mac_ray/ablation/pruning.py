@@ -72,5 +72,6 @@ def stratum_of(config: Config, search: Search, budget: Budget) -> str:
     maskings = [config.stage_masking(stage) for stage in config.stages]
     strategies = [[masking.video.strategy, masking.text.strategy] for masking in maskings]
     # under any other budget, epochs are what makes runs cost the same
-    as_given = budget.equal == "samples" and budget.amount is None
-    return json.dumps([strategies, [stage.epochs for stage in config.stages] if as_given else "equal"])
+    return json.dumps(
+        [strategies, [stage.epochs for stage in config.stages] if budget.is_as_configured else "equal"]
+    )

@@ -37,6 +37,11 @@ class Budget(Part):
     equal: Literal["samples", "flops", "seconds"] = "samples"
     amount: Annotated[float, Field(gt=0)] | None = None  # per run, instead of what the baseline takes
 
+    @property
+    def is_as_configured(self) -> bool:
+        """Whether epochs are those of the configs, so that samples are equal only where these say so."""
+        return self.equal == "samples" and self.amount is None
+
 
 class Choice(Part):
     """One of some values, each of which may be a section such as `{}`."""

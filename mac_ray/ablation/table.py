@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from mac_ray.ablation.statistics import Agreement, Estimate, agreement, estimate
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import ConfigError
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, QueryRanks, measure
-from mac_ray.retrieval.significance import bootstrap
+from mac_ray.retrieval.significance import bootstrap, with_room
 
 RESAMPLES = 1000
 RESAMPLING_SEED = 0  # the same draws for every run, which pairs them
@@ -149,9 +150,10 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         of_row[outcome.row].append(outcome)
     done = [outcome for outcome in outcomes if outcome.status == "FINISHED"]
     scored = _scored(done)
-    samples, missing = _common_samples(done)
+    galleries = {outcome.folder: _gallery(outcome) for outcome in done}
+    samples, missing = _common_samples(galleries)
     measured = {
-        label: _Measured([outcome for outcome in own if outcome.status == "FINISHED"], samples)
+        label: _Measured([outcome for outcome in own if outcome.status == "FINISHED"], samples, galleries)
         for label, own in of_row.items()
         if any(outcome.status == "FINISHED" for outcome in own)
     }
@@ -203,8 +205,12 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
 class _Measured:
     """The finished runs of a row, on the common samples."""
 
-    def __init__(self, outcomes: Sequence[Outcome], samples: pa.Array) -> None:
+    def __init__(
+        self, outcomes: Sequence[Outcome], samples: pa.Array, galleries: Mapping[Path, frozenset[str]]
+    ) -> None:
         self.seeds = [outcome.seed for outcome in outcomes]
+        self.galleries = [galleries[outcome.folder] for outcome in outcomes]
+        self.num_samples = len(samples)
         runs = [_directions(outcome, samples) for outcome in outcomes]
         once = np.ones((1, len(samples)), dtype=np.int64)
         self.values = np.concatenate([measure(run, once) for run in runs])  # (S, len(NAMES))
@@ -225,18 +231,32 @@ class _Measured:
         estimates = (
             estimate(self.values[:, column], self.resampled[:, :, column]) for column in range(len(NAMES))
         )
-        return {name: _interval(found, *LIMITS[name]) for name, found in zip(NAMES, estimates, strict=True)}
+        return {
+            name: _with_room(name, _interval(found, *LIMITS[name]), self.num_samples)
+            for name, found in zip(NAMES, estimates, strict=True)
+        }
 
     def minus(self, other: _Measured, metric: str) -> tuple[Estimate, int] | None:
-        """The difference over the seeds that both have, and how many these are; None without any."""
+        """The difference over the seeds that both have, scored among the same samples, and how many these are; None
+        without any."""
         column = NAMES.index(metric)
-        common = [seed for seed in self.seeds if seed in other.seeds]
+        common = [
+            (own, other.seeds.index(seed)) for own, seed in enumerate(self.seeds) if seed in other.seeds
+        ]
+        common = [
+            (mine, theirs) for mine, theirs in common if self.galleries[mine] == other.galleries[theirs]
+        ]
         if not common:
             return None
-        own, others = ([measured.seeds.index(seed) for seed in common] for measured in (self, other))
+        own, others = map(list, zip(*common, strict=True))
         values = self.values[own, column] - other.values[others, column]
         resampled = self.resampled[own, :, column] - other.resampled[others, :, column]
         return estimate(values, resampled), len(common)
+
+
+def _with_room(name: str, interval: Interval, num_samples: int) -> Interval:
+    low, high = with_room(name, interval.low, interval.high, num_samples)
+    return Interval(interval.mean, low, high)
 
 
 def _interval(found: Estimate, low: float = -np.inf, high: float = np.inf) -> Interval:
@@ -259,16 +279,21 @@ def _scored(done: Sequence[Outcome]) -> str:
     return done[0].scored if done else ""
 
 
-def _common_samples(done: Sequence[Outcome]) -> tuple[pa.Array, int]:
+def _gallery(outcome: Outcome) -> frozenset[str]:
+    """The ids of the samples that a run has scored, among which its ranks are."""
+    return frozenset(_ranks(outcome, ["sample"])["sample"].unique().to_pylist())
+
+
+def _common_samples(galleries: Mapping[Path, frozenset[str]]) -> tuple[pa.Array, int]:
     """The ids (V,) of the samples that every run has scored, sorted; how many more some have."""
-    if not done:
+    if not galleries:
         return pa.array([], pa.string()), 0
-    scored = [set(_ranks(outcome, ["sample"])["sample"].unique().to_pylist()) for outcome in done]
-    common, every = set.intersection(*scored), set.union(*scored)
+    common = frozenset.intersection(*galleries.values())
     if not common:
         raise TableError(
-            f"the runs {done[0].folder} and others share no test sample; train all rows on the same data"
+            f"the runs {next(iter(galleries))} and others share no test sample; train all rows on the same data"
         )
+    every = frozenset.union(*galleries.values())
     return pa.array(sorted(common), pa.string()), len(every) - len(common)
 
 

@@ -50,6 +50,11 @@ def is_significant(comparison: Comparison) -> bool:
     return comparison.adjusted < LEVEL
 
 
+def is_shown(comparison: Comparison) -> bool:
+    """Significant, and not of one seed alone, which says nothing about how much another seed changes."""
+    return is_significant(comparison) and comparison.seeds > 1
+
+
 def is_better(table: Table, comparison: Comparison) -> bool:
     return (comparison.difference.mean > 0) == table.maximize
 
@@ -64,10 +69,10 @@ def _answer(table: Table, best: TableRow) -> str:
             return f"The baseline {best.label!r} has the best {name}, {value}, but no row is significantly worse."
         return f"The baseline {best.label!r} has the best {name}, {value}."
     if best.comparison is None:
-        return f"{best.label!r} has the best {name}, {value}; there is no baseline to compare it with."
+        return f"{best.label!r} has the best {name}, {value}; no seed of the baseline is there to compare it with."
     gap = (
         f"a difference of {signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
-        f"{'significant' if is_significant(best.comparison) else 'not significant'} "
+        f"{'significant' if is_significant(best.comparison) else 'not significant'}{_of([best.comparison])} "
         f"({_p(best.comparison.adjusted)}, {_corrected(compared)})"
     )
     if is_significant(best.comparison):
@@ -98,7 +103,7 @@ def _told_apart(table: Table) -> Iterator[str]:
         ],
     }
     parts = [f"{what}: {_named(labels)}" for what, labels in groups.items() if labels]
-    yield f"Against the baseline, {'; '.join(parts)}."
+    yield f"Against the baseline{_of([pair for _, pair in compared])}, {'; '.join(parts)}."
 
 
 def _cheapest(table: Table) -> Iterator[str]:
@@ -131,7 +136,7 @@ def _above_chance(table: Table) -> Iterator[str]:
         if (value.low <= level if table.maximize else value.high >= level)
     ]
     if at_chance:
-        yield f"Not shown to be above chance ({level:.1f}): {_named(at_chance)}."
+        yield f"Not shown to be better than chance ({level:.1f}): {_named(at_chance)}."
 
 
 def _published_order(table: Table) -> Iterator[str]:
@@ -159,6 +164,10 @@ def _unfinished(table: Table) -> Iterator[str]:
             counts[problem.status] = counts.get(problem.status, 0) + 1
     if counts:
         yield f"Without a result, of {runs} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}."
+
+
+def _of(compared: Sequence[Comparison]) -> str:
+    return " over test samples, of one seed alone" if all(pair.seeds == 1 for pair in compared) else ""
 
 
 def _corrected(compared: Sequence[Comparison]) -> str:

@@ -18,7 +18,8 @@ from mac_ray.retrieval.ranks import FloatArray, IntArray, Ranking
 
 CUTOFFS = (1, 5, 10)
 DIRECTIONS = ("t2v", "v2t")
-MEASURES = (*(f"R{cutoff}" for cutoff in CUTOFFS), "MdR", "MnR")
+RECALLS = tuple(f"R{cutoff}" for cutoff in CUTOFFS)
+MEASURES = (*RECALLS, "MdR", "MnR")
 # A tracked name has the scored set in front: msrvtt_1ka/t2v/R1
 NAMES = (*(f"{direction}/{measure}" for direction in DIRECTIONS for measure in MEASURES), "Rsum")
 

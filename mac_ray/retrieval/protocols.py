@@ -160,7 +160,7 @@ def score(
     return Scores(
         protocol=protocol.name,
         metrics={name: float(value) for name, value in zip(NAMES, measured, strict=True)},
-        intervals=intervals(bootstrap(directions, len(videos), resamples, generator)),
+        intervals=intervals(bootstrap(directions, len(videos), resamples, generator), len(videos)),
         chance=chance({"t2v": t2v, "v2t": v2t}),
         collapse=signs_of_collapse({"video": videos, "text": texts}, {"t2v": t2v.tied, "v2t": v2t.tied}),
         decoded=len(videos),

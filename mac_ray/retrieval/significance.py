@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mac_ray.retrieval.metrics import NAMES, QueryRanks, measure
+from mac_ray.retrieval.metrics import NAMES, RECALLS, QueryRanks, measure
 from mac_ray.retrieval.ranks import FloatArray
 
 BLOCK_QUERIES = 1_000_000  # resampled queries held at a time
@@ -37,7 +37,19 @@ def bootstrap(
     return np.concatenate(blocks)
 
 
-def intervals(resampled: FloatArray) -> dict[str, tuple[float, float]]:
+def intervals(resampled: FloatArray, num_samples: int) -> dict[str, tuple[float, float]]:
     """95% percentile intervals by name, from the rows of `bootstrap`."""
     low, high = np.percentile(resampled, PERCENTILES, axis=0)
-    return {name: (float(low[column]), float(high[column])) for column, name in enumerate(NAMES)}
+    return {
+        name: with_room(name, float(low[column]), float(high[column]), num_samples)
+        for column, name in enumerate(NAMES)
+    }
+
+
+def with_room(name: str, low: float, high: float, num_samples: int) -> tuple[float, float]:
+    """The interval, unless it is of a recall of 0 or 100 and nothing else: there the bootstrap knows no spread, and
+    the exact one of Clopper and Pearson (1934) holds."""
+    if low != high or low not in (0.0, 100.0) or name.rpartition("/")[2] not in RECALLS:
+        return low, high
+    room = 100 * (1 - (PERCENTILES[0] / 100) ** (1 / num_samples))
+    return (0.0, room) if low == 0.0 else (100.0 - room, 100.0)

@@ -54,6 +54,15 @@ def device_name(device: torch.device) -> str:
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 
+def workers_in_words(worker: Worker) -> str:
+    """How many train together, and by how many threads each where they compute on CPUs."""
+    said = f"{worker.num_ranks} worker{'s' if worker.num_ranks > 1 else ''}"
+    if worker.device.type != "cpu":
+        return said
+    threads = torch.get_num_threads()
+    return f"{said} of {threads} thread{'s' if threads > 1 else ''}"
+
+
 def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:
     """bf16 where the config asks for it, or leaves it open and the hardware multiplies in it; else None."""
     if config.precision == "fp32":

@@ -25,7 +25,7 @@ from mac_ray.model.flops import text_flops
 from mac_ray.model.video import grow_towers
 from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
-from mac_ray.tracking.journal import DEVICE_TAG, PRECISION_TAG, Journal
+from mac_ray.tracking.journal import DEVICE_TAG, PRECISION_TAG, WORKERS_TAG, Journal
 from mac_ray.training import checkpoint, results
 from mac_ray.training.costs import Costs
 from mac_ray.training.distributed import (
@@ -35,6 +35,7 @@ from mac_ray.training.distributed import (
     parallel,
     set_up_process,
     summed,
+    workers_in_words,
 )
 from mac_ray.training.evaluation import Embeddings, embed_split, require_finite, sampled_anew, score_val
 from mac_ray.training.first_weights import first_model
@@ -75,9 +76,12 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     model = first_model(config, folder, tokenizer)
     model.to(worker.device)
     if journal:
-        _note_place(
-            journal, {DEVICE_TAG: device_name(worker.device), PRECISION_TAG: "bf16" if dtype else "fp32"}
-        )
+        place = {
+            DEVICE_TAG: device_name(worker.device),
+            WORKERS_TAG: workers_in_words(worker),
+            PRECISION_TAG: "bf16" if dtype else "fp32",
+        }
+        _note_place(journal, place)
     num_patches = model.grid[0] * model.grid[1]
     before: Trained | None = None
     meter, costs = Meter(), Costs()

@@ -114,7 +114,7 @@ def test_row_that_is_the_baseline_under_another_name_differs_by_nothing(study: S
 def test_one_seed_is_said_to_cover_samples_alone(study: SweepRecord) -> None:
     first = [outcome for outcome in study.outcomes() if outcome.seed == 0]
     found = build_table(SWEEP.model_copy(update={"seeds": (0,)}), study.rows, first)
-    assert found.notes[0].startswith("Every row has one finished seed")
+    assert found.notes[0].startswith("Every row that has finished has one seed")
     value = found.row(PLAIN).metrics["t2v/R1"]
     share = value.mean / 100
     assert (value.high - value.low) / 2 == pytest.approx(196 * math.sqrt(share * (1 - share) / 60), rel=0.15)
@@ -126,7 +126,9 @@ def test_comparison_on_one_common_seed_is_said_to_be_one(study: SweepRecord) -> 
         for outcome in study.outcomes()
     ]
     three = SWEEP.model_copy(update={"seeds": (0, 1, 2)})
-    (said,) = (note for note in build_table(three, study.rows, moved).notes if "one seed alone" in note)
+    notes = build_table(three, study.rows, moved).notes
+    assert any(note.startswith("Not every row has finished the same seeds") for note in notes)
+    (said,) = (note for note in notes if "one seed alone" in note)
     assert said.startswith(f"Of '{MASKED}' one seed alone has finished for the baseline too")
 
 
@@ -148,14 +150,19 @@ def test_collapse_of_one_seed_is_said_and_scores_that_are_gone_name_their_run(tm
 
 
 def test_budget_that_was_not_kept_is_said(study: SweepRecord) -> None:
-    def notes(equal: str) -> str:
+    def notes(equal: str, outcomes: list[Outcome]) -> str:
         asked = SWEEP.model_copy(update={"budget": Budget(equal=equal)})
-        return " ".join(build_table(asked, study.rows, study.outcomes()).notes)
+        return " ".join(build_table(asked, study.rows, outcomes).notes)
 
-    assert "equal seconds, but some did not, relative to the baseline: 'video.ratio=0.6' 0.50" in notes(
-        "seconds"
+    found = study.outcomes()
+    assert "equal seconds, but some did not, relative to 'video.ratio=0': 'video.ratio=0.6' 0.50" in notes(
+        "seconds", found
     )
-    assert "but some did not" not in notes("samples")
+    assert "but some did not" not in notes("samples", found)
+    # nor are rows equal where the baseline has not finished
+    twin = [replace(outcome, row=FAILED) for outcome in found if outcome.row == PLAIN]
+    others = [outcome for outcome in found if outcome.row == MASKED]
+    assert "relative to 'video.ratio=0.6': 'video.ratio=0.9' 2.00" in notes("flops", [*others, *twin])
 
 
 def test_seconds_of_a_busy_machine_or_of_several_are_said_not_to_compare(study: SweepRecord) -> None:
@@ -172,6 +179,12 @@ def test_seconds_of_a_busy_machine_or_of_several_are_said_not_to_compare(study: 
     named = [replace(other, device="a CPU") for other in others]
     elsewhere = replace(slow, device="NVIDIA H200")
     assert "different devices: a CPU (3); NVIDIA H200 (1)." in notes([elsewhere, *named])
+    alone = [replace(other, workers="1 worker of 1 thread") for other in others]
+    assert "Do not compare seconds" not in notes([slow, *alone])  # an older version did not say
+    shared = replace(slow, workers="2 workers of 1 thread")
+    assert "different workers: 1 worker of 1 thread (3); 2 workers of 1 thread (1)." in notes(
+        [shared, *alone]
+    )
 
 
 def test_runs_of_different_precisions_are_said_to_be(study: SweepRecord) -> None:
@@ -198,6 +211,31 @@ def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
         if r["sample"] != "clip0003" and r["direction"] == "t2v"
     ]
     assert found.row(PLAIN).by_seed[0] == pytest.approx(100 * sum(r["rank"] <= 1 for r in kept) / 59)
+    # ranks are among what a run has scored, so that seed has no pair
+    pair = found.row(MASKED).comparison
+    assert pair is not None
+    assert pair.seeds == 1
+
+
+def test_row_scored_among_other_samples_is_not_compared(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        finished_run(run_folder(tmp_path, PLAIN, seed), seed, 0.5, num_samples=60)
+        finished_run(run_folder(tmp_path, MASKED, seed), seed, 0.5, num_samples=30, expected=60)
+    found = build_table(SWEEP, recorded(SWEEP, tmp_path).rows, recorded(SWEEP, tmp_path).outcomes())
+    assert found.row(MASKED).comparison is None
+    assert (
+        f"{MASKED!r} scored other test samples than the baseline, so ranks are among other ones, and there is no "
+        "comparison." in found.notes
+    )
+    assert not [note for note in found.notes if note.startswith("No seed of")]
+
+
+def test_best_of_three_rows_is_said_to_be_lucky_too(study: SweepRecord) -> None:
+    third = [replace(outcome, row=FAILED) for outcome in study.outcomes() if outcome.row == PLAIN]
+    others = [outcome for outcome in study.outcomes() if outcome.row != FAILED]
+    for outcomes, said in ((others, False), ([*others, *third], True)):
+        notes = " ".join(build_table(SWEEP, study.rows, outcomes).notes)
+        assert ("The best of 3 rows is chosen by the very scores" in notes) == said
 
 
 def test_baseline_without_a_result_leaves_nothing_to_compare(study: SweepRecord) -> None:
@@ -235,7 +273,10 @@ def test_part_of_a_test_split_is_said_to_be_one(tmp_path: Path) -> None:
     finished_run(record.runs[0].folder, 0, 0.5, num_samples=57, expected=60)
     finished_run(record.runs[2].folder, 0, 0.5, num_samples=60)
     notes = build_table(SWEEP, record.rows, record.outcomes()).notes
-    assert "1 of 2 finished runs scored 57 of 60 test samples, which is easier than scoring all." in notes
+    assert (
+        f"1 of 2 finished runs, those of {PLAIN!r}, scored 57 of 60 test samples, which is easier than scoring all."
+        in notes
+    )
     assert "3 test samples that not every run has scored are left out of all rows." in notes
 
 

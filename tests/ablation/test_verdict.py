@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
-from mac_ray.ablation.verdict import metric_name, shown_p, verdict
+from mac_ray.ablation.verdict import is_shown, metric_name, shown_p, verdict
 
 
 def row(
@@ -40,6 +40,19 @@ def test_significant_best_row_is_the_answer() -> None:
     )
     assert "significantly better: 'tube'; not told apart" in said[1]
     assert "'tube', takes 40% of the baseline's FLOPs" in said[2]
+
+
+def test_what_rests_on_one_seed_is_said_to_and_has_no_star() -> None:
+    one = row("tube", 44, 4, 0.01)
+    assert one.comparison is not None
+    alone = replace(one, comparison=replace(one.comparison, seeds=1))
+    first, second, *_ = verdict(table(row("none", 40), alone))
+    assert "that is significant over test samples, of one seed alone (p = 0.010, one comparison)" in first
+    assert second.startswith(
+        "Against the baseline over test samples, of one seed alone, significantly better"
+    )
+    assert is_shown(one.comparison)
+    assert not is_shown(replace(one.comparison, seeds=1))
 
 
 def test_best_row_that_is_not_significant_is_not_called_better() -> None:
@@ -81,7 +94,7 @@ def test_row_that_is_surely_worse_before_correction_is_not_offered_as_cheap() ->
 
 
 def test_row_at_chance_is_named() -> None:
-    assert "Not shown to be above chance (1.0): 'tube'." in verdict(
+    assert "Not shown to be better than chance (1.0): 'tube'." in verdict(
         table(row("none", 40), row("tube", 2, -38, 0.001))
     )
 

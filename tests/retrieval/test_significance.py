@@ -47,10 +47,20 @@ def test_bootstrap_of_a_seed_is_repeatable_and_touches_no_global_generator():
 
 def test_intervals_are_the_percentiles_of_each_metric():
     resampled = np.outer(np.arange(1001), np.arange(1, len(NAMES) + 1)).astype(np.float64)
-    result = intervals(np.random.default_rng(0).permutation(resampled))
+    result = intervals(np.random.default_rng(0).permutation(resampled), NUM_SAMPLES)
     assert list(result) == list(NAMES)
     for column, name in enumerate(NAMES, start=1):
         assert result[name] == pytest.approx((25 * column, 975 * column))
+
+
+def test_interval_of_hits_alone_or_of_none_has_the_room_that_so_many_samples_leave():
+    """Of 500 samples without a hit, 0.735% is the share at which that still happens one time in 40."""
+    queries = {name: QueryRanks(np.full(500, 7.0), np.arange(500)) for name in ("t2v", "v2t")}
+    result = intervals(bootstrap(queries, 500, 50, np.random.default_rng(0)), 500)
+    assert result["t2v/R1"] == pytest.approx((0.0, 0.735), abs=0.001)
+    assert result["v2t/R10"] == pytest.approx((99.265, 100.0), abs=0.001)
+    assert (1 - result["t2v/R1"][1] / 100) ** 500 == pytest.approx(0.025)
+    assert result["t2v/MdR"] == (7.0, 7.0)
 
 
 def test_intervals_cover_the_true_recall_about_95_times_in_100():
@@ -65,7 +75,7 @@ def test_intervals_cover_the_true_recall_about_95_times_in_100():
             "t2v": QueryRanks(rank, owner),
             "v2t": QueryRanks(rank[::captions_each], np.arange(num_samples)),
         }
-        low, high = intervals(bootstrap(both, num_samples, 200, generator))["t2v/R1"]
+        low, high = intervals(bootstrap(both, num_samples, 200, generator), num_samples)["t2v/R1"]
         covered += low <= 40 <= high
     # resampling captions one by one would cover about 60 in 100
     assert 0.90 < covered / trials < 0.99

@@ -224,7 +224,7 @@ def against_published(table: Table, palette: Palette) -> Chart:
     return Chart(
         "published",
         "Ours against published",
-        f"{table.source}: other data, so the order is compared, not the values."
+        f"{table.source}: the order is compared, not the values, which hang on data and scale."
         + (f" The first {len(rows)} of {len(known)} rows." if len(rows) < len(known) else ""),
         {"data": {"values": data}, "layer": layers},
         height=300,

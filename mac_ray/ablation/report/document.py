@@ -13,9 +13,10 @@ from mac_ray.page.document import document, section
 from mac_ray.page.markup import facts, listed, text
 from mac_ray.page.vega import Chart
 from mac_ray.tracking.address import without_passwords
-from mac_ray.tracking.journal import DEVICE_TAG, summarize
+from mac_ray.tracking.journal import DEVICE_TAG, WORKERS_TAG, summarize
 
-TOLD = ("data.", "version.", "machine", DEVICE_TAG, "git.")  # tags of runs that say on what and with what
+# tags of runs that say on what and with what
+TOLD = ("data.", "version.", "machine", DEVICE_TAG, WORKERS_TAG, "git.")
 
 
 def report_page(sweep: Sweep, verdict: Sequence[str], sections: Sequence[str], drawn: Sequence[Chart]) -> str:

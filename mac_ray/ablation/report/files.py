@@ -12,7 +12,7 @@ from typing import Any
 
 from mac_ray.ablation.outcome import COSTS
 from mac_ray.ablation.table import Table, TableRow
-from mac_ray.ablation.verdict import is_significant, metric_name, shown, shown_p, signed, verdict
+from mac_ray.ablation.verdict import is_shown, metric_name, shown, shown_p, signed, verdict
 from mac_ray.retrieval.metrics import NAMES
 
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
@@ -145,7 +145,7 @@ def _readable_row(table: Table, row: TableRow, has_published: bool) -> list[str]
     if row.label == table.baseline:
         cells += ["baseline", ""]
     elif pair:
-        star = "*" if is_significant(pair) else ""
+        star = "*" if is_shown(pair) else ""
         cells += [signed(pair.difference) + star, shown_p(pair.adjusted)]
     else:
         cells += ["", ""]

@@ -15,7 +15,7 @@ from mac_ray.ablation.report.markup import gallery, interval
 from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
-from mac_ray.ablation.verdict import is_better, is_significant, metric_name, shown_p, verdict
+from mac_ray.ablation.verdict import is_better, is_shown, metric_name, shown_p, verdict
 from mac_ray.page.document import charts_section, section
 from mac_ray.page.markup import (
     NOTHING,
@@ -72,14 +72,18 @@ def _results(table: Table, sweep: Sweep) -> str:
     headings += [Heading("published", meaning=table.source)] * has_published
     lines = [_result(table, row, has_published) for row in table.rows]
     said = f"{table.scored}, {table.num_samples} test samples · " if table.scored else ""
-    as_configured = sweep.budget.equal == "samples" and sweep.budget.amount is None
-    is_equal = not (as_configured and unequal(sweep, table.rows))
-    said += f"compared at equal {sweep.budget.equal}" if is_equal else "each as long as its config says"
+    off = unequal(sweep, table.rows, table.baseline)
+    if not off:
+        said += f"compared at equal {sweep.budget.equal}"
+    elif sweep.budget.is_as_configured:
+        said += "each as long as its config says"
+    else:
+        said += f"meant to be compared at equal {sweep.budget.equal}"
     said += f" · published: {table.source}" if table.source else ""
     return f'<p class="dim">{text(said)}</p>\n{sortable("Results", headings, lines)}' + (
-        '<p class="dim">Of each row against the baseline: the difference with its interval, which reaches over 0 where '
-        "the two were not told apart, and p, how often so large a difference would come of chance alone; Holm’s "
-        "correction is for having looked at all rows.</p>\n"
+        '<p class="dim">Of each row against the baseline: the difference with its interval, and p, how often so large '
+        "a difference would come of chance alone, both of that comparison by itself; rows are told apart by p after "
+        "Holm’s correction for having looked at all of them.</p>\n"
         if any(row.comparison for row in table.rows)
         else ""
     )
@@ -88,7 +92,7 @@ def _results(table: Table, sweep: Sweep) -> str:
 def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
     value, pair = row.metrics.get(table.metric), row.comparison
     style = ""
-    if pair and is_significant(pair):
+    if pair and is_shown(pair):
         style = "better" if is_better(table, pair) else "worse"
     cells = [
         _label(table, row),
