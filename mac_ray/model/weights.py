@@ -1,14 +1,16 @@
 """Weights in files: read without running anything that is in them, known by their content, checked before use.
 
-torch's older files are pickles, and a pickle can run code. They are read with `weights_only`, and a file that
-needs more is refused rather than trusted.
+torch's older files are pickles, and a pickle can run code. They are read with `weights_only`. What research code puts
+beside its weights, such as the parsed config of Frozen's checkpoints, becomes empty stand-ins, so that none of it runs
+or has to be installed; a file that even so needs more is refused rather than trusted.
 """
 
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -29,7 +31,7 @@ def read_weights(path: Path, place: str) -> Weights:
     """The tensors of a safetensors file or of what torch.save left, in single precision, without `module.`.
 
     `place` is the dotted path of the config value that names the file. Raises ConfigError for a file that is
-    missing, damaged, no checkpoint, or holds pickled code.
+    missing, damaged, no checkpoint, or holds pickled code that stand-ins cannot take the place of.
     """
     source = f"{place} = {str(path)!r}"
     if not path.is_file():
@@ -52,7 +54,8 @@ def read_weights(path: Path, place: str) -> Weights:
 
 def _unpickled(path: Path, source: str) -> object:
     try:
-        content: object = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_stand_ins(path)):
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
     except NOT_TORCH as error:
         if code := re.search(r"GLOBAL (\S+)", str(error)):
             raise ConfigError(
@@ -65,6 +68,28 @@ def _unpickled(path: Path, source: str) -> object:
             "fetch it again"
         ) from error
     return content
+
+
+class _StandIn:
+    """Of an object whose class is not torch's: takes whatever it is made of, and has none of it."""
+
+    def __new__(cls, *given: object, **named: object) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, *given: object, **named: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _stand_ins(path: Path) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """For each class or function that the file names, by its name; torch has a list of those that it takes for none."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except NOT_TORCH:  # in the format before torch 1.6, too, where only whole files of weights are read
+        return []
+    return [(type(name.rpartition(".")[2], (_StandIn,), {}), name) for name in names]
 
 
 def _state_dict(content: object, source: str) -> Weights:

@@ -1,7 +1,10 @@
 """Weights in files of every kind that people have, and in files that are none."""
 
+import argparse
 import os
 import pickle
+import sys
+import types
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -67,6 +70,25 @@ def test_weights_of_a_safetensors_file_are_read_and_half_precision_becomes_singl
     torch.testing.assert_close(found["a.weight"], weights()["a.weight"], rtol=1e-3, atol=1e-3)
 
 
+def test_weights_are_read_beside_objects_of_code_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen's trainer saves its ConfigParser, of a module of its repository, with paths and an OrderedDict in it."""
+    module = types.ModuleType("parse_config")
+    parser = type("ConfigParser", (), {"__module__": "parse_config"})
+    module.ConfigParser = parser
+    monkeypatch.setitem(sys.modules, "parse_config", module)
+    config = parser()
+    config.path, config.options = tmp_path, OrderedDict(arch=argparse.Namespace(frames=4))
+    content = {"arch": "FrozenInTime", "epoch": 3, "state_dict": weights(), "config": config}
+    path = saved(content, tmp_path / "c.pth.tar")
+    monkeypatch.delitem(sys.modules, "parse_config")
+    assert {name: tensor.tolist() for name, tensor in read(path).items()} == {
+        name: tensor.tolist() for name, tensor in weights().items()
+    }
+    assert "parse_config" not in sys.modules
+
+
 # ---------------------------------------------------------------- content
 
 
@@ -106,9 +128,21 @@ def test_checkpoint_with_pickled_code_is_refused_with_the_remedy_and_not_run(
         assert not bomb.exists()
 
 
-def test_checkpoint_with_a_pickled_config_is_refused_by_the_name_of_its_class(tmp_path: Path) -> None:
-    path = saved({"state_dict": weights(), "config": Settings()}, tmp_path / "c.pth.tar")
+def test_checkpoint_with_a_pickled_config_of_the_format_before_is_refused_by_the_name_of_its_class(
+    tmp_path: Path,
+) -> None:
+    path = saved(
+        {"state_dict": weights(), "config": Settings()},
+        tmp_path / "c.pth.tar",
+        _use_new_zipfile_serialization=False,
+    )
     with pytest.raises(ConfigError, match=r"Settings.*convert it once.*safetensors\.torch\.save_file"):
+        read(path)
+
+
+def test_pickled_model_is_no_weights(tmp_path: Path) -> None:
+    path = saved({"state_dict": Settings()}, tmp_path / "c.pth.tar")
+    with pytest.raises(ConfigError, match=r"holds 'state_dict', which is no tensor"):
         read(path)
 
 
