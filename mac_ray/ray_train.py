@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mac_ray.training.loop import Outcome
     from mac_ray.training.start import PreparedRun
 
-# Ray Train looks whether its workers have ended every 2 s unless told otherwise (performance.md)
+# Ray Train looks whether its workers have ended every 2 s unless told otherwise, and so each stage of a start waits
 QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
@@ -137,7 +137,7 @@ def resources_per_worker(cluster: Cluster) -> dict[str, float]:
 def workers_wanted(cluster: Cluster) -> int | tuple[int, int]:
     """cluster.workers, with "auto" made a number: every GPU; without GPUs two, or one where there is one core.
 
-    Two processes of one thread each train small models 30% faster than one of two threads (performance.md);
+    Two processes of one thread each train small models 30% faster than one of two threads;
     more than two would leave too little of a small batch to each.
     """
     if cluster.workers != "auto":

@@ -4,7 +4,7 @@ Question:   how far can masking go before recall drops, in each modality alone a
 Hypothesis: at equal samples recall falls with the ratio; at equal time high ratios win.
 Result:     2026-11-24, 3 seeds, equal samples: t2v R@1 none 62.1 [57.0, 67.1]; video 0.3 62.8, 0.6 59.9, 0.75 51.1,
             0.9 35.8; text 0.15 58.9, 0.3 53.6, 0.5 49.3; video 0.6 with text 0.15 53.3, with 0.3 47.3; video 0.9
-            with text 0.15 29.3, with 0.3 27.5, the only two told apart from none (p < 0.001). A third of the
+            with text 0.15 29.3, with 0.3 27.5, the only two told apart from none then. A third of the
             patches cost nothing that shows (at 0.89 of the FLOPs), 60% 2.1 [-4.8, +9.1] points.
 """
 

@@ -2,9 +2,9 @@
 
 Question:   at one ratio, does it matter which patches of a clip are hidden?
 Hypothesis: random above tube above none, as in the paper; a smaller picture of as many tokens is hard to beat.
-Result:     2026-11-28, 3 seeds, equal samples: t2v R@1 none 62.7 [59.5, 65.9], random 53.5 [44.4, 62.6], tube 38.7
-            [14.5, 62.9], block 50.7 [47.6, 53.8], resize 62.3 [57.8, 66.8]. Block alone is told apart from none (p <
-            0.001), resize is level with it at 0.81 of the FLOPs, of 9 patches of 16 where masks leave 7: squares are
+Result:     2026-11-28, 3 seeds, equal samples: t2v R@1 none 62.7 [59.5, 65.9], random 53.5 [42.2, 64.7], tube 38.7
+            [13.8, 63.7], block 50.7 [47.1, 54.4], resize 62.3 [56.3, 68.3]. Block alone is told apart from none (p
+            0.007), resize is level with it at 0.81 of the FLOPs, of 9 patches of 16 where masks leave 7: squares are
             few on a small grid. The rest was not run.
 """
 

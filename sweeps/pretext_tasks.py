@@ -2,8 +2,8 @@
 
 Question:   do reconstruction and language objectives help or hurt retrieval, and at what cost?
 Hypothesis: at weight 1 they hurt, language most, as in the paper; at a tenth, or with a latent target, less so.
-Result:     2026-11-28, 3 seeds, equal samples: t2v R@1 VTC 53.5 [44.4, 62.6], + MVM 54.9 [43.7, 66.0], + MLM 41.9
-            [8.3, 75.6], + LM 49.1 [27.1, 71.0], + MVM + LM 52.1 [46.2, 58.0]: nothing is told apart from VTC,
+Result:     2026-11-28, 3 seeds, equal samples: t2v R@1 VTC 53.5 [42.2, 64.7], + MVM 54.9 [42.1, 67.6], + MLM 41.9
+            [7.4, 76.5], + LM 49.1 [25.8, 72.3], + MVM + LM 52.1 [44.4, 59.8]: nothing is told apart from VTC,
             at 1.13, 1.00, 1.25 and 1.38 of its FLOPs, and the paper's collapse under LM does not show. The other
             rows were not run. After half as many samples, one seed, +-4: VTC 25.2, + MVM 39.2, + MLM 24.8,
             + LM 25.0, + MVM + LM 34.8.

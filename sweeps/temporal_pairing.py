@@ -5,8 +5,8 @@ Hypothesis: no pairing beats another where temporal attention is Frozen's, which
 Result:     2026-11-28, 3 seeds, equal samples, t2v R@1 of random, near, the same places: copy_spatial 53.5 52.7 38.7,
             frozen_zeros 57.1 53.7 38.6, random 46.2 44.7 34.1. Tubes lose as much (-18.5) where temporal attention is
             uniform as where it can look (-14.7, -12.1), and near places do like random ones, so who meets whom in
-            time does not explain it. Told apart from the first: random init with near (-8.7 [-12.0, -5.4]) and the
-            same places (-19.3 [-26.0, -12.6]). Uniform attention is no worse (+3.7 [+0.1, +7.2], p 0.28 by Holm).
+            time does not explain it. No row is told apart from the first; nearest to it are random init with near
+            (-8.7 [-12.0, -5.4], p 0.057) and the same places (-19.3 [-27.9, -10.8], p 0.073).
 """
 
 from mac_ray.ablation import Sweep, main

@@ -84,6 +84,18 @@ def on_ray() -> Iterator[None]:
         ray.shutdown()
 
 
+def say_what_nodes_do_not_share(uri: str | None, console: Console) -> None:
+    """Runs send themselves to MLflow from where they are trained. Ray must be initialised."""
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if nodes > 1 and uri and uri.startswith(("sqlite:", "file:")):
+        say(
+            console,
+            f"runs are trained on {nodes} nodes, and {uri} is a file of each of them: their runs meet only in an "
+            "MLflow server; give its address as tracking.uri",
+            "yellow",
+        )
+
+
 def execute(jobs: Sequence[Job], folder: Path) -> None:
     """Train them all, as many at a time as fit; returns when each has ended, well or not.
 

@@ -20,7 +20,7 @@ from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
-from mac_ray.ablation.execute import execute, on_ray, to_jobs
+from mac_ray.ablation.execute import execute, on_ray, say_what_nodes_do_not_share, to_jobs
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import TableError
@@ -133,7 +133,7 @@ def run_sweep(
 
         def work() -> tuple[Table, str]:
             record.keep(folder, journal)
-            train_missing(asked_runs, tags, row_flops, sweep.name, folder, console)
+            train_missing(asked_runs, tags, row_flops, sweep.name, folder, uri, console)
             send_rest((run.folder for run in asked_runs), uri, console)
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
@@ -167,6 +167,7 @@ def train_missing(
     row_flops: Mapping[str, float],
     name: str,
     folder: Path,
+    uri: str | None,
     console: Console,
 ) -> None:
     missing = in_order(run for run in runs if not is_finished(run))
@@ -174,6 +175,7 @@ def train_missing(
         return
     board = Board(runs, {run.identity: row_flops[run.point.row.label] for run in runs}, console)
     with on_ray():
+        say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
             with exported_trials(name, board.states):

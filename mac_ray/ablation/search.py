@@ -19,7 +19,7 @@ from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
-from mac_ray.ablation.execute import on_ray
+from mac_ray.ablation.execute import on_ray, say_what_nodes_do_not_share
 from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun
@@ -147,7 +147,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             record.keep(folder, journal)
             if not is_over(study, search):
                 planner.archive.look_up()
-                runs = train_trials(study, sweep, search, planner, base, folder, console)
+                runs = train_trials(study, sweep, search, planner, base, folder, uri, console)
                 send_rest((run.folder for run in runs), uri, console)
             report = report_of(record, search, study, planner)
             for path in write_search_report(folder, report):
@@ -190,6 +190,7 @@ def train_trials(
     planner: TrialPlanner,
     base: Config,
     folder: Path,
+    uri: str | None,
     console: Console,
 ) -> list[PlannedRun]:
     """All there are yet to be. Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself."""
@@ -207,6 +208,7 @@ def train_trials(
 
     proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
     with on_ray():
+        say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
             with exported_trials(sweep.name, board.states):

@@ -34,10 +34,10 @@ class VideoTower(Tower):
     patch_size: Positive = 16
     max_frames: Positive = 4  # rows of the temporal embedding
     # where the rows come from when a clip has more frames than were trained before: they stay as they began (keep),
-    # or are zeros (Frozen's own), or the trained rows spread out over the clip (methods.md 1.3). What imported
+    # or are zeros (Frozen's own), or the trained rows spread out over the clip (Frozen, section 3.3). What imported
     # weights have no rows for began as zeros
     inflate: Literal["keep", "zeros", "nearest", "linear"] = "keep"
-    # Frozen's zeros leave temporal attention uniform for ever (methods.md 1.3), so a copy is the default
+    # Frozen's zeros leave temporal attention uniform for ever: its keys are equal, so a copy is the default
     temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"
     # what the spatial branch is added to: the block's input (frozen) or the temporal branch (timesformer)
     residual: Literal["frozen", "timesformer"] = "frozen"

@@ -1,4 +1,4 @@
-"""Floating-point operations of a forward pass, in the two conventions of the literature (methods.md 7).
+"""Floating-point operations of a forward pass, in the two conventions of the literature.
 
 F frames, N patches per frame, V visible of them, D width, L tokens; 2 operations per multiply-accumulate.
 

@@ -1,6 +1,6 @@
 """The model as a run starts with it: weights from the seed, from towers, or from a whole dual encoder.
 
-A whole dual encoder is a Frozen in Time checkpoint (methods.md 1.3) or one of our own; their names tell them
+A whole dual encoder is a Frozen in Time checkpoint, by the names of its code, or one of our own; their names tell them
 apart. Everything a checkpoint can get wrong is a ConfigError here, before anything is trained.
 """
 

@@ -245,7 +245,8 @@ def machine() -> str:
 
 
 def git_state() -> dict[str, str]:
-    """Commit and whether files differ from it, where the code is run from a git checkout."""
+    """Commit and whether files differ from it, where the code is run from a git checkout; or else the commit that
+    GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
@@ -259,7 +260,7 @@ def git_state() -> dict[str, str]:
 
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
     if commit is None or changes is None:
-        return {"git.commit": "not a git checkout"}
+        return {"git.commit": os.environ.get("GIT_COMMIT", "not a git checkout")}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from rich.console import Console
 
 from mac_ray.ablation import execute
-from mac_ray.ablation.execute import Job, at_once, run_quietly, to_jobs
+from mac_ray.ablation.execute import Job, at_once, run_quietly, say_what_nodes_do_not_share, to_jobs
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.plan import Point, Row, expand
@@ -157,3 +158,22 @@ def test_gpu_that_was_not_asked_for_is_not_taken(tiny: Config, monkeypatch: pyte
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert device_of(tiny.cluster).type == "cpu"
     assert device_of(tiny.cluster.model_copy(update={"gpus_per_worker": 0.5})).type == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "uri", "is_said"),
+    [
+        (2, "sqlite:////home/me/mlflow.db", True),
+        (1, "sqlite:////home/me/mlflow.db", False),
+        (2, "http://mlflow.lab:5000", False),
+        (2, None, False),
+    ],
+)
+def test_database_that_nodes_do_not_share_is_said_to_keep_their_runs_apart(
+    nodes: int, uri: str | None, is_said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True}] * nodes + [{"Alive": False}])
+    console = Console(file=StringIO(), width=500)
+    say_what_nodes_do_not_share(uri, console)
+    assert isinstance(console.file, StringIO)
+    assert (f"trained on {nodes} nodes, and {uri} is a file" in console.file.getvalue()) == is_said

@@ -31,7 +31,9 @@ def captioned(path: Path, content: str | bytes, name: str = "captions.csv") -> P
 
 
 def test_folder_rows_of_one_path_are_one_sample(tmp_path: Path) -> None:
-    content = 'path,caption,split\na.mp4,first,train\nb/c.JPG,"two, with comma",val\na.mp4,second,train\n'
+    content = (
+        'path,caption,split\na.mp4,first,train\nb/c.JPG,"two, with comma",validation\na.mp4,second,train\n'
+    )
     rows = list(folder.read(captioned(tmp_path, content)))
     assert rows == [
         Row("a.mp4", Path("a.mp4"), "video", "train", ("first", "second")),
@@ -114,6 +116,11 @@ def test_folder_given_by_absolute_paths_has_the_same_ids_and_splits(tmp_path: Pa
         ("captions.csv", "path,caption\na.mp4,one, two\n", r"line 2.*2 fields"),
         ("captions.csv", "path,caption\na.mp4\n", r"line 2.*2 fields"),
         ("captions.csv", "path,caption,split\na.mp4,c,train\na.mp4,d,val\n", r"line 3: sample 'a\.mp4'"),
+        (
+            "captions.csv",
+            "path,caption,split\na.mp4,c,held out\n",
+            r"line 2: split is 'held out'.* train, val or test",
+        ),
         ("captions.csv", "path,caption,start\na.mp4,c,soon\n", r"line 2: start is 'soon'.*seconds"),
         ("captions.csv", "path,caption\na.txt,c\n", r"a\.txt is neither"),
         ("captions.csv", b"path,caption\na.mp4,caf\xe9\n", r"not UTF-8"),

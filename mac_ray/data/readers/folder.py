@@ -17,7 +17,7 @@ from typing import Any
 from mac_ray.data.kinds import ENDINGS, kind_of
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
-from mac_ray.data.readers.splits import Share, drawn, require_shares
+from mac_ray.data.readers.splits import SPLITS, Share, drawn, require_shares
 
 
 @dataclass
@@ -40,7 +40,11 @@ def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
     samples: dict[str, _Gathered] = {}
     for place, entry in _entries(folder):
         path = _relative(folder, str(entry["path"]))
-        split = _text(entry["split"]) if "split" in entry else drawn(path, val, test)
+        given = _text(entry["split"]) if "split" in entry else drawn(path, val, test)
+        if (split := SPLITS.get(given)) is None:
+            raise ManifestError(
+                f"{place}: split is {given!r}, which nothing trains on or scores; write train, val or test"
+            )
         start, end = (_seconds(entry.get(name), f"{place}: {name}") for name in ("start", "end"))
         window = (
             "" if start is None and end is None else f"@{start or 0:g}-{'' if end is None else f'{end:g}'}"

@@ -26,12 +26,11 @@ from mac_ray.data.kinds import kind_of
 from mac_ray.data.manifest import ManifestError, Row, is_manifest
 from mac_ray.data.readers.gathered import gathered
 from mac_ray.data.readers.published import left_out
-from mac_ray.data.readers.splits import Share, drawn, require_shares
+from mac_ray.data.readers.splits import SPLITS, Share, drawn, require_shares
 from mac_ray.data.source import is_url
 
 MEDIA_COLUMNS = ("video", "image", "path", "video_path", "image_path", "file_name", "filename")
 CAPTION_COLUMNS = ("caption", "captions", "text", "texts", "sentence", "sentences")
-SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
 ROWS_AT_ONCE = 16  # as each may hold a video
 
 
