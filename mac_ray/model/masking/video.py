@@ -128,7 +128,7 @@ def block(subject: Subject, generator: torch.Generator) -> Tensor:
 
 
 def multi_block(subject: Subject, generator: torch.Generator) -> Tensor:
-    """The union of several rectangles hidden through all frames (I-JEPA, section 3; V-JEPA, section 3.2).
+    """The union of several rectangles hidden through all frames (I-JEPA and V-JEPA).
 
     As there, the size is one per step and the places one per sample. What the union hides varies, and JEPA cuts to
     the least of the batch; here random patches are revealed or hidden as well, up to the one count of the ratio.
