@@ -17,6 +17,10 @@ class NonFiniteLossError(RunError):
     """The loss of some step is NaN or infinite."""
 
 
+class GpuMemoryError(RunError):
+    """What a step needs does not fit in the memory of a GPU."""
+
+
 class TooManyFailuresError(RunError):
     """More samples could not be decoded in training than data.max_bad_share allows."""
 

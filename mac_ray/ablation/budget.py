@@ -16,7 +16,7 @@ import numpy as np
 
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
-from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps
+from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps, release_gpu
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.data.lexicon import Lexicon, count_words
@@ -66,6 +66,8 @@ class Calculator:
             (end - start) * statistics.median(steps.take(turn, (start, end)) for turn in range(FEW_STEPS))
             for start, end in kind.pieces
         )
+        del steps
+        release_gpu()
         return step * kind.leg.num_steps * sum(costs) / cost
 
     def time_steps(self, configs: Iterable[Config]) -> None:

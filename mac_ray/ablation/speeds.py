@@ -10,6 +10,7 @@ sweep, and a kind that comes later is measured against one that is known.
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -122,6 +123,7 @@ class Speeds:
             temporary.replace(self.path)
         finally:
             os.close(lock)
+            release_gpu()
         return {name: known[name] for name in wanted}
 
     def _read(self) -> dict[str, Speed]:
@@ -191,7 +193,7 @@ class Steps:
             raise ConfigError(
                 "steps are timed on the machine of the command, which has no GPU, while "
                 f"cluster.gpus_per_worker is {config.cluster.gpus_per_worker:g}; start the sweep where runs train, "
-                "e.g. with `ray job submit --entrypoint-num-gpus 1`"
+                "such as by `ray job submit` to a head node that has GPUs"
             )
         self.loaders = config.cluster.loader_workers
         readers = [reader(kind.data.train[name], "train", config, progress) for name in stage.data]
@@ -248,6 +250,13 @@ def in_turns(first: Callable[[int], float], second: Callable[[int], float]) -> l
             before = first(turn)
         ratios.append(after / before)
     return ratios
+
+
+def release_gpu() -> None:
+    """Its memory is for the runs now, of which one may share the GPU with this process."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def error_of_median(values: Sequence[float]) -> float:

@@ -16,13 +16,18 @@ from torch.nn import functional as F
 from mac_ray.config import VideoTower
 from mac_ray.model.positions import inflate_time, resize_grid
 
+# Fused kernels of GPUs compute 64 rows or more for each group and head, and their backward keeps 128, however few there
+# are: of the four frames that meet in time that is mostly padding.
+FEWEST_FUSED = 16
+
 
 def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
     """Softmax attention over the second-last axis; any leading axes. `allowed`: booleans, query by key.
 
-    Written out on the CPU, where the backward of scaled_dot_product_attention is slow on short sequences.
+    Written out for few keys, and on the CPU, where the backward of scaled_dot_product_attention is slow on short
+    sequences.
     """
-    if query.is_cuda:
+    if query.is_cuda and key.shape[-2] >= FEWEST_FUSED:
         if query.ndim == 5:  # fused kernels take four axes, and anything else is written out in fp32
             groups = query.shape[2]
             query, key, value = (rearrange(x, "b h g m e -> (b g) h m e") for x in (query, key, value))

@@ -26,7 +26,10 @@ class Inputs:
     draws: Tensor  # (b, 2), uniform in [0, 1): the chance that objectives get
 
     def to(self, device: torch.device) -> "Inputs":
-        return Inputs(*(tensor.to(device, non_blocking=True) for tensor in self._tensors()))
+        tensors = self._tensors()
+        if device.type == "cuda":  # or the host would wait for what the GPU is doing
+            tensors = (tensor if tensor.is_pinned() else tensor.pin_memory() for tensor in tensors)
+        return Inputs(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
     def pieces(self, count: int) -> Iterator["Inputs"]:
         """`count` parts of nearly equal size, in order."""

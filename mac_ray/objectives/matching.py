@@ -42,7 +42,12 @@ class MatchingObjective(PositionObjective):
     def forward(self, model: DualEncoder, views: Views, inputs: Inputs) -> Tensor:
         """The sum over pairs of the binary cross-entropy of each."""
         wrong = wrong_ones(inputs, self.group_size)
-        similarity = views.video.detach() @ views.text.detach().T / self.temperature  # (b, b)
+        with torch.autocast(
+            views.video.device.type, enabled=False
+        ):  # bf16 would round cosines to steps of 0.004
+            similarity = (
+                views.video.detach().float() @ views.text.detach().float().T / self.temperature
+            )  # (b, b)
         own = torch.arange(len(similarity), device=similarity.device)
         video = torch.cat((own, own, drawn(similarity.T, wrong, inputs.draws[:, 1])))
         text = torch.cat((own, drawn(similarity, wrong, inputs.draws[:, 0]), own))

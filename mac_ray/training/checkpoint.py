@@ -42,6 +42,9 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
             _flush(file)
         temporary.rename(target)
         _flush(folder)
+    except (torch.AcceleratorError, torch.OutOfMemoryError):  # of a step before, met here
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     # what a full disk is to torch.save and to safetensors
     except (OSError, RuntimeError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -61,10 +64,10 @@ def latest(folder: Path) -> Path | None:
     return finished[-1] if (finished := _finished(folder)) else None
 
 
-def load(checkpoint: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The model's weights and the rest of the state."""
-    state = torch.load(checkpoint / "state.pt", map_location=device, weights_only=True)
-    return load_file(weights_of(checkpoint), device=str(device)), state
+def load(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The model's weights and the rest of the state, on the CPU: a GPU has no room for them twice."""
+    state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
+    return load_file(weights_of(checkpoint)), state
 
 
 @contextmanager
@@ -75,6 +78,8 @@ def restoring(checkpoint: Path) -> Iterator[None]:
     """
     try:
         yield
+    except (torch.AcceleratorError, torch.OutOfMemoryError):  # nothing that the checkpoint did
+        raise
     except (RuntimeError, KeyError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
         raise RunError(
             f"the run cannot go on from {checkpoint}: it is damaged, or another version of mac_ray left it "

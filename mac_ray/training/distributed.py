@@ -16,6 +16,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mac_ray.config import Cluster, Config
+from mac_ray.errors import GpuMemoryError, in_one_line
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,19 @@ def workers_in_words(worker: Worker) -> str:
         return said
     threads = torch.get_num_threads()
     return f"{said} of {threads} thread{'s' if threads > 1 else ''}"
+
+
+@contextlib.contextmanager
+def out_of_memory_explained() -> Iterator[None]:
+    """Raises GpuMemoryError where a GPU's memory is not enough: starting again would only repeat it."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise GpuMemoryError(
+            f"a GPU's memory is not enough ({in_one_line(error)}); raise accumulate of the stage, which computes the "
+            "same losses in pieces, lower its batch_size, or take more workers; `python -m mac_ray.bench step "
+            "--largest-batch` says what fits"
+        ) from error
 
 
 def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:

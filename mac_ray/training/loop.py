@@ -32,6 +32,7 @@ from mac_ray.training.distributed import (
     Worker,
     autocast_dtype,
     device_name,
+    out_of_memory_explained,
     parallel,
     set_up_process,
     summed,
@@ -52,6 +53,7 @@ from mac_ray.training.plan import legs
 Outcome = Literal["finished", "interrupted"]
 
 
+@out_of_memory_explained()
 def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | None) -> Outcome:
     """Train and evaluate, from the newest checkpoint if there is one. Rank 0 has the journal, the others None.
 
@@ -89,7 +91,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     saved: dict[str, Any] = {}
     if newest := checkpoint.latest(folder.checkpoints):
         with checkpoint.restoring(newest):
-            weights, saved = checkpoint.load(newest, worker.device)
+            weights, saved = checkpoint.load(newest)
             model.load_state_dict(weights)
             step, costs = saved["step"], Costs(**saved["costs"])
             meter.resume(saved["pending"], saved["seconds"])

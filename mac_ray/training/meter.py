@@ -64,6 +64,8 @@ class Meter:
                     "optimizer.learning_rate, or set precision=fp32 to see whether bf16 is the cause"
                 )
             self._values.append(means)
+        if self._on_device:
+            self._last = time.perf_counter()  # a GPU had yet to make what the host had sent it
         self._on_device = []
         return self._values
 

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from mac_ray.errors import RunError
 from mac_ray.training import checkpoint
-
-CPU = torch.device("cpu")
 
 
 def save(folder: Path, step: int, keep: int = 10, size: int = 100) -> Path:
@@ -36,7 +35,7 @@ def steps(folder: Path) -> list[str]:
 
 def assert_whole(path: Path) -> None:
     """What was written together is read together."""
-    model, state = checkpoint.load(path, CPU)
+    model, state = checkpoint.load(path)
     assert path.name == f"step_{state['step']:08d}"
     for tensor in (model["weight"], model["view"], state["moments"]):
         assert (tensor == state["step"]).all()
@@ -47,7 +46,7 @@ def test_checkpoint_saved_is_read_back(tmp_path: Path) -> None:
     path = save(folder, 7)
     assert path == checkpoint.latest(folder)
     assert_whole(path)
-    model, state = checkpoint.load(path, CPU)
+    model, state = checkpoint.load(path)
     assert model["view"].shape == (2, 3)
     assert (state["pending"], state["name"]) == ([{"loss": 0.5}], "one")
 
@@ -80,7 +79,17 @@ class Harmful:
 def test_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, 1, {"weight": torch.zeros(1)}, {"step": 1, "code": Harmful()}, keep=1)
     with pytest.raises(pickle.UnpicklingError):
-        checkpoint.load(path, CPU)
+        checkpoint.load(path)
+
+
+def test_gpu_that_runs_out_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(torch.OutOfMemoryError), checkpoint.restoring(tmp_path):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    with (
+        pytest.raises(RunError, match=r"delete it, and the same command goes on"),
+        checkpoint.restoring(tmp_path),
+    ):
+        raise RuntimeError("size mismatch")
 
 
 # ---------------------------------------------------------------- killed

@@ -80,7 +80,7 @@ def test_checkpoint_holds_a_teacher_that_is_not_the_tower(tiny_overrides: list[s
     config = config_file.load(None, [*tiny_overrides, *ONLY_POSITIONS])
     newest = checkpoint.latest(trained(config, tmp_path).folder.checkpoints)
     assert newest is not None
-    weights, state = checkpoint.load(newest, torch.device("cpu"))
+    weights, state = checkpoint.load(newest)
     prefix = "positions.objectives.reconstruction.teacher."
     teacher = {name.removeprefix(prefix) for name in state["objectives"] if name.startswith(prefix)}
     assert teacher == {
