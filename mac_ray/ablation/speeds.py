@@ -2,10 +2,9 @@
 
 A budget needs ratios between kinds of steps, and a machine drifts by more than kinds differ. So every kind takes
 turns with one and the same other, step by step, and the median ratio of neighbours counts, of each piece of a stage
-where its masking jumps. A step is all that
-`cost/seconds` counts: samples are read and cropped, masks drawn, loss, gradients, optimiser. Evaluation, checkpoints
-and what starts a run are in neither. What was measured is kept: measured anew, it would make other runs of the same
-sweep, and a kind that comes later is measured against one that is known.
+where its masking jumps. A step is all that `cost/seconds` counts: samples are read and cropped, masks drawn, loss,
+gradients, optimiser. Evaluation, checkpoints and what starts a run are in neither. What was measured is kept: measured
+anew, it would make other runs of the same sweep, and a kind that comes later is measured against one that is known.
 """
 
 from __future__ import annotations

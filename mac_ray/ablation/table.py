@@ -150,7 +150,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         of_row[outcome.row].append(outcome)
     done = [outcome for outcome in outcomes if outcome.status == "FINISHED"]
     scored = _scored(done)
-    galleries = {outcome.folder: _gallery(outcome) for outcome in done}
+    galleries = _galleries(done)
     samples, missing = _common_samples(galleries)
     measured = {
         label: _Measured([outcome for outcome in own if outcome.status == "FINISHED"], samples, galleries)
@@ -279,21 +279,27 @@ def _scored(done: Sequence[Outcome]) -> str:
     return done[0].scored if done else ""
 
 
-def _gallery(outcome: Outcome) -> frozenset[str]:
-    """The ids of the samples that a run has scored, among which its ranks are."""
-    return frozenset(_ranks(outcome, ["sample"])["sample"].unique().to_pylist())
+def _galleries(done: Sequence[Outcome]) -> dict[Path, frozenset[str]]:
+    """By run, the ids of the samples that it has scored, among which its ranks are. Equal ones are held once."""
+    found: dict[Path, frozenset[str]] = {}
+    held: dict[frozenset[str], frozenset[str]] = {}
+    for outcome in done:
+        own = frozenset(_ranks(outcome, ["sample"])["sample"].unique().to_pylist())
+        found[outcome.folder] = held.setdefault(own, own)
+    return found
 
 
 def _common_samples(galleries: Mapping[Path, frozenset[str]]) -> tuple[pa.Array, int]:
     """The ids (V,) of the samples that every run has scored, sorted; how many more some have."""
     if not galleries:
         return pa.array([], pa.string()), 0
-    common = frozenset.intersection(*galleries.values())
+    different = set(galleries.values())
+    common = frozenset.intersection(*different)
     if not common:
         raise TableError(
             f"the runs {next(iter(galleries))} and others share no test sample; train all rows on the same data"
         )
-    every = frozenset.union(*galleries.values())
+    every = frozenset.union(*different)
     return pa.array(sorted(common), pa.string()), len(every) - len(common)
 
 
