@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mac_ray.ablation.outcome import Outcome
@@ -105,9 +105,16 @@ def unequal(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> dict[str, 
     where no run of that has finished."""
     equal = sweep.budget.equal
     costs = {row.label: row.costs[equal] for row in rows if row.costs.get(equal)}
-    unit = costs.get(baseline) or next(iter(costs.values()), 1.0)
+    if not costs:
+        return {}
+    unit = costs[_unit(costs, baseline)]
     ratios = {label: cost / unit for label, cost in costs.items()}
     return {label: ratio for label, ratio in ratios.items() if abs(ratio - 1) > UNEQUAL[equal]}
+
+
+def _unit(labels: Collection[str], baseline: str) -> str:
+    """Of the rows that have a cost, the one that others are relative to."""
+    return baseline if baseline in labels else next(iter(labels))
 
 
 def _budget(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
@@ -118,7 +125,7 @@ def _budget(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> Iterator[s
         if sweep.budget.is_as_configured:
             yield f"Rows were trained as long as their configs say, which is on more or fewer samples: {said}."
             return
-        base = next(row.label for row in rows if row.costs.get(equal) and row.label not in off)
+        base = _unit([row.label for row in rows if row.costs.get(equal)], baseline)
         yield f"Rows were to take equal {equal}, but some did not, relative to {base!r}: {said}."
 
 

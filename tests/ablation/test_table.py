@@ -163,6 +163,10 @@ def test_budget_that_was_not_kept_is_said(study: SweepRecord) -> None:
     twin = [replace(outcome, row=FAILED) for outcome in found if outcome.row == PLAIN]
     others = [outcome for outcome in found if outcome.row == MASKED]
     assert "relative to 'video.ratio=0.6': 'video.ratio=0.9' 2.00" in notes("flops", [*others, *twin])
+    # a row that costs what the baseline does, and stands before it, is not what others are relative to
+    last = SWEEP.model_copy(update={"baseline": FAILED, "budget": Budget(equal="flops")})
+    said = " ".join(build_table(last, study.rows, [*found, *twin]).notes)
+    assert "some did not, relative to 'video.ratio=0.9': 'video.ratio=0.6' 0.50" in said
 
 
 def test_seconds_of_a_busy_machine_or_of_several_are_said_not_to_compare(study: SweepRecord) -> None:
