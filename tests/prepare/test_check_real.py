@@ -1,6 +1,5 @@
 """`prepare check` on real files: what each of the difficult ones gives, and what a real set holds."""
 
-import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import pytest
 
 from mac_ray.data.kinds import kind_of
+from mac_ray.data.manifest import Row
+from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.__main__ import main
 from tests.prepare.test_check import check
 
@@ -44,18 +45,12 @@ def media() -> Path:
 
 
 def test_faults_folder_is_told_file_by_file(media: Path, tmp_path: Path) -> None:
-    faults, folder = media / "faults", tmp_path / "faults"
-    folder.mkdir()
+    faults, manifest = media / "faults", tmp_path / "faults.parquet"
     names = sorted(path.name for path in faults.iterdir() if kind_of(path.name) == "video")
     assert set(EXPECTED) < set(names)
-    with (folder / "captions.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["path", "caption", "split"])
-        for name in names:
-            (folder / name).symlink_to(faults / name)
-            rows.writerow([name, f"the file {name}", name])  # a split of its own, to see what each gives
-    manifest = tmp_path / "faults.parquet"
-    assert main(["manifest", "folder", str(folder), "--out", str(manifest)]) == 1
+    # each in a split of its own, to see what it gives
+    rows = [Row(name, name, "video", name, (f"the file {name}",)) for name in names]
+    write(manifest, rows, "faults", faults)
 
     code, report = check(manifest)
 
