@@ -46,7 +46,7 @@ class Data(Section):
         "one"  # of a sample in training: any one of them, or all as one text
     )
     max_caption_tokens: Annotated[int, Field(ge=4)] = 64  # what is longer loses its end, which is reported
-    max_bad_share: Ratio = 0.01  # of the samples drawn in training; beyond it the run stops
+    max_bad_share: Ratio = 0.01  # of the samples drawn in a stage; beyond it the run stops
 
     @model_validator(mode="after")
     def _sets_have_names_that_can_be_tracked(self) -> Data:

@@ -235,7 +235,8 @@ def _or_who_died(items: Iterator[ItemT], first: int) -> Iterator[ItemT]:
         raise RuntimeError(
             f"a loader process died while it made batch {number} or one soon after ({error}). What decodes videos dies "
             "without it, so memory has run out, most likely: set cluster.loader_workers lower. With "
-            "cluster.decode_timeout_s=null it may be a video that crashed the decoder: give a time, and it is named"
+            "cluster.decode_timeout_s=null it may be a video that crashed the decoder: give a time, and it is named. A "
+            "signal to stop that went to every process does it too: send it to the first alone, which saves and stops"
         ) from error
 
 

@@ -27,8 +27,10 @@ class Inputs:
 
     def to(self, device: torch.device) -> "Inputs":
         tensors = self._tensors()
-        if device.type == "cuda":  # or the host would wait for what the GPU is doing
-            tensors = (tensor if tensor.is_pinned() else tensor.pin_memory() for tensor in tensors)
+        if (
+            device.type == "cuda"
+        ):  # what is not there yet is pinned, or the host would wait for what the GPU is doing
+            tensors = (tensor.pin_memory() if tensor.device.type == "cpu" else tensor for tensor in tensors)
         return Inputs(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 
     def pieces(self, count: int) -> Iterator["Inputs"]:

@@ -38,5 +38,9 @@ class SigmoidObjective(nn.Module):
         own = torch.eye(total, dtype=torch.bool, device=logits.device)
         judged = own | (samples[:, None] != samples[None, :])
         losses = F.softplus(torch.where(own, -logits, logits)) * judged
-        parts = {"own": losses.diagonal().mean(), "temperature": 1 / self.log_scale.exp(), "bias": self.bias}
+        parts = {
+            "own": losses.diagonal().mean(),
+            "temperature": 1 / self.log_scale.exp(),
+            "bias": self.bias.detach().clone(),  # the optimiser's step changes it before it is read
+        }
         return losses.sum() / total, parts

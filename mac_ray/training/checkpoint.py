@@ -29,7 +29,7 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
 
     Raises OSError with the folder and the remedy when it cannot be written; older checkpoints stay.
     """
-    target = folder / f"{PREFIX}{step:08d}"
+    target = path_of(folder, step)
     if target.exists():
         return target
     temporary = folder / f"{TEMPORARY}{step:08d}_{os.getpid()}"
@@ -57,6 +57,14 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
         old.rename(doomed)
         shutil.rmtree(doomed)
     return target
+
+
+def path_of(folder: Path, step: int) -> Path:
+    return folder / f"{PREFIX}{step:08d}"
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix(PREFIX))
 
 
 def latest(folder: Path) -> Path | None:

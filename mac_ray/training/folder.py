@@ -70,7 +70,7 @@ class RunFolder:
     @property
     def verdict(self) -> Path:
         """Why no group of workers is to try again, where one of several found that out."""
-        return self.path / "verdict.txt"
+        return self.path / "verdict.json"
 
     @property
     def driver_lock(self) -> Path:

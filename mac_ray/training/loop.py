@@ -6,10 +6,12 @@ is a function of (seed, k), so a run that was killed and started again is the ru
 b samples on this rank, B in the global batch.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -83,17 +85,18 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             WORKERS_TAG: workers_in_words(worker),
             PRECISION_TAG: "bf16" if dtype else "fp32",
         }
-        _note_place(journal, place)
+        note_place(journal, place)
     num_patches = model.grid[0] * model.grid[1]
     before: Trained | None = None
     meter, costs = Meter(), Costs()
     step = 0  # of the run; the number of steps made
+    failures_before = 0  # the stage under way
     saved: dict[str, Any] = {}
-    if newest := checkpoint.latest(folder.checkpoints):
+    if newest := agreed_checkpoint(folder, worker):
         with checkpoint.restoring(newest):
             weights, saved = checkpoint.load(newest)
             model.load_state_dict(weights)
-            step, costs = saved["step"], Costs(**saved["costs"])
+            step, costs, failures_before = saved["step"], Costs(**saved["costs"]), saved["failures_before"]
             meter.resume(saved["pending"], saved["seconds"])
 
     for leg in plan:
@@ -105,6 +108,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 optimizer.load_state_dict(saved["optimizer"])
         if step >= leg.last:  # made before the run was resumed
             continue
+        if step == leg.first:
+            failures_before = costs.failures
         grow_towers(stage.frames, model, objectives)
         hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
         if step == 0:  # where the curves begin
@@ -140,8 +145,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             loss, parts = loss_and_gradients(learner, pairs, inputs, positions, stage.batch_size, now)
 
             # the step
-            if rates.clip_norm is not None:
-                parts["gradient_norm"] = nn.utils.clip_grad_norm_(_parameters(optimizer), rates.clip_norm)
+            # asked for also where nothing is clipped: one that is not finite stops the run before its weights are saved
+            limit = math.inf if rates.clip_norm is None else rates.clip_norm
+            parts["gradient_norm"] = nn.utils.clip_grad_norm_(_parameters(optimizer), limit)
             rate = learning_rate(rates, step - leg.first, leg.num_steps)
             set_learning_rate(optimizer, rates, rate)
             optimizer.step()
@@ -165,10 +171,11 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 folder.note_failures(worker.rank, batch.failures)
             if batch.shortened:
                 folder.note_shortened(worker.rank, batch.shortened)
-            if costs.failures > config.data.max_bad_share * max(costs.samples, leg.num_samples):
+            failed, drawn = costs.failures - failures_before, (step - leg.first) * stage.batch_size
+            if failed > config.data.max_bad_share * max(drawn, leg.num_samples):
                 raise TooManyFailuresError(
-                    f"{costs.failures} of the {costs.samples} samples drawn up to step {step} could not be decoded, "
-                    f"more than data.max_bad_share {config.data.max_bad_share} allows; they are named in "
+                    f"{failed} of the {drawn} samples drawn in stage {stage.name!r} up to step {step} could not be "
+                    f"decoded, more than data.max_bad_share {config.data.max_bad_share} allows; they are named in "
                     f"{folder.path}/undecodable_*.txt"
                 )
 
@@ -199,6 +206,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 state = {
                     "step": step,
                     "costs": asdict(costs),
+                    "failures_before": failures_before,
                     "pending": meter.pending(worker),
                     "seconds": meter.seconds(),
                     "objectives": objectives.state_dict(),
@@ -228,6 +236,14 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     return "finished"
 
 
+def agreed_checkpoint(folder: RunFolder, worker: Worker) -> Path | None:
+    """The checkpoint to go on from, as rank 0 knows it: a shared file system may be slow to tell the others of it."""
+    own = checkpoint.latest(folder.checkpoints) if worker.rank == 0 else None
+    number = 0.0 if own is None else 1.0 + checkpoint.step_of(own)
+    agreed = int(summed(torch.tensor(number, dtype=torch.float64), worker))
+    return checkpoint.path_of(folder.checkpoints, agreed - 1) if agreed else None
+
+
 def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:
     folder.note_failures(worker.rank, embeddings.faults.failures)
     folder.note_shortened(worker.rank, embeddings.faults.shortened)
@@ -237,12 +253,15 @@ def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _note_place(journal: Journal, found: Mapping[str, str]) -> None:
+BETWEEN = ", then "  # places of one run
+
+
+def note_place(journal: Journal, found: Mapping[str, str]) -> None:
     """Tags of where and how this attempt computes, beside those of earlier ones, if they are others."""
     for tag, now in found.items():
         earlier = journal.tag(tag)
-        if earlier is None or not earlier.endswith(now):
-            journal.tags({tag: f"{earlier}, then {now}" if earlier else now})
+        if earlier is None or earlier.rpartition(BETWEEN)[2] != now:
+            journal.tags({tag: f"{earlier}{BETWEEN}{now}" if earlier else now})
 
 
 def _quietly(what: str, done: int, total: int) -> None:

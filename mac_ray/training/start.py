@@ -79,7 +79,8 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
         save_first_weights(config, folder, tokenizer)
     if counts_words(config) and not folder.words.exists():
         save_words(count_words(captions_of_training(data), tokenizer), folder.words)
-    folder.config.write_text(to_yaml(_without_password(config)))
+    if not folder.config.exists():
+        save_config(config, folder)
     notes = [*unused_masks(config), *_idle_ratios(config), *truncation_notes(config, data, tokenizer)]
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
@@ -262,6 +263,13 @@ def git_state() -> dict[str, str]:
     if commit is None or changes is None:
         return {"git.commit": os.environ.get("GIT_COMMIT", "not a git checkout")}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+
+
+def save_config(config: Config, folder: RunFolder) -> None:
+    """For whoever reads the run's folder; while nobody drives the run, others may be reading it."""
+    temporary = folder.config.with_suffix(f".{os.getpid()}")
+    temporary.write_text(to_yaml(_without_password(config)))
+    temporary.replace(folder.config)
 
 
 def _without_password(config: Config) -> Config:

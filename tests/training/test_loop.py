@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import distributed
+from torch.multiprocessing import start_processes
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
@@ -17,7 +19,8 @@ from mac_ray.errors import NonFiniteLossError, RunError, TooManyFailuresError, U
 from mac_ray.tracking.journal import points, read
 from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
-from mac_ray.training.loop import train
+from mac_ray.training.folder import RunFolder
+from mac_ray.training.loop import agreed_checkpoint, note_place, train
 from tests.data.conftest import make_hanging
 from tests.runs import TINY_STEPS, metrics_of
 from tests.training.whole_runs import (
@@ -305,3 +308,77 @@ def test_train_with_undecodable_clips_past_the_bound_stops_naming_them(
     with open_journal(run) as journal, pytest.raises(TooManyFailuresError, match="could not be decoded"):
         train(run.config, run.folder, Worker(), journal)
     assert "000000.mp4" in "".join(path.read_text() for path in run.folder.path.glob("undecodable_*.txt"))
+
+
+def test_set_of_a_later_stage_with_much_missing_stops_the_run_however_long_the_first_was(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    for number in range(4):  # of 26, of which one is allowed; of all that was drawn until then, 26 are
+        (tmp_path / "set" / "train" / f"00000{number}.mp4").write_bytes(b"")
+    first, second = config.stages
+    stages = (first.model_copy(update={"data": ("shapes",), "epochs": 20.0}), second)
+    data = config.data.model_copy(update={"max_bad_share": 0.05})
+    run = prepared(config.model_copy(update={"data": data, "stages": stages}), tmp_path / "runs")
+    with (
+        open_journal(run) as journal,
+        pytest.raises(TooManyFailuresError, match=rf"samples drawn in stage '{second.name}' up to step 6\d "),
+    ):
+        train(run.config, run.folder, Worker(), journal)
+
+
+def test_failures_of_a_stage_are_counted_on_after_a_stop(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    for number in range(4):
+        (tmp_path / "set" / "train" / f"00000{number}.mp4").write_bytes(b"")
+    data = config.data.model_copy(update={"max_bad_share": 0.9})
+    run = prepared(config.model_copy(update={"data": data}), tmp_path / "runs")
+    run.folder.stop_request.touch()
+    states = []
+    with open_journal(run) as journal:
+        while train(run.config, run.folder, Worker(), journal) == "interrupted":  # after every step
+            newest = checkpoint.latest(run.folder.checkpoints)
+            assert newest is not None
+            states.append(torch.load(newest / "state.pt", weights_only=True))
+    before = {state["failures_before"] for state in states[: TINY_STEPS - 4]}
+    assert before == {0}
+    (in_first,) = (state["costs"]["failures"] for state in states if state["step"] == TINY_STEPS - 3)
+    assert in_first > 0
+    assert {state["failures_before"] for state in states if state["step"] > TINY_STEPS - 3} == {in_first}
+
+
+def test_places_of_a_run_are_told_apart_where_one_name_ends_with_another(
+    tiny: Config, tmp_path: Path
+) -> None:
+    run = prepared(tiny, tmp_path)
+    with open_journal(run) as journal:
+        for workers in ("12 workers", "2 workers", "2 workers"):
+            note_place(journal, {"workers": workers})
+        assert journal.tag("workers") == "12 workers, then 2 workers"
+
+
+def test_norm_of_gradients_is_watched_also_where_none_are_clipped(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """A loss that is finite may have gradients that are not, and leave weights that nobody can go on from."""
+    run = trained(config_file.load(None, [*tiny_overrides, "optimizer.clip_norm=null"]), tmp_path)
+    assert ("train/loss/gradient_norm", TINY_STEPS) in metrics_of(run.folder.path)
+
+
+def test_ranks_go_on_from_the_checkpoint_that_the_first_knows(tmp_path: Path) -> None:
+    """Each has a view of its own of a shared file system, and the second has not heard of the last checkpoint."""
+    for rank, steps in enumerate(((3, 6), (3,))):
+        for step in steps:
+            checkpoint.path_of(RunFolder(tmp_path / str(rank)).checkpoints, step).mkdir(parents=True)
+    start_processes(_agree, (tmp_path,), 2, start_method="forkserver")
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == ["step_00000006"] * 2
+
+
+def _agree(rank: int, folder: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    agreed = agreed_checkpoint(RunFolder(folder / str(rank)), Worker(rank, 2))
+    assert agreed is not None
+    (folder / f"{rank}.txt").write_text(agreed.name)
+    distributed.destroy_process_group()
