@@ -13,11 +13,15 @@ class RunError(Exception):
     """One sentence: what happened, where, and the remedy."""
 
 
-class NonFiniteLossError(RunError):
+class RecipeError(RunError):
+    """Of what is trained, and not of the machine, of its data or of who was there: it fails wherever it is tried."""
+
+
+class NonFiniteLossError(RecipeError):
     """The loss of some step is NaN or infinite."""
 
 
-class GpuMemoryError(RunError):
+class GpuMemoryError(RecipeError):
     """What a step needs does not fit in the memory of a GPU."""
 
 

@@ -20,16 +20,24 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.console import Follower, final_tables, preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RunError, in_one_line
+from mac_ray.errors import RecipeError, RunError, in_one_line
 from mac_ray.tracking.address import resolve_uri
-from mac_ray.tracking.journal import FETCHED_NAME, BusyError, Journal, JournalError, Status, status_of
+from mac_ray.tracking.journal import (
+    FAULT_TAG,
+    FETCHED_NAME,
+    BusyError,
+    Journal,
+    JournalError,
+    Status,
+    status_of,
+)
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.tracking.process import try_lock
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import Outcome, train
 from mac_ray.training.results import read_summary
-from mac_ray.training.start import PreparedRun, parameters, prepare, step_flops, tags
+from mac_ray.training.start import PreparedRun, parameters, prepare, save_config, step_flops, tags
 from mac_ray.training.stop import stop_at_sigterm
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -110,6 +118,7 @@ def drive(
     for note in run.notes:
         say(console, note, "yellow")
     run.folder.stop_request.unlink(missing_ok=True)
+    save_config(run.config, run.folder)  # where and how it is trained may be another than at first
     with opened_journal(run, console) as journal:
         journal.status("RUNNING")
         # what follows from the config is as the code that began the run had it, also where this one counts otherwise
@@ -129,7 +138,7 @@ def drive(
     follower = Follower(run.folder.path, run.plan, step_flops(run), console)
     follower.start()
     status: Status = "FAILED"
-    reason = "the driver was ended"
+    reason, fault = "the driver was ended", "machine"
     try:
         outcome = launch(run, console)
         status, reason = ("FINISHED", "") if outcome == "finished" else ("KILLED", "stopped on request")
@@ -137,12 +146,15 @@ def drive(
         status, reason = "KILLED", "interrupted from the keyboard"
     except (RunError, OSError) as error:
         reason = str(error)
+        fault = "recipe" if isinstance(error, RecipeError) else fault
     except Exception as error:
         reason = in_one_line(error)
         raise
     finally:  # whatever happened, the run must not stay RUNNING
         follower.stop()
         with opened_journal(run, console) as journal:
+            if status == "FAILED":
+                journal.tags({FAULT_TAG: fault})
             journal.status(status, reason)
     if status == "FINISHED":
         if not run.plan:

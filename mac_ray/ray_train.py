@@ -10,6 +10,7 @@ is imported where it is run.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import suppress
@@ -25,7 +26,7 @@ from rich.console import Console
 
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
-from mac_ray.errors import RunError
+from mac_ray.errors import RecipeError, RunError
 from mac_ray.ray_metrics import exported_run
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.distributed import Worker
@@ -46,7 +47,7 @@ class Ended:
     """How training ended, as rank 0 saw it. What trying again would only repeat is returned, not raised."""
 
     outcome: Outcome | None
-    error: str = ""
+    error: RunError | None = None
 
 
 def fit(run: PreparedRun, console: Console) -> Outcome:
@@ -83,12 +84,12 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         raise KeyboardInterrupt from error
     except TrainingFailedError as error:
         if run.folder.verdict.exists():
-            raise RunError(run.folder.verdict.read_text()) from error
+            raise passed(run.folder.verdict) from error
         raise RunError(
             f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}"
         ) from error
-    if ended.outcome is None:
-        raise RunError(ended.error)
+    if ended.error is not None:
+        raise ended.error
     outcome: Outcome = ended.outcome
     return outcome
 
@@ -99,7 +100,7 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
 
     config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
     if folder.verdict.exists():
-        return Ended(None, folder.verdict.read_text())
+        return Ended(None, passed(folder.verdict))
     context = get_context()
     worker = Worker(
         context.get_world_rank(), context.get_world_size(), context.get_local_world_size(), get_device()
@@ -111,11 +112,21 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
         return Ended(train(config, folder, worker, None))
     except RunError as error:
         if worker.num_ranks == 1:
-            return Ended(None, str(error))
+            return Ended(None, error)
         # Ray takes one that returns for one that is done, and lets the others wait for it; one that fails ends them
         # all, and what it left keeps the next group from trying again
-        folder.verdict.write_text(str(error))
+        pass_verdict(folder.verdict, error)
         raise
+
+
+def pass_verdict(path: Path, error: RunError) -> None:
+    path.write_text(json.dumps({"recipe": isinstance(error, RecipeError), "error": str(error)}))
+
+
+def passed(path: Path) -> RunError:
+    """What a worker left for the next and for the driver."""
+    verdict = json.loads(path.read_text())
+    return (RecipeError if verdict["recipe"] else RunError)(verdict["error"])
 
 
 def most_with_enough(wanted: int, run: PreparedRun) -> int:

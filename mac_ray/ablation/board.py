@@ -6,7 +6,6 @@ Read from the journals, so it does not matter where runs train, or whether anoth
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -16,26 +15,12 @@ from rich.table import Table
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.console import say
 from mac_ray.duration import in_words
-from mac_ray.tracking.journal import FILE_NAME, Summary, read_from
+from mac_ray.tracking.followed import Followed
+from mac_ray.tracking.journal import FILE_NAME, Summary
 
 LOOK_EVERY_S = 2.0
 BAR = 20  # characters
 WATCHED = "val/t2v/R1"
-
-
-class Followed:
-    """A journal of which only what is new is read: a sweep may have a thousand of them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.summary = path, Summary()
-        self.read = 0  # bytes
-
-    def read_on(self) -> None:
-        if self.summary.status == "FINISHED" or not self.path.exists():
-            return
-        for record, end in read_from(self.path, self.read):
-            self.summary.add(record)
-            self.read = end
 
 
 class Board(threading.Thread):

@@ -24,7 +24,7 @@ from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.tracking.journal import BusyError, Journal, status_of
+from mac_ray.tracking.journal import FAULT_TAG, BusyError, Journal, status_of
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
@@ -190,7 +190,7 @@ def run_quietly(job: Job, launch: Launch) -> int:
                     experiment=job.config.tracking.experiment,
                     identity=job.identity,
                 ) as journal:
-                    journal.tags(job.tags)
+                    journal.tags({**job.tags, FAULT_TAG: "machine"})
                     journal.status("FAILED", str(error))
                 return EXIT_BAD_INPUT
             except BusyError as error:

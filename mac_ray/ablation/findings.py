@@ -1,23 +1,25 @@
 """What a search has found: its trials in order, which of them are chosen, how much each knob matters.
 
 Importances are Optuna's conditional PED-ANOVA, which takes in the knobs that only some trials have: how much a
-knob decides whether a trial is among the best quarter (of two objectives: near the front).
+knob decides whether a complete trial is among the best quarter of them (of two objectives: near the front).
 """
 
 import csv
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.plan import short_names, shown
-from mac_ray.ablation.proposals import FLOPS, REASON
+from mac_ray.ablation.proposals import FLOPS, IDENTITY, REASON
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.sweep import Search, Sweep
 
@@ -37,6 +39,9 @@ class Finding:
     flops: float  # of a run; 0 unless complete
     chosen: bool  # the best, or on the front where cost is weighed
     reason: str  # why it failed or was stopped
+    identity: str = (
+        ""  # of its run of the first seed, by which trials of one recipe are known; empty without one
+    )
 
     @property
     def said(self) -> list[str]:
@@ -71,7 +76,9 @@ def find(study: Study, search: Search) -> list[Finding]:
             trial.values[0] if trial.state == TrialState.COMPLETE else None,
             trial.user_attrs.get(FLOPS, 0.0),
             False,
-            trial.user_attrs.get(REASON, "") or _why_stopped(trial),
+            # one that was tried again may have a reason why it failed at first
+            trial.user_attrs.get(REASON, "") if trial.state == TrialState.FAIL else _why_stopped(trial),
+            trial.user_attrs.get(IDENTITY, ""),
         )
         for trial in study.get_trials(deepcopy=False, states=ENDED)
     ]
@@ -100,11 +107,31 @@ def write_trials(sweep: Sweep, findings: Sequence[Finding], path: Path) -> None:
         csv.writer(file).writerows(_rows(sweep, findings))
 
 
-def importances(study: Study) -> dict[str, float]:
-    """By dotted path, the greatest first; they sum to 1. Empty while there are too few trials."""
-    if len(study.get_trials(deepcopy=False, states=ENDED[:1])) < FEWEST_TRIALS:
+def importances(study: Study, search: Search) -> dict[str, float]:
+    """By dotted path, the greatest first; they sum to 1. Empty while there are too few complete trials, and where
+    nothing tells the best of them from the others.
+    """
+    complete = study.get_trials(deepcopy=False, states=ENDED[:1])
+    if len(complete) < FEWEST_TRIALS:
         return {}
-    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE))
+    told = optuna.create_study(directions=study.directions)
+    for trial in complete:  # without what was drawn, and left out by its condition
+        there = values_of(trial.params, search.space)
+        told.add_trial(
+            optuna.trial.create_trial(
+                values=trial.values,
+                params={path: trial.params[path] for path in there},
+                distributions={path: trial.distributions[path] for path in there},
+            )
+        )
+    with warnings.catch_warnings():  # of trials that are all as good, which is seen below
+        warnings.simplefilter("ignore", UserWarning)
+        shares = get_param_importances(
+            told, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
+        )
+    if len(set(shares.values())) == 1:  # what Optuna makes of none at all
+        return {}
+    return {path: shares[path] for path in sorted(shares, key=lambda path: (-shares[path], path))}
 
 
 def front(findings: Sequence[Finding], maximize: bool) -> list[Finding]:

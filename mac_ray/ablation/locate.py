@@ -10,6 +10,7 @@ from pathlib import Path
 from mac_ray.ablation.plan import Point
 from mac_ray.config import Config
 from mac_ray.data.sets import Progress
+from mac_ray.tracking.journal import FILE_NAME, read
 from mac_ray.training.folder import KnownRuns, RunFolder, claimed
 from mac_ray.training.inputs import RunData, open_data, require_media
 from mac_ray.training.start import identify, require_sound, require_storage, with_absolute_folders
@@ -75,3 +76,11 @@ class Locator:
             names.setdefault(run.folder.parent, {}).setdefault(run.identity, run.point.config.name)
         folders = {below: claimed(below, own) for below, own in names.items()}
         return [replace(run, folder=folders[run.folder.parent][run.identity].path) for run in runs]
+
+
+def require_readable(runs: Sequence[PlannedRun]) -> None:
+    """Every journal to its end, or the table would stumble over one after hours. Raises JournalError."""
+    for run in runs:
+        if (run.folder / FILE_NAME).exists():
+            for _ in read(run.folder / FILE_NAME):
+                pass

@@ -22,7 +22,7 @@ from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import execute, on_ray, say_what_nodes_do_not_share, to_jobs
 from mac_ray.ablation.forecast import say_forecast
-from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import TableError
 from mac_ray.ablation.parent import as_parent, say_where, send_rest
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
@@ -40,15 +40,14 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
+from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.journal import (
-    FILE_NAME,
     PARENT_TAG,
     SWEEP_TAG,
     Journal,
     JournalError,
-    read,
     run_key,
     status_of,
 )
@@ -80,6 +79,9 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ManifestError, JournalError, TableError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except RunError as error:
+        say(console, f"error: {error}", "red")
+        return EXIT_FAILED
 
 
 def run_sweep(
@@ -187,14 +189,6 @@ def train_missing(
 def in_order(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
     """Of training: all rows of the first seed, then all of the next."""
     return sorted(runs, key=lambda run: run.point.seed)
-
-
-def require_readable(runs: Sequence[PlannedRun]) -> None:
-    """Every journal to its end, or the table would stumble over one after hours. Raises JournalError."""
-    for run in runs:
-        if (run.folder / FILE_NAME).exists():
-            for _ in read(run.folder / FILE_NAME):
-                pass
 
 
 def is_finished(run: PlannedRun) -> bool:

@@ -95,6 +95,7 @@ def _scores(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise TableError(
-            f"{path} of a finished run cannot be read ({error}); delete the folder {folder} and the run is made again"
+            f"{path} of a finished run cannot be read ({error}); delete the folder {folder}, and the run is "
+            "fetched from MLflow, or trained again by a sweep that has it in its table"
         ) from error
     return found

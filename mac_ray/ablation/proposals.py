@@ -18,16 +18,22 @@ from optuna.trial import TrialState
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.pruning import STRATUM, percent_made, stratum_of
 from mac_ray.ablation.space import propose
-from mac_ray.ablation.study import begun, leftovers, sampler_of, taken_up
+from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
-from mac_ray.tracking.journal import PARENT_TAG, Summary, points, status_of, summarize
+from mac_ray.tracking.followed import Followed
+from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder
 
 # attributes of a trial
 REASON, FLOPS = "mac_ray.reason", "mac_ray.flops"
+IDENTITY = "mac_ray.identity"  # of its first run: trials of one recipe are known by it
+JUDGED = (
+    "mac_ray.judged"  # percent of the run that the pruner has seen, and whether it condemned the trial there
+)
 PRUNED_TAG = "mac_ray.pruned"  # of a run
 PRUNED = "pruned"  # what a stop request says that is made here
+FAILURES_IN_A_ROW = 3  # of which something else is the cause than the trials
 
 
 class UntrainableError(ConfigError):
@@ -43,6 +49,7 @@ class Proposal:
 
     trial: optuna.Trial
     runs: Sequence[PlannedRun]
+    first: Followed  # run, with its val metric
     reported: set[int] = field(default_factory=set)  # percent of the run, where the pruner has its val metric
 
     @property
@@ -53,8 +60,21 @@ class Proposal:
     def identities(self) -> list[str]:
         return [run.identity for run in self.runs]
 
+    @property
+    def is_condemned(self) -> bool:
+        _, condemned = self.trial.user_attrs.get(JUDGED, (0, False))
+        return bool(condemned)
+
+    @property
+    def has_failed_before(self) -> bool:
+        return REASON in self.trial.user_attrs
+
 
 class Proposals:
+    """A trial of which the machine is at fault, and not its recipe, is left for the next start to try once more; after
+    some in a row, no more are handed out, or a full disk would spend them all.
+    """
+
     def __init__(
         self,
         study: Study,
@@ -73,6 +93,10 @@ class Proposals:
         self._left = leftovers(study)
         self._underway: dict[int, Proposal] = {}
         self._twins: list[Proposal] = []  # wait for the runs of a trial under way
+        self._in_a_row: list[str] = []  # why trials failed since the last one that ended well
+        self._doubtful: list[Proposal] = []  # those of them that are to be tried again
+        self._has_worked = False
+        self.stopped = ""  # why no more trials are handed out, in one sentence
 
     def next(self) -> Proposal | None:
         """A trial to be trained; None when all have been handed out.
@@ -80,22 +104,22 @@ class Proposals:
         What needs no training is told at once: a combination that cannot be trained fails with the sentence, and a
         trial whose runs have finished, of whatever sweep, has their result.
         """
-        while (trial := self._take()) is not None:
+        while not self.stopped and (trial := self._take()) is not None:
             try:
-                runs = self._plan(trial.number, propose(trial, self._search.space))
+                runs = self._plan(trial.number, propose(trial, self._search))
             except UntrainableError as error:
                 self._fail(trial, str(error))
                 continue
-            proposal = Proposal(trial, runs, set(self._frozen(trial).intermediate_values))
-            trial.set_user_attr(STRATUM, stratum_of(runs[0].point.config, self._search, self._sweep.budget))
-            stopped_before = bool(proposal.reported) and _is_pruned(runs)
-            if stopped_before or all(status_of(run.folder) == "FINISHED" for run in runs):
-                self._tell(proposal)
+            proposal = self._proposal(trial, runs)
+            was_stopped = proposal.is_condemned and status_of(runs[0].folder) == "KILLED"
+            if was_stopped or all(status_of(run.folder) == "FINISHED" for run in runs):
+                self._tell([proposal])
             elif any(other.identities == proposal.identities for other in self._underway.values()):
                 self._twins.append(proposal)
             else:
                 self._underway[trial.number] = proposal
                 return proposal
+        self._end()
         return None
 
     def ended(self, number: int) -> None:
@@ -103,33 +127,52 @@ class Proposals:
         proposal = self._underway.pop(number)
         same = [twin for twin in self._twins if twin.identities == proposal.identities]
         self._twins = [twin for twin in self._twins if twin not in same]
-        for told in (proposal, *same):
-            self._tell(told)
+        self._tell([proposal, *same])
+        self._end()
 
     def judge(self) -> None:
         """Stop what the pruner condemns. The run of the first seed decides; it saves, and says that it was killed."""
         if self._search.prune is None:
             return
         for proposal in self._underway.values():
-            run = proposal.runs[0]
-            if self._is_ours(run) and self._is_condemned(proposal):
-                request = RunFolder(run.folder).stop_request
+            proposal.first.read_on()
+            if self._is_ours(proposal.first.summary) and self._condemned(proposal):
+                request = RunFolder(proposal.runs[0].folder).stop_request
                 # a run that is just being taken up again removes a request that was made before
                 if not request.exists():
                     request.write_text(PRUNED)
 
-    def _is_ours(self, run: PlannedRun) -> bool:
-        """It is being trained, and by this search: where another sweep trains it, ours waits."""
-        found = _summaries([run])
-        return bool(found) and found[0].status == "RUNNING" and found[0].tags.get(PARENT_TAG) == self._parent
+    def _proposal(self, trial: optuna.Trial, runs: Sequence[PlannedRun]) -> Proposal:
+        trial.set_user_attr(STRATUM, stratum_of(runs[0].point.config, self._search, self._sweep.budget))
+        trial.set_user_attr(IDENTITY, runs[0].identity)
+        followed = Followed(runs[0].folder / FILE_NAME, f"val/{self._sweep.metric}")
+        frozen = self._study.get_trials(deepcopy=False)[trial.number]
+        proposal = Proposal(trial, runs, followed, set(frozen.intermediate_values))
+        seen, _ = frozen.user_attrs.get(JUDGED, (None, False))
+        if (
+            self._search.prune and frozen.last_step != seen
+        ):  # a driver was killed between a report and the verdict
+            self._ask(proposal, frozen.last_step)
+        return proposal
 
-    def _is_condemned(self, proposal: Proposal) -> bool:
-        condemned = self._study.pruner.prune(self._study, self._frozen(proposal.trial))
+    def _is_ours(self, run: Summary) -> bool:
+        """It is being trained, and by this search: where another sweep trains it, ours waits."""
+        return run.status == "RUNNING" and run.tags.get(PARENT_TAG) == self._parent
+
+    def _condemned(self, proposal: Proposal) -> bool:
+        """Every report is judged once, when it comes: what others reach later is no reason to stop on the way."""
+        if proposal.is_condemned:
+            return True
         for value, percent in self._unreported(proposal):
-            if condemned:
-                break
             self._report(proposal, value, percent)
-            condemned = proposal.trial.should_prune()
+            if self._ask(proposal, percent):
+                return True
+        return False
+
+    def _ask(self, proposal: Proposal, percent: int | None) -> bool:
+        """The pruner, about the last report."""
+        condemned = bool(proposal.trial.should_prune())
+        proposal.trial.set_user_attr(JUDGED, (percent, condemned))
         return condemned
 
     def _report(self, proposal: Proposal, value: float, percent: int) -> None:
@@ -138,54 +181,101 @@ class Proposals:
 
     def _unreported(self, proposal: Proposal) -> Iterator[tuple[float, int]]:
         """Val metrics of the first seed's run that the pruner has not seen, each with the percent of the run made."""
-        run, name = proposal.runs[0], f"val/{self._sweep.metric}"
-        total = self._num_steps(run.point.config)
-        for step, value in points(run.folder, name).get(name, []):
+        total = self._num_steps(proposal.runs[0].point.config)
+        for step, value in sorted(proposal.first.values.items()):
             percent = percent_made(step, total)
             if percent not in proposal.reported:
                 yield value, percent
 
     def _take(self) -> optuna.Trial | None:
-        """The next trial: first those that a killed driver left, then new ones, as many as there are to be."""
+        """The next trial: first those that an earlier driver left, then new ones, as many as there are to be."""
         if self._left:
             number = self._left.pop(0)
-            self._study.sampler = sampler_of(self._search, self._sweep.seeds[0], number)
+            self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
             return taken_up(self._study, number)
         number = len(begun(self._study))
         if number >= self._search.trials:
             return None
-        self._study.sampler = sampler_of(self._search, self._sweep.seeds[0], number)
+        self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
         return self._study.ask()
 
-    def _tell(self, proposal: Proposal) -> None:
-        found = _summaries(proposal.runs)
-        if len(found) == len(proposal.runs) and all(run.status == "FINISHED" for run in found):
-            flops = fmean(run.latest["cost/flops"][1] for run in found)
-            values = [fmean(run.latest[f"val/{self._sweep.metric}"][1] for run in found), flops]
-            if not all(map(math.isfinite, values)):
-                self._fail(proposal.trial, f"val/{self._sweep.metric} is {values[0]}")
-                return
-            proposal.trial.set_user_attr(FLOPS, flops)
-            if self._search.prune:  # what others will be compared with
-                for value, percent in self._unreported(proposal):
-                    self._report(proposal, value, percent)
-            self._study.tell(proposal.trial, values[: len(self._study.directions)])
-        elif _is_pruned(proposal.runs):
-            self._study.tell(proposal.trial, state=TrialState.PRUNED)
+    def _tell(self, same: Sequence[Proposal]) -> None:
+        """What became of the runs of some trials of one recipe, of which the first was trained."""
+        found = _summaries(same[0].runs)
+        unfinished = [run for run in found if run.status != "FINISHED"]
+        if len(found) == len(same[0].runs) and not unfinished:
+            self._worked()
+            for proposal in same:
+                self._complete(proposal, found)
+        elif same[0].is_condemned:
+            self._worked()
+            for proposal in same:
+                self._study.tell(proposal.trial, state=TrialState.PRUNED)
         else:
-            reasons = [run.reason for run in found if run.status != "FINISHED" and run.reason]
-            self._fail(proposal.trial, next(iter(reasons), "the process that trained it ended"))
+            reason = next(
+                (run.reason for run in unfinished if run.reason), "the process that trained it ended"
+            )
+            if any(run.status == "FAILED" and run.tags.get(FAULT_TAG) == "recipe" for run in unfinished):
+                self._worked()
+                for proposal in same:
+                    self._fail(proposal.trial, reason)
+            else:
+                self._doubt(same, reason)
+
+    def _complete(self, proposal: Proposal, found: Sequence[Summary]) -> None:
+        flops = fmean(run.latest["cost/flops"][1] for run in found)
+        values = [fmean(run.latest[f"val/{self._sweep.metric}"][1] for run in found), flops]
+        if not all(map(math.isfinite, values)):
+            self._fail(proposal.trial, f"val/{self._sweep.metric} is {values[0]}")
+            return
+        proposal.trial.set_user_attr(FLOPS, flops)
+        if self._search.prune:  # what others will be compared with
+            proposal.first.read_on()
+            for value, percent in self._unreported(proposal):
+                self._report(proposal, value, percent)
+        self._study.tell(proposal.trial, values[: len(self._study.directions)])
 
     def _fail(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr(REASON, reason)
         self._study.tell(trial, state=TrialState.FAIL)
 
-    def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
-        return self._study.get_trials(deepcopy=False)[trial.number]
+    # ------------------------------------------------------------ whether the machine works
 
+    def _doubt(self, same: Sequence[Proposal], reason: str) -> None:
+        self._in_a_row.append(reason)
+        for proposal in same:
+            if proposal.has_failed_before:
+                self._fail(proposal.trial, reason)
+            else:
+                proposal.trial.set_user_attr(REASON, reason)
+                self._doubtful.append(proposal)
+        if len(self._in_a_row) >= FAILURES_IN_A_ROW:
+            self._stop()
 
-def _is_pruned(runs: Sequence[PlannedRun]) -> bool:
-    return any(run.status == "KILLED" and run.tags.get(PRUNED_TAG) == "true" for run in _summaries(runs))
+    def _worked(self) -> None:
+        """So what failed before has failed for its own reasons."""
+        self._has_worked = True
+        self._in_a_row.clear()
+        for proposal in self._doubtful:
+            self._study.tell(proposal.trial, state=TrialState.FAIL)
+        self._doubtful.clear()
+
+    def _end(self) -> None:
+        """If nothing is under way any more: decide on the last that failed."""
+        if self._underway or self.stopped or not self._doubtful:
+            return
+        if self._left or len(begun(self._study)) < self._search.trials:
+            return
+        if self._has_worked:
+            self._worked()
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.stopped = (
+            f"{len(self._in_a_row)} trials failed one after the other, the last of them with: {self._in_a_row[-1]}; "
+            "mend that, and the same command tries them again"
+        )
 
 
 def _summaries(runs: Sequence[PlannedRun]) -> list[Summary]:

@@ -6,13 +6,15 @@ front, is scored on samples that no choice was made on.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -22,7 +24,7 @@ from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import on_ray, say_what_nodes_do_not_share
 from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
 from mac_ray.ablation.forecast import say_forecast
-from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, send_rest
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_names, shown
@@ -34,7 +36,7 @@ from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound, values_of
-from mac_ray.ablation.study import counted, is_over, kept_study, open_study
+from mac_ray.ablation.study import begun, counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
@@ -42,6 +44,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
+from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
@@ -129,9 +132,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
         complete = kept.get_trials(states=(TrialState.COMPLETE,)) if kept else []
-        finished = [
-            own for trial in complete for own in planner(trial.number, values_of(trial.params, search.space))
-        ]
+        finished = runs_of(complete, search, planner)
         to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
         say_forecast(finished, [[run] * len(sweep.seeds)] * to_go, planner.calculator, console)
         return 0
@@ -140,15 +141,16 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
     ) as journal:
         study = open_study(sweep, search, name, folder, journal.key)
-
+        require_readable(runs_of(begun(study), search, planner))
         record = SweepRecord(sweep, [], [], context_of(uri))  # which rows there are, the study knows
 
         def work() -> tuple[SearchReport, str]:
             record.keep(folder, journal)
             if not is_over(study, search):
                 planner.archive.look_up()
-                runs = train_trials(study, sweep, search, planner, base, folder, uri, console)
-                send_rest((run.folder for run in runs), uri, console)
+                train_trials(study, sweep, search, planner, base, folder, uri, console)
+            # of all trials, also where MLflow was away from an earlier driver
+            send_rest((run.folder for run in runs_of(begun(study), search, planner)), uri, console)
             report = report_of(record, search, study, planner)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")
@@ -180,7 +182,7 @@ def report_again(record: SweepRecord, search: Search, folder: Path, console: Con
 def report_of(record: SweepRecord, search: Search, study: Study, planner: TrialPlanner) -> SearchReport:
     findings = find(study, search)
     chosen = [chosen_of(finding, record.sweep, planner) for finding in findings if finding.chosen]
-    return SearchReport(record.sweep, findings, chosen, importances(study), record.context)
+    return SearchReport(record.sweep, findings, chosen, importances(study, search), record.context)
 
 
 def train_trials(
@@ -192,9 +194,12 @@ def train_trials(
     folder: Path,
     uri: str | None,
     console: Console,
-) -> list[PlannedRun]:
-    """All there are yet to be. Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself."""
-    planned: list[PlannedRun] = []
+) -> None:
+    """All there are yet to be.
+
+    Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself, and RunError where something keeps
+    trials from being trained, or their study from being written.
+    """
     to_go = search.trials - sum(counted(study).get(state.name, 0) for state in ENDED)
     board = Board([], {}, console, to_go * len(sweep.seeds))
     parent = run_key(folder)
@@ -203,7 +208,6 @@ def train_trials(
         runs = planner.locator.claimed(planner(number, values))
         for run in runs:
             board.add(run, planner.calculator.flops(run.point.config))
-        planned.extend(runs)
         return runs
 
     proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
@@ -213,16 +217,34 @@ def train_trials(
         try:
             with exported_trials(sweep.name, board.states):
                 execute_search(proposals, lambda own: tags_of(sweep, own, parent), base, folder)
+        except StorageInternalError as error:
+            cause = " ".join(str(error.__cause__ or error).split())
+            raise RunError(
+                f"the study of sweep {sweep.name} cannot be written any more ({cause}); see to its storage, and the "
+                "same command goes on"
+            ) from error
         finally:
             board.stop()
+    if proposals.stopped:
+        raise RunError(f"sweep {sweep.name}: {proposals.stopped}")
     if not is_over(study, search):
         raise KeyboardInterrupt
-    return planned
+
+
+def runs_of(trials: Iterable[FrozenTrial], search: Search, planner: TrialPlanner) -> list[PlannedRun]:
+    """Of those that can be trained."""
+    runs: list[PlannedRun] = []
+    for trial in trials:
+        with suppress(UntrainableError):
+            runs += planner(trial.number, values_of(trial.params, search.space))
+    return runs
 
 
 def identity_of(sweep: Sweep, search: Search, base: PlannedRun) -> str:
-    """Of the study. How many trials it is to have is not part of it, so that more of them continue the same."""
-    asked = sweep.model_dump(mode="json") | {
+    """Of the study. How many trials it is to have is not part of it, so that more of them continue the same; nor is how
+    the question is put, or what the base and overrides say of where and how fast to train: `base` has what they train.
+    """
+    asked = sweep.model_dump(mode="json", exclude={"question", "base", "overrides"}) | {
         "search": search.model_dump(mode="json", exclude={"trials", "storage"})
     }
     return hashlib.sha256(json.dumps([asked, base.identity], sort_keys=True).encode()).hexdigest()

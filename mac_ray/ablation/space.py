@@ -16,29 +16,43 @@ from mac_ray.config import ConfigError
 from mac_ray.config.sentences import shown
 
 SCORED_BY = ("evaluation", "evaluation.data", "evaluation.protocol")
-COMPLETIONS = 16  # random ones, in which a value may still turn out trainable
+COMPLETIONS = 256  # random ones, in which a value may still turn out trainable
+AS_A_WHOLE = ("gp", "nsga2")  # samplers that know how the knobs of a point go together
 
 Space = Mapping[str, Knob]
 
 
-def propose(trial: BaseTrial, space: Space) -> dict[str, Any]:
-    """The values of a trial by dotted path, drawn by its study's sampler; what its conditions leave out is absent."""
+def propose(trial: BaseTrial, search: Search) -> dict[str, Any]:
+    """The values of a trial by dotted path, drawn by its study's sampler; what its conditions leave out is absent.
+
+    Samplers that draw a point as a whole know only knobs that every trial has, and draw others at random for ever. For
+    them every knob is drawn, and what conditions leave out is inherited with the rest, like a gene that is silent.
+    """
     values: dict[str, Any] = {}
-    for path in in_order(space):
-        only = space[path].only
-        if only is None or (only.on in values and values[only.on] in only.among):
-            values[path] = _draw(trial, path, space[path].domain)
+    for path in in_order(search.space):
+        knob = search.space[path]
+        is_there = _is_there(knob, values)
+        if is_there or search.sampler in AS_A_WHOLE:
+            value = _draw(trial, path, knob.domain)
+            if is_there:
+                values[path] = value
     return values
 
 
 def values_of(parameters: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """The same of a trial that has been drawn, from what the study stores of it."""
-    stored = {path: parameters[path] for path in in_order(space) if path in parameters}
-    domains = {path: space[path].domain for path in stored}
-    return {
-        path: domain.named[stored[path]] if isinstance(domain, Choice) else stored[path]
-        for path, domain in domains.items()
-    }
+    values: dict[str, Any] = {}
+    for path in in_order(space):
+        knob = space[path]
+        if path in parameters and _is_there(knob, values):
+            stored = parameters[path]
+            values[path] = knob.domain.named[stored] if isinstance(knob.domain, Choice) else stored
+    return values
+
+
+def _is_there(knob: Knob, values: Mapping[str, Any]) -> bool:
+    """By the values of the knobs before it."""
+    return knob.only is None or (knob.only.on in values and values[knob.only.on] in knob.only.among)
 
 
 def in_order(space: Space) -> list[str]:
@@ -79,7 +93,7 @@ def require_sound(sweep: Sweep, search: Search) -> None:
         _require_condition(sweep, search.space, path)
     for path in search.space:
         for fixed in _probes(search.space, path):
-            _require_trainable(sweep, search.space, path, fixed)
+            _require_trainable(sweep, search, path, fixed)
 
 
 def _require_own(sweep: Sweep, path: str) -> None:
@@ -127,7 +141,7 @@ def _probes(space: Space, path: str) -> Iterator[dict[str, Any]]:
         yield fixed
 
 
-def _require_trainable(sweep: Sweep, space: Space, path: str, fixed: Mapping[str, Any]) -> None:
+def _require_trainable(sweep: Sweep, search: Search, path: str, fixed: Mapping[str, Any]) -> None:
     """In the base config, or in some point of the space."""
     try:
         config_of(sweep, fixed, sweep.seeds[0])
@@ -135,11 +149,11 @@ def _require_trainable(sweep: Sweep, space: Space, path: str, fixed: Mapping[str
     except ConfigError as error:
         first = error
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    stored = {place: _stored(space[place].domain, value) for place, value in fixed.items()}
+    stored = {place: _stored(search.space[place].domain, value) for place, value in fixed.items()}
     for _ in range(COMPLETIONS):
         study.enqueue_trial(stored)
         try:
-            config_of(sweep, propose(study.ask(), space), sweep.seeds[0])
+            config_of(sweep, propose(study.ask(), search), sweep.seeds[0])
             return
         except ConfigError:
             continue

@@ -7,13 +7,14 @@ is a function of the seed, the number of the trial and what is known of the othe
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -112,16 +113,47 @@ def taken_up(study: Study, number: int) -> optuna.Trial:
     return optuna.Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
 
 
-def sampler_of(search: Search, seed: int, number: int) -> BaseSampler:
-    """What draws the trial of this number. All there is to know of other trials, it reads from the study."""
-    drawn = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-    match search.sampler:
-        case "tpe":
-            return TPESampler(seed=drawn)
-        case "gp":
-            return GPSampler(seed=drawn)
-        case "nsga2":
-            return NSGAIISampler(seed=drawn, population_size=POPULATION)
+class Drawing(BaseSampler):
+    """What draws the trial of one number. All there is to know of other trials, it reads from the study.
+
+    Each knob that is drawn by itself has a seed of its own, so that a draw that a kill cut short ends as it would have.
+    """
+
+    def __init__(self, search: Search, seed: int, number: int) -> None:
+        self._search, self._seed = search, (seed, number)
+        self._whole = self._sampler()
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._whole.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._whole.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        one = self._sampler(*param_name.encode())
+        return one.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._whole.before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._whole.after_trial(study, trial, state, values)
+
+    def _sampler(self, *more: int) -> BaseSampler:
+        seed = int(np.random.SeedSequence((*self._seed, *more)).generate_state(1)[0])
+        match self._search.sampler:
+            case "tpe":
+                return TPESampler(seed=seed)
+            case "gp":
+                return GPSampler(seed=seed)
+            case "nsga2":
+                return NSGAIISampler(seed=seed, population_size=POPULATION)
 
 
 def _directions(sweep: Sweep, search: Search) -> list[Direction]:
@@ -144,6 +176,11 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause}); give the URL "
             "of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
+        ) from error
+    except RuntimeError as error:
+        raise ConfigError(
+            f"sweep {sweep.name}: the tables in search.storage {_place(search, folder)!r} are of another version of "
+            f"Optuna ({' '.join(str(error).split())}); upgrade them, a copy first, or give another database"
         ) from error
     except ConfigError:
         raise

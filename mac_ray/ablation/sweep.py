@@ -118,7 +118,12 @@ class Search(Part):
     storage: str | None = None  # an RDB's URL; None: a journal file in the sweep's folder
 
     @model_validator(mode="after")
-    def _prunes_one_objective(self) -> Search:
+    def _prunes_what_learns_from_it(self) -> Search:
+        if self.prune and self.sampler == "gp":
+            raise ValueError(
+                f"prune is {self.prune!r} with sampler 'gp', which learns nothing of what was stopped and would "
+                "propose it again, so leave prune out or take sampler 'tpe'"
+            )
         if self.prune and self.sampler == "nsga2":
             raise ValueError(
                 f"prune is {self.prune!r} with sampler 'nsga2'; stopping what has a low recall would take the cheap "

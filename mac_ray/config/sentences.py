@@ -8,6 +8,7 @@ is reported twice for one path is said once.
 import difflib
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -19,7 +20,7 @@ LONGEST_VALUE = 60  # characters of a wrong value that are repeated
 
 def sentences(error: ValidationError, section: type[BaseModel], place: str = "") -> list[str]:
     """One sentence per problem; `place`, such as "stages.0.masking", is where the section stands."""
-    schema, prefix = section.model_json_schema(), f"{place}." if place else ""
+    schema, prefix = _schema(section), f"{place}." if place else ""
     problems = error.errors()
     # entries that are wrong are not counted, so a list of them is called too short as well; and a section that
     # stands where a number could stand is called no number as well
@@ -27,6 +28,11 @@ def sentences(error: ValidationError, section: type[BaseModel], place: str = "")
     # a rule over several sections may itself have several sentences to say, a line each
     lines = [line for problem in problems for line in _sentence(problem, schema, prefix).splitlines()]
     return list(dict.fromkeys(lines))
+
+
+@lru_cache  # a search meets hundreds of points that cannot be trained
+def _schema(section: type[BaseModel]) -> Schema:
+    return section.model_json_schema()
 
 
 def _has_inner(problem: ErrorDetails, problems: list[ErrorDetails], schema: Schema) -> bool:

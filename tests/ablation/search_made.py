@@ -42,4 +42,4 @@ def made_search(folder: Path, search: Search) -> SearchReport:
             finished_run(tested, 0, 0.6)
             outcome = outcome_in(tested, "trial", 0, tested.name)
             chosen.append(Chosen(finding, [outcome], command_of(driver.sweep, runs[finding.number].point)))
-    return SearchReport(driver.sweep, findings, chosen, importances(driver.study), CONTEXT)
+    return SearchReport(driver.sweep, findings, chosen, importances(driver.study, search), CONTEXT)

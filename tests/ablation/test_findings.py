@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mac_ray.ablation.findings import Finding, find, front, importances, write_trials
-from mac_ray.ablation.sweep import Search
-from tests.ablation.trials import RATE, RATIO, SPACE, Driver, write_run
+from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search
+from tests.ablation.trials import RATE, RATIO, SPACE, STRATEGY, Driver, write_run
 
 
 def made(number: int, value: float, flops: float) -> Finding:
@@ -84,9 +84,37 @@ def test_search_reports_every_trial_with_the_best_first_and_chosen(tmp_path: Pat
 def test_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
     driver = Driver(tmp_path, Search(space=SPACE, trials=24))
     searched(driver)
-    found = importances(driver.study)
+    found = importances(driver.study, Search(space=SPACE))
     assert max(found, key=lambda path: found[path]) == RATE
     assert sum(found.values()) == pytest.approx(1)
+
+
+def test_knob_that_conditions_leave_out_decides_nothing(tmp_path: Path) -> None:
+    """A point is drawn as a whole, and where the strategy is none its ratio is left out."""
+    space = {
+        STRATEGY: Knob(domain=Choice(values=("none", "random"))),
+        RATIO: Knob(domain=Range(low=0.1, high=0.9), only=Conditional(on=STRATEGY, among=("random",))),
+        RATE: SPACE[RATE],
+    }
+    search = Search(space=space, trials=40, sampler="gp")
+    driver = Driver(tmp_path, search)
+    while (proposal := driver.proposals.next()) is not None:
+        # what is drawn in silence would look as if it decided
+        drawn = proposal.trial.params[RATIO]
+        silent = proposal.trial.params[STRATEGY] == "none"
+        write_run(proposal.runs[0], "FINISHED", [(100, 50.0 + 40 * drawn if silent else 10.0)])
+        driver.proposals.ended(proposal.number)
+    found = importances(driver.study, search)
+    assert found[RATIO] < 0.1 < found[STRATEGY]
+
+
+def test_values_that_are_all_the_same_have_no_importances(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=10)
+    driver = Driver(tmp_path, search)
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FINISHED", [(100, 0.2)])
+        driver.proposals.ended(proposal.number)
+    assert importances(driver.study, search) == {}
 
 
 def test_search_that_weighs_cost_chooses_its_front(tmp_path: Path) -> None:
@@ -107,7 +135,7 @@ def test_search_without_a_complete_trial_reports_the_failures(tmp_path: Path) ->
         driver.proposals.ended(proposal.number)
     findings = find(driver.study, search)
     assert [finding.state for finding in findings] == ["FAIL", "FAIL"]
-    assert importances(driver.study) == {}
+    assert importances(driver.study, search) == {}
 
 
 def test_pruned_trial_says_when_it_was_stopped_and_with_what(tmp_path: Path) -> None:
@@ -119,7 +147,7 @@ def test_pruned_trial_says_when_it_was_stopped_and_with_what(tmp_path: Path) -> 
         write_run(proposal.runs[0], "RUNNING", [(25, score)])
         driver.proposals.judge()
         if score == 10.0:
-            write_run(proposal.runs[0], "KILLED", pruned=True)
+            write_run(proposal.runs[0], "KILLED")
             driver.proposals.ended(proposal.number)
     (pruned,) = find(driver.study, search)
     assert (pruned.state, pruned.value) == ("PRUNED", None)

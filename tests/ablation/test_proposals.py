@@ -10,11 +10,11 @@ import pytest
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.proposals import Proposals
 from mac_ray.ablation.pruning import STRATUM
-from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, open_study
+from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import ConfigError
 from mac_ray.training.folder import RunFolder
-from tests.ablation.trials import PARENT, SPACE, STEPS, STRATEGY, Driver, sweep_of, write_run
+from tests.ablation.trials import PARENT, RATIO, SPACE, STEPS, STRATEGY, Driver, sweep_of, write_run
 
 FEW = {STRATEGY: Knob(domain=Choice(values=("none", "random")))}
 
@@ -68,8 +68,10 @@ def test_search_killed_again_and_again_ends_with_the_trials_of_an_undisturbed_on
 
 def test_trial_whose_draw_a_kill_cut_short_is_drawn_to_its_end(tmp_path: Path) -> None:
     search = Search(space=SPACE, trials=1)
-    whole = Driver(tmp_path / "whole", search).proposals.next()
+    # of this seed the strategy has a ratio, which is yet to be drawn when the strategy is
+    whole = Driver(tmp_path / "whole", search, seeds=(1,)).proposals.next()
     assert whole is not None
+    assert RATIO in whole.trial.params
     lines = (tmp_path / "whole" / FILE_NAME).read_bytes().splitlines(keepends=True)
     (first,) = [
         number for number, line in enumerate(lines) if b'"param_name"' in line and STRATEGY.encode() in line
@@ -77,7 +79,7 @@ def test_trial_whose_draw_a_kill_cut_short_is_drawn_to_its_end(tmp_path: Path) -
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / FILE_NAME).write_bytes(b"".join(lines[: first + 1]) + b'{"op_code":5,"wor')
     (tmp_path / "cut" / LOCK_NAME).symlink_to("nowhere")
-    driver = Driver(tmp_path / "cut", search)
+    driver = Driver(tmp_path / "cut", search, seeds=(1,))
     again = driver.proposals.next()
     assert again is not None
     assert again.trial.params == whole.trial.params
@@ -154,7 +156,7 @@ def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> Non
     driver = Driver(tmp_path, Search(space=SPACE, trials=3))
     ways: list[dict[str, Any]] = [
         {"status": "FAILED", "scores": [(50, 99.0)], "reason": "the loss is not finite"},
-        {"status": "RUNNING", "scores": [(50, 99.0)]},  # its process died
+        {"status": "RUNNING", "scores": [(50, 99.0)]},  # its process died, but the next one's did not
         {"status": "FINISHED", "scores": [(100, float("nan"))]},
     ]
     for way in ways:
@@ -166,6 +168,66 @@ def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> Non
     assert [trial.values for trial in driver.study.trials] == [None] * 3
     reasons = [trial.user_attrs["mac_ray.reason"] for trial in driver.study.trials]
     assert reasons == ["the loss is not finite", "the process that trained it ended", "val/t2v/R1 is nan"]
+
+
+def test_fault_of_the_machine_stops_the_search_and_its_trials_are_tried_again(tmp_path: Path) -> None:
+    search = Search(space=SPACE, trials=8)
+
+    def train(driver: Driver, ways: list[dict[str, Any]]) -> None:
+        for way in ways:
+            proposal = driver.proposals.next()
+            assert proposal is not None
+            write_run(proposal.runs[0], **way)
+            driver.proposals.ended(proposal.number)
+
+    sound: dict[str, Any] = {"status": "FINISHED", "scores": [(100, 1.0)]}
+    full: dict[str, Any] = {"status": "FAILED", "reason": "no room on /runs", "fault": "machine"}
+    driver = Driver(tmp_path, search)
+    train(driver, [full, full, sound, full, full, full])
+    assert driver.proposals.next() is None
+    assert driver.proposals.stopped.startswith(
+        "3 trials failed one after the other, the last of them with: no room"
+    )
+    # the first two failed, and then one did not
+    assert driver.states() == ["FAIL", "FAIL", "COMPLETE", *["RUNNING"] * 3]
+
+    driver = Driver(tmp_path, search)
+    train(driver, [sound, full, sound, sound, sound])  # the second time, it is the trial's own fault
+    assert driver.proposals.next() is None
+    assert not driver.proposals.stopped
+    assert driver.states() == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "FAIL", *["COMPLETE"] * 3]
+
+
+def test_faults_of_recipes_in_a_row_do_not_stop_a_search(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=6))
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FAILED", reason="the loss is not finite")
+        driver.proposals.ended(proposal.number)
+    assert driver.states() == ["FAIL"] * 6
+    assert not driver.proposals.stopped
+
+
+def test_machine_on_which_nothing_works_spends_no_trial_of_a_short_search(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=2))
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FAILED", reason="no data mount", fault="machine")
+        driver.proposals.ended(proposal.number)
+    assert driver.states() == ["RUNNING"] * 2
+    assert "no data mount" in driver.proposals.stopped
+
+
+def test_child_of_two_trials_has_what_they_have(tmp_path: Path) -> None:
+    """Knobs with a condition are inherited as well, and not drawn at random for ever."""
+    search = Search(space=SPACE, trials=40, sampler="nsga2")
+    driver = Driver(tmp_path, search)
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FINISHED", [(100, float(proposal.number))])
+        driver.proposals.ended(proposal.number)
+    trials = driver.study.trials
+    first, later = trials[:POPULATION], trials[POPULATION:]
+    known = {trial.params[RATIO] for trial in first}
+    inherited = [trial for trial in later if trial.params[RATIO] in known]
+    assert len(inherited) > len(later) / 2
 
 
 def advance(driver: Driver, strategy: str, score: float, ratio: float, step: int = STEPS // 2) -> bool:
@@ -232,16 +294,55 @@ def test_pruned_trial_is_pruned_and_never_complete_with_its_early_value(tmp_path
 
 
 def test_trial_pruned_as_the_driver_was_killed_is_not_trained_on(tmp_path: Path) -> None:
-    search = Search(space=SPACE, trials=1, prune="everywhere")
+    search = Search(space=SPACE, trials=2, prune="everywhere")
     driver = Driver(tmp_path, search)
+    for score in (30.0, 1.0):
+        proposal = driver.proposals.next()
+        assert proposal is not None
+        write_run(proposal.runs[0], "RUNNING", [(50, score)])
+        driver.proposals.judge()
+    write_run(proposal.runs[0], "KILLED")
+    driver = Driver(tmp_path, search)
+    good = driver.proposals.next()
+    assert good is not None
+    assert driver.proposals.next() is None
+    assert driver.states() == ["RUNNING", "PRUNED"]
+
+
+def test_trial_that_may_go_on_is_not_stopped_on_its_way_by_better_ones(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"))
+    assert not advance(driver, "random", 30.0, 0.3)
+    first = driver.plan(0, driver.study.trials[0].params)[0]
+    for number in range(3):
+        assert not advance(driver, "tube", 40.0 + number, 0.1 * (number + 1))
+    driver.proposals.judge()
+    assert not RunFolder(first.folder).stop_request.exists()
+
+
+def test_report_before_a_kill_is_judged_after_it(tmp_path: Path) -> None:
+    """Between what the study is told and what the pruner makes of it, a driver may be killed."""
+    search = Search(space=SPACE, trials=2, prune="everywhere")
+    driver = Driver(tmp_path, search)
+    assert not advance(driver, "random", 30.0, 0.3)
+    driver.study.enqueue_trial({STRATEGY: "random", "masking.video.ratio": 0.4})
     proposal = driver.proposals.next()
     assert proposal is not None
     write_run(proposal.runs[0], "RUNNING", [(50, 1.0)])
-    driver.proposals.judge()
-    write_run(proposal.runs[0], "KILLED", pruned=True)
+    proposal.trial.report(1.0, 50)
     driver = Driver(tmp_path, search)
-    assert driver.proposals.next() is None
-    assert driver.states() == ["PRUNED"]
+    assert [driver.proposals.next() is not None for _ in range(2)] == [True, True]
+    driver.proposals.judge()
+    assert RunFolder(proposal.runs[0].folder).stop_request.exists()
+
+
+def test_condemned_trial_is_pruned_also_where_another_sweep_goes_on_with_its_run(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=2, prune="everywhere"))
+    assert not advance(driver, "random", 30.0, 0.3)
+    assert advance(driver, "random", 20.0, 0.4)
+    trial = driver.study.trials[1]
+    write_run(driver.plan(1, trial.params)[0], "RUNNING", parent="key-of-another-sweep")
+    driver.proposals.ended(1)
+    assert driver.states() == ["RUNNING", "PRUNED"]
 
 
 def test_corrupt_study_is_refused_with_its_line(tmp_path: Path) -> None:

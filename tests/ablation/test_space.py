@@ -21,11 +21,13 @@ WEIGHTED = {
 }
 
 
-def draws(space: Mapping[str, Any], number: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def draws(
+    space: Mapping[str, Any], number: int, sampler: Any = "tpe"
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Values, and the parameters that the study stores of them."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
     trials = [study.ask() for _ in range(number)]
-    return [(propose(trial, space), trial.params) for trial in trials]
+    return [(propose(trial, Search(space=space, sampler=sampler)), trial.params) for trial in trials]
 
 
 def test_knob_with_a_condition_is_there_exactly_when_it_holds() -> None:
@@ -50,8 +52,16 @@ def test_objective_that_is_off_has_no_weight_and_one_that_is_on_reaches_the_conf
 
 def test_values_are_the_same_read_back_from_what_the_study_stores() -> None:
     for space in (SPACE, WEIGHTED):
-        for values, stored in draws(space, 20):
-            assert values_of(stored, space) == values
+        for sampler in ("tpe", "nsga2"):
+            for values, stored in draws(space, 20, sampler):
+                assert values_of(stored, space) == values
+
+
+@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
+def test_sampler_of_whole_points_knows_every_knob_of_every_trial(sampler: str) -> None:
+    found = draws(SPACE, 30, sampler)
+    assert all(stored.keys() == SPACE.keys() for _, stored in found)
+    assert {RATIO in values for values, _ in found} == {True, False}
 
 
 def test_range_of_whole_numbers_gives_whole_numbers_with_both_ends() -> None:
@@ -136,3 +146,8 @@ def test_domain_that_cannot_be_drawn_from_is_refused(given: dict[str, Any], word
 def test_pruning_the_cheap_end_of_a_front_is_refused() -> None:
     with pytest.raises(ConfigError, match="cheap end"):
         Search(space=SPACE, sampler="nsga2", prune="same_strategy")
+
+
+def test_pruning_trials_of_a_sampler_that_would_not_learn_from_it_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'gp', which learns nothing .* take sampler 'tpe'"):
+        Search(space=SPACE, sampler="gp", prune="same_strategy")

@@ -10,7 +10,7 @@ from mac_ray.ablation.proposals import PRUNED_TAG, Proposals, UntrainableError
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
 from mac_ray.config import ConfigError
-from mac_ray.tracking.journal import PARENT_TAG, Journal, Status
+from mac_ray.tracking.journal import FAULT_TAG, PARENT_TAG, Journal, Status
 
 PARENT = "key-of-the-sweep"
 STEPS = 100  # of a run, so that a step is a percent
@@ -64,6 +64,7 @@ def write_run(
     reason: str = "",
     flops: float = 1e12,
     parent: str = PARENT,
+    fault: str = "recipe",
 ) -> None:
     """What a run leaves in its journal; `scores` are (step, val/t2v/R1)."""
     with Journal.open_or_create(run.folder, name="r", experiment="e", identity=run.identity) as journal:
@@ -73,5 +74,7 @@ def write_run(
             journal.metrics(step, {"val/t2v/R1": score, "cost/flops": flops * step / STEPS})
         if pruned:
             journal.tags({PRUNED_TAG: "true"})
+        if status == "FAILED":
+            journal.tags({FAULT_TAG: fault})
         if status != "RUNNING":
             journal.status(status, reason)

@@ -104,7 +104,7 @@ def of_knobs(importances: Mapping[str, float], sweep: Sweep, palette: Palette) -
     data = [{"knob": short[path], "path": path, "share": share} for path, share in importances.items()]
     score = f"validation {metric_name(sweep.metric)}"
     weighs_cost = sweep.search is not None and sweep.search.sampler == "nsga2"
-    best = f"nearest the front of {score} and FLOPs" if weighs_cost else f"the best by {score}"
+    best = f"nearest the front of {score} and FLOPs" if weighs_cost else f"best by {score}"
     bar: Spec = {
         "mark": {"type": "bar", "color": palette.accent, "height": {"band": 0.7}},
         "encoding": {
@@ -119,8 +119,8 @@ def of_knobs(importances: Mapping[str, float], sweep: Sweep, palette: Palette) -
     return Chart(
         "importances",
         "Which knobs matter",
-        f"How much each decides whether a trial is among the {BEST_SHARE:.0%} {best} (conditional PED-ANOVA); of few "
-        "trials, a hint at most.",
+        f"How much each decides whether a complete trial is of the {BEST_SHARE:.0%} {best} (conditional PED-ANOVA); of "
+        "few trials, a hint at most.",
         {"data": {"values": data}, **bar},
         height=max(140, 26 * len(data) + 50),
         wide=True,

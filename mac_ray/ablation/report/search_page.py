@@ -69,19 +69,23 @@ def _answer(chosen: Sequence[Chosen], sweep: Sweep) -> str:
 def _how_sure(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep) -> Iterator[str]:
     if not chosen:
         return
-    complete = sum(finding.value is not None for finding in findings)
+    complete = [finding for finding in findings if finding.value is not None]
+    recipes = {finding.identity or finding.number for finding in complete}
     for one in chosen[:1] if len(chosen) == 1 else ():
         if (scored := one.tested(sweep.metric)) is not None:
             mean, intervals = scored
             said = ", ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
             yield f"On the test split, where nothing was chosen, it has {mean:.1f}, with 95% over queries {said}."
     first = chosen[0].finding
-    if len(chosen) == 1 and (ties := sum(finding.value == first.value for finding in findings) - 1):
+    ties = sum(finding.value == first.value and finding.identity != first.identity for finding in complete)
+    if len(chosen) == 1 and ties:
         which = "cheapest" if sweep.search and sweep.search.sampler == "nsga2" else "first"
         others = "1 other trial has" if ties == 1 else f"{ties} other trials have"
         yield f"{others} the same value; it is the {which} of them."
+    if len(recipes) < len(complete):
+        yield f"The {len(complete)} complete trials are of {len(recipes)} recipes: some were drawn more than once."
     yield (
-        f"The best of {complete} by validation is lucky as well as good; what it is worth, the test split says."
+        f"The best of {len(recipes)} by validation is lucky as well as good; what it is worth, the test split says."
     )
     if len(sweep.seeds) == 1:
         yield "Every trial has one seed, so nothing is known of how much another seed would change."
