@@ -1,6 +1,8 @@
 """Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
 
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +395,15 @@ def test_database_that_cannot_be_opened_is_refused_without_its_password(tmp_path
     with pytest.raises(ConfigError, match=r"search\.storage") as caught:
         Driver(tmp_path, Search(space=FEW, storage=url))
     assert "secret" not in str(caught.value)
+
+
+def test_database_of_another_version_of_optuna_is_refused_with_what_optuna_says(tmp_path: Path) -> None:
+    file = tmp_path / "studies.db"
+    search = Search(space=FEW, storage=f"sqlite:///{file}")
+    Driver(tmp_path / "a", search)
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("update alembic_version set version_num = 'v2.4.0.a'")
+    with pytest.raises(
+        ConfigError, match=r"are of another version of Optuna \(.*\); upgrade them, a copy first"
+    ):
+        Driver(tmp_path / "a", search)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -11,6 +12,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dashboards.report import main as report
+from mac_ray.config import Config
+from mac_ray.config.file import to_yaml
+from mac_ray.pretrain import EXIT_FAILED
 from mac_ray.tracking.journal import summarize
 from tests.ablation.test_sweep_runs import base, finish, finish_here, start, wait_for_checkpoints
 
@@ -104,3 +108,30 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
     assert report(["tiny-search", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "again")]) == 0
     assert (tmp_path / "again" / "report.html").read_text() == (folder / "report.html").read_text()
     assert (tmp_path / "again" / "trials.csv").read_text() == (folder / "trials.csv").read_text()
+
+
+def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
+    tiny_overrides: list[str], tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    """Training comes to its end, and then a clip of the test split cannot be scored, for every trial alike."""
+    (tmp_path / "base.yaml").write_text(to_yaml(copied_set(tmp_path / "set")))
+    file = tmp_path / "tiny_search.py"
+    file.write_text(SWEEP.format(base=str(tmp_path / "base.yaml")))
+    clip = tmp_path / "set" / "test" / "000003.mp4"
+    sound = clip.read_bytes()
+    clip.write_bytes(b"not a video")
+
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == EXIT_FAILED, output
+    said = " ".join(output.split())
+    assert "trials failed one after the other, the last of them with: 1 of 8" in said
+    assert "the same command tries them again" in said
+
+    clip.write_bytes(sound)
+    code, output = finish(start(file, tiny_overrides, tmp_path))
+    assert code == 0, output
+    (folder,) = (tmp_path / "runs").glob("sweep-tiny-search-*")
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
+    study = optuna.load_study(study_name=folder.name, storage=storage)
+    assert len(study.trials) == 6
+    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}, output
