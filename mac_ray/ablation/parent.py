@@ -9,7 +9,7 @@ from rich.console import Console
 from mac_ray.ablation.report import PAGE_NAME
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.console import say
-from mac_ray.errors import in_one_line
+from mac_ray.errors import RunError, in_one_line
 from mac_ray.tracking.address import replay_command
 from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
@@ -40,6 +40,9 @@ def as_parent(
         status = "FINISHED"
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted from the keyboard"
+    except RunError as error:
+        reason = str(error)
+        raise
     except Exception as error:
         reason = in_one_line(error)
         raise

@@ -149,9 +149,8 @@ class Proposals:
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         proposal = Proposal(trial, runs, followed, set(frozen.intermediate_values))
         seen, _ = frozen.user_attrs.get(JUDGED, (None, False))
-        if (
-            self._search.prune and frozen.last_step != seen
-        ):  # a driver was killed between a report and the verdict
+        # a driver may have been killed between a report and the verdict
+        if self._search.prune and frozen.last_step != seen:
             self._ask(proposal, frozen.last_step)
         return proposal
 

@@ -29,7 +29,7 @@ def made_search(folder: Path, search: Search) -> SearchReport:
         elif proposal.number == 9 and search.prune:
             write_run(run, "RUNNING", [(25, 1.0)])
             driver.proposals.judge()
-            write_run(run, "KILLED", pruned=True)
+            write_run(run, "KILLED")
         else:
             flops = 1e12 * (1 + round(max(score, 0) / 2))  # better is dearer
             write_run(run, "FINISHED", [(25, score / 2), (100, score)], flops=flops)

@@ -289,7 +289,7 @@ def test_pruned_trial_is_pruned_and_never_complete_with_its_early_value(tmp_path
     write_run(bad.runs[0], "RUNNING", [(50, 1.0)])
     driver.proposals.judge()
     assert RunFolder(bad.runs[0].folder).stop_request.exists()
-    write_run(bad.runs[0], "KILLED", pruned=True, reason="stopped on request")
+    write_run(bad.runs[0], "KILLED", reason="stopped on request")
     driver.proposals.ended(bad.number)
     assert driver.states() == ["COMPLETE", "PRUNED"]
     assert driver.study.best_trial.number == good.number

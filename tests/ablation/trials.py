@@ -6,7 +6,7 @@ from typing import Any
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point, Row, config_of
-from mac_ray.ablation.proposals import PRUNED_TAG, Proposals, UntrainableError
+from mac_ray.ablation.proposals import Proposals, UntrainableError
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
 from mac_ray.config import ConfigError
@@ -60,7 +60,6 @@ def write_run(
     run: PlannedRun,
     status: Status,
     scores: Sequence[tuple[int, float]] = (),
-    pruned: bool = False,
     reason: str = "",
     flops: float = 1e12,
     parent: str = PARENT,
@@ -72,8 +71,6 @@ def write_run(
         journal.tags({PARENT_TAG: parent})
         for step, score in scores:
             journal.metrics(step, {"val/t2v/R1": score, "cost/flops": flops * step / STEPS})
-        if pruned:
-            journal.tags({PRUNED_TAG: "true"})
         if status == "FAILED":
             journal.tags({FAULT_TAG: fault})
         if status != "RUNNING":
