@@ -7,7 +7,6 @@ clock drifts by more than arms differ. All of them stay in memory at once, but m
 b samples of a batch, F frames, V visible patches, L tokens.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from torch import nn
 
 from mac_ray.bench.memory import fits_on_gpu, largest_batch, resident_peak
 from mac_ray.config import Config, ConfigError, Stage, value_at
+from mac_ray.cores import usable_cores
 from mac_ray.data.order import shares
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import Captions, ClipView, guidance_flops, masked_text, view_of_clips
@@ -134,7 +134,7 @@ class Arm:
 
     def use_settings(self) -> None:
         """Threads and precision are the process's, so each arm sets its own before it runs."""
-        set_up_process(self.config, self.worker, os.cpu_count() or 1)
+        set_up_process(self.config, self.worker, usable_cores())
 
     def view(self) -> ClipView:
         """What is seen of the clips at the start of the stage, where its ratio has a schedule."""

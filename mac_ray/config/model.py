@@ -34,8 +34,8 @@ class VideoTower(Tower):
     patch_size: Positive = 16
     max_frames: Positive = 4  # rows of the temporal embedding
     # where the rows come from when a clip has more frames than were trained before: they stay as they began (keep),
-    # or are zeros or the trained rows spread out over the clip (both are Frozen's). What imported weights have no rows
-    # for began as zeros
+    # or are zeros or the trained rows spread out over the clip (as Frozen's, but that linear keeps both ends). What
+    # imported weights have no rows for began as zeros
     inflate: Literal["keep", "zeros", "nearest", "linear"] = "keep"
     # Frozen's zeros leave temporal attention uniform for ever: its keys are equal, so a copy is the default
     temporal_init: Literal["copy_spatial", "frozen_zeros", "random"] = "copy_spatial"

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mac_ray.config import ConfigError, Data
+from mac_ray.cores import usable_cores
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Manifest, Sample
 from mac_ray.data.pool import decode_pool, midpoints, read_pool
@@ -111,7 +112,7 @@ def _estimate(
     if not pools:
         return None
     largest = max(3 * size * height * width for size, height, width in pools)
-    at_once = min(os.cpu_count() or 1, max(1, int(BYTES_AT_ONCE / largest)))
+    at_once = min(usable_cores(), max(1, int(BYTES_AT_ONCE / largest)))
     if section.short_side:
         pools = [(size, *scaled_size(height, width, section.short_side)) for size, height, width in pools]
     mean = sum(3 * size * height * width for size, height, width in pools) / len(pools)

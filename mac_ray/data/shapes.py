@@ -21,6 +21,7 @@ from pathlib import Path
 
 import mac_ray
 from mac_ray.config import ConfigError, MovingShapes
+from mac_ray.cores import usable_cores
 from mac_ray.data import manifest, manifest_writer, shape_scenes
 from mac_ray.data.shape_scenes import Clip
 
@@ -53,7 +54,7 @@ def make(
         # a complete set is never written to, so that it can be shared read-only
         if not _is_complete(folder, clips, _good_files(folder)):
             with _locked(folder):
-                _complete(folder, clips, section, processes or os.cpu_count() or 1, progress)
+                _complete(folder, clips, section, processes or usable_cores(), progress)
     except OSError as error:
         raise _failure(folder, error.strerror or str(error)) from error
     return folder / MANIFEST

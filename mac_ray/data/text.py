@@ -132,7 +132,8 @@ class CaptionTokenizer:
         for token, word in zip(ids, words, strict=True):
             if word >= 0:
                 piece: str = self._tokenizer.id_to_token(token) or ""  # its types allow for unknown ids
-                pieces[word] = pieces.get(word, "") + piece.removeprefix("##")
+                # of WordPiece what goes on, of SentencePiece and of bytes what begins
+                pieces[word] = pieces.get(word, "") + piece.removeprefix("##").lstrip("▁Ġ")
         return list(pieces.values())
 
 

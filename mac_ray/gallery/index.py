@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from mac_ray.config import Search
+from mac_ray.cores import usable_cores
 from mac_ray.data.decode import DecodeError, DecoderDiedError, UnreadableError
 from mac_ray.encoder import Encoder
 from mac_ray.gallery.media import Media
@@ -111,7 +112,7 @@ def _decoded(
     folder: Path, missing: Sequence[Media], begun: Mapping[str, int], read: Callable[..., Stretch]
 ) -> Iterator[_Part]:
     """The files in order, from the window on that was not embedded yet; as many stretches ahead as threads."""
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    threads = min(usable_cores(), MOST_THREADS)
     left = deque((media, begun.get(media.path, 0)) for media in missing)
     ahead: deque[tuple[Media, int, Future[Stretch]]] = deque()
     ended: set[str] = set()

@@ -68,8 +68,13 @@ class Destination:
                 path = Path(folder) / name
                 yield path
                 system, there = file_system(self.place(name))
-                with path.open("rb") as file, system.open_output_stream(there) as remote:
-                    shutil.copyfileobj(file, remote, 8 << 20)
+                try:
+                    with path.open("rb") as file, system.open_output_stream(there) as remote:
+                        shutil.copyfileobj(file, remote, 8 << 20)
+                except BaseException:  # closed, an upload that was cut short passes for a whole one
+                    with suppress(OSError):
+                        system.delete_file(there)
+                    raise
             return
         folder_here = Path(self.root)
         folder_here.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.readers import (
     activitynet,
-    cc3m,
     coco,
     didemo,
     flickr8k,
@@ -24,7 +23,6 @@ from mac_ray.data.readers.published import Published
 
 VARIANTS: dict[str, tuple[Published, ...]] = {
     "activitynet": tuple(activitynet.PUBLISHED.values()),
-    "cc3m": (cc3m.PUBLISHED,),
     "coco": (coco.PUBLISHED,),
     "didemo": (didemo.PUBLISHED,),
     "flickr8k": (flickr8k.PUBLISHED,),

@@ -7,7 +7,6 @@ way at once, so that neither the list of samples nor the findings are ever in me
 from __future__ import annotations
 
 import math
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
+from mac_ray.cores import usable_cores
 from mac_ray.prepare.finding import Asked, Finding
 from mac_ray.prepare.watched import Watched
 
@@ -30,7 +30,7 @@ ATTEMPTS = 3  # at a batch, when a node of the cluster dies
 @contextmanager
 def in_processes(workers: int | None, decoder: str, timeout_s: float) -> Iterator[Look]:
     """`workers` None: one per core."""
-    number = workers or os.cpu_count() or 1
+    number = workers or usable_cores()
     idle: queue.SimpleQueue[Watched] = queue.SimpleQueue()
     with ExitStack() as stack:
         for _ in range(number):

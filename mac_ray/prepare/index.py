@@ -19,6 +19,7 @@ from pyarrow import fs
 from rich.console import Console
 from rich.progress import track
 
+from mac_ray.cores import usable_cores
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
@@ -38,7 +39,7 @@ def add_parser(commands: Any) -> None:
     index.add_argument("--split", help="of all samples; default: train, or what `prepare convert` wrote")
     index.add_argument("--id-field", help="entry of the .json that is the id; default: the key")
     index.add_argument("--caption-field", default="caption", help="entry of the .json; without it, the .txt")
-    index.add_argument("--workers", type=positive, default=os.cpu_count() or 1, help="processes")
+    index.add_argument("--workers", type=positive, default=usable_cores(), help="processes")
     index.set_defaults(run=run)
 
 

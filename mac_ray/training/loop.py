@@ -7,7 +7,6 @@ b samples on this rank, B in the global batch.
 """
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +18,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from mac_ray.config import Config
+from mac_ray.cores import usable_cores
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.text import CaptionTokenizer
@@ -62,7 +62,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     Returns "interrupted" after a stop request, with everything saved. Raises RunError when starting
     again would not help, and OSError when storage fails.
     """
-    set_up_process(config, worker, os.cpu_count() or 1)
+    set_up_process(config, worker, usable_cores())
     data = open_data(config, _quietly)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     lexicon = open_lexicon(config, folder, tokenizer)

@@ -44,7 +44,7 @@ from mac_ray.data.decode.backends import (
     decode,
     unusable,
 )
-from mac_ray.data.decode.error import DecodeError, DecoderDiedError, UnreadableError
+from mac_ray.data.decode.error import DecodeError, DecoderDiedError, MissingError, UnreadableError
 from mac_ray.data.decode.timeline import Choose, Select, Times, Window, evenly_in_time, window
 from mac_ray.data.source import Source
 
@@ -55,6 +55,7 @@ __all__ = [
     "Decoded",
     "DecoderDiedError",
     "Frames",
+    "MissingError",
     "Probe",
     "Times",
     "UnreadableError",

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mac_ray.data.decode import decord, pyav, torchcodec
-from mac_ray.data.decode.error import DecodeError, UnreadableError
+from mac_ray.data.decode.error import DecodeError, MissingError, UnreadableError
 from mac_ray.data.decode.pictures import decode_image, decode_pictures
 from mac_ray.data.decode.timeline import Select
 from mac_ray.data.decode.video import Media, opened
@@ -57,7 +57,7 @@ def _media(source: Source) -> Media:
             with path.open("rb") as file:
                 is_empty = not file.read(1)
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise UnreadableError(source, "no such file") from error
+            raise MissingError(source, "no such file") from error
         except OSError as error:
             raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
         if is_empty:
@@ -65,6 +65,8 @@ def _media(source: Source) -> Media:
         return path
     try:
         content = source.read()
+    except FileNotFoundError as error:
+        raise MissingError(source, "no such file") from error
     except OSError as error:
         raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
     if not content or len(content) < (source.length or 0):

@@ -27,6 +27,10 @@ class UnreadableError(DecodeError):
     """The bytes could not be had, which says nothing about them: a folder may not be mounted, a server not answer."""
 
 
+class MissingError(UnreadableError):
+    """There is no such file, and whoever has the others would have it too."""
+
+
 class DecoderDiedError(DecodeError):
     """The decoder hung or crashed, so that its process is no more. Trying the sample again would cost another."""
 

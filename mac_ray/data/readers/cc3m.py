@@ -45,7 +45,11 @@ def _folder(images: Path, name: str) -> Path:
 def _tables(annotations: Path) -> dict[str, Path]:
     """The file of each split that has one, known by "train" or "val" in its name."""
     candidates = sorted(path for path in annotations.iterdir() if path.suffix in (".tsv", ".csv"))
-    tables = {split: [path for path in candidates if split in path.name.lower()] for split in FOLDERS}
+    tables: dict[str, list[Path]] = {split: [] for split in FOLDERS}
+    for path in candidates:  # "VALIDIMG" is in the names of lists of either split, as of Frozen in Time's
+        split = next((split for split in FOLDERS if split in path.name.lower()), None)
+        if split is not None:
+            tables[split].append(path)
     if not any(tables.values()):
         raise ManifestError(
             f"there is neither Train_GCC-training.tsv nor Validation_GCC-1.1.0-Validation.tsv in {annotations}; "

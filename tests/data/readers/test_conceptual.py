@@ -43,6 +43,10 @@ def test_cc3m_has_no_header_and_quotes_are_letters(tmp_path: Path, ending: str) 
         ("cc3m_training_success_full.tsv", ("caption\tthumbnailUrl", f"a dog\t{A}", f'"a, cat"\t{B}')),
         ("train.csv", ("caption,thumbnailUrl", f"a dog,{A}", f'"a, cat","{B}"')),
         ("train.csv", (",caption,thumbnailUrl", f"0,a dog,{A}", f'1,"a, cat","{B}"')),
+        (
+            "Train_GCC-training-success-020321-VALIDIMG.csv",
+            ("caption,thumbnailUrl", f"a dog,{A}", f'"a, cat","{B}"'),
+        ),
         (TRAIN, ("caption\turl", f"a dog\t{A}", f"a, cat\t{B}")),
         (TRAIN, ("url\tcaption", f"{A}\ta dog", f"{B}\ta, cat")),
     ],
@@ -53,6 +57,7 @@ def test_cc3m_lists_of_downloads_have_a_header(tmp_path: Path, name: str, lines:
     rows = list(cc3m.read(lines_of(tmp_path, name, *lines), tmp_path / "flat"))
     assert [(row.id, row.captions) for row in rows] == [(FILE[A], ("a dog",)), (FILE[B], ("a, cat",))]
     assert rows[0].path == tmp_path / "flat" / FILE[A]
+    assert {row.split for row in rows} == {"train"}
 
 
 def test_cc3m_urls_that_share_a_file_are_left_out_and_repeated_ones_are_one_sample(
