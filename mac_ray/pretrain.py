@@ -8,9 +8,9 @@ The same command continues a run that was stopped or killed, and shows the resul
 
 import argparse
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,9 +29,10 @@ from mac_ray.tracking.journal import (
     Journal,
     JournalError,
     Status,
+    patiently,
     status_of,
 )
-from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.launch import send_rest, start_sender, wait
 from mac_ray.tracking.process import try_lock
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
@@ -41,7 +42,6 @@ from mac_ray.training.start import PreparedRun, parameters, prepare, save_config
 from mac_ray.training.stop import stop_at_sigterm
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
-ORPHAN_PATIENCE_S = 60  # for the worker of a killed driver to be stopped and let go of the journal
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,6 +94,8 @@ def pretrain(
     say(console, f"run {run.name} has already finished; {again}")
     if (run.folder.path / FETCHED_NAME).exists():
         say(console, "it was fetched from MLflow without checkpoints; delete its folder to train it here")
+    if missing := send_rest([run.folder.path], uri):
+        say(console, missing, "yellow")
     show_result(run, uri, console)
     return 0
 
@@ -118,6 +120,7 @@ def drive(
     for note in run.notes:
         say(console, note, "yellow")
     run.folder.stop_request.unlink(missing_ok=True)
+    (run.folder.path / FETCHED_NAME).unlink(missing_ok=True)  # what is trained here has checkpoints
     save_config(run.config, run.folder)  # where and how it is trained may be another than at first
     with opened_journal(run, console) as journal:
         journal.status("RUNNING")
@@ -165,7 +168,7 @@ def drive(
         continues = "continues it from its last checkpoint" if run.plan else "scores it again"
         say(console, f"the same command {continues}")
     if sender and uri and (missing := wait(sender, run.folder.path, uri)):
-        sender.terminate()  # or it would go on trying, and keep that command from its work
+        sender.kill()  # or it would go on trying, and keep that command from its work
         say(console, missing)
     return {"FINISHED": 0, "KILLED": EXIT_INTERRUPTED}.get(status, EXIT_FAILED)
 
@@ -217,21 +220,14 @@ def working_directory(console: Console) -> Path:
 @contextmanager
 def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
     """The run's journal. The worker of a driver that was killed may hold it until Ray has stopped it too."""
-    deadline = time.monotonic() + ORPHAN_PATIENCE_S
-    while True:
-        try:
-            journal = Journal.open_or_create(
-                run.folder.path,
-                name=run.name,
-                experiment=run.config.tracking.experiment,
-                identity=run.identity,
-            )
-            break
-        except BusyError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-    with journal:
+    opened = partial(
+        Journal.open_or_create,
+        run.folder.path,
+        name=run.name,
+        experiment=run.config.tracking.experiment,
+        identity=run.identity,
+    )
+    with patiently(opened) as journal:
         yield journal
 
 

@@ -15,6 +15,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
 from mac_ray.errors import RecipeError, RunError
 from mac_ray.ray_metrics import exported_run
-from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.journal import Journal, patiently
 from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import legs
@@ -107,7 +108,10 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
     )
     try:
         if worker.rank == 0:
-            with Journal(folder.path) as journal, exported_run(folder.path, worker.device):
+            with (
+                patiently(partial(Journal, folder.path)) as journal,
+                exported_run(folder.path, worker.device),
+            ):
                 return Ended(train(config, folder, worker, journal))
         return Ended(train(config, folder, worker, None))
     except RunError as error:

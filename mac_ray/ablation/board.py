@@ -41,9 +41,8 @@ class Board(threading.Thread):
         self._planned = len(self._runs) if planned is None else planned
         self._console = console
         self._ended = threading.Event()
-        self._begun = time.monotonic()
         self._told: dict[str, str] = {}
-        self._first_share: float | None = None
+        self._first: tuple[float, float] | None = None  # seconds and share of the first look
         self._followed: dict[str, Followed] = {}
         self._reading = threading.Lock()
 
@@ -66,6 +65,7 @@ class Board(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        self._left(self._summaries())  # from here on, what is gained is timed
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=2) as live:
                 while not self._ended.wait(LOOK_EVERY_S):
@@ -91,16 +91,17 @@ class Board(threading.Thread):
         return min(float(spent) / self._flops[identity], 1.0)
 
     def _left(self, summaries: Mapping[str, Summary]) -> str:
-        if not summaries:
-            return ""
-        total = sum(self._flops.values()) / len(self._runs) * self._planned
-        share = sum(self._share(name, found) * self._flops[name] for name, found in summaries.items()) / total
-        if self._first_share is None:
-            self._first_share = share
-        gained = share - self._first_share
+        spent = sum(self._share(name, found) * self._flops[name] for name, found in summaries.items())
+        # of a search, only the runs that there are by now are known
+        total = sum(self._flops.values()) / max(len(self._runs), 1) * self._planned
+        share = spent / total if total else 0.0
+        if self._first is None:
+            self._first = (time.monotonic(), share)
+        begun, first = self._first
+        gained = share - first
         if gained <= 0 or share >= 1:
             return ""
-        seconds = (time.monotonic() - self._begun) / gained * (1 - share)
+        seconds = (time.monotonic() - begun) / gained * (1 - share)
         return f" · {in_words(seconds)} left"
 
     def _headline(self, summaries: Mapping[str, Summary]) -> str:

@@ -107,8 +107,10 @@ def execute(jobs: Sequence[Job], folder: Path) -> None:
     together = min(at_once(config, ray.cluster_resources()) for config in configs)
     how = tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True)
     results = fit(trainable, configs, folder, how, {"number": tune.grid_search(list(range(len(jobs))))})
-    if results.num_terminated + results.num_errors < len(jobs):
-        raise KeyboardInterrupt  # Tune keeps it to itself, and returns as if all had ended
+    # Tune keeps an interrupt to itself, and counts what it stopped then as if that had ended
+    ended = sum("exit_code" in (result.metrics or {}) for result in results)
+    if ended + results.num_errors < len(jobs):
+        raise KeyboardInterrupt
 
 
 def fit(

@@ -24,7 +24,7 @@ from mac_ray.ablation.execute import execute, on_ray, say_what_nodes_do_not_shar
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import TableError
-from mac_ray.ablation.parent import as_parent, say_where, send_rest
+from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
@@ -41,7 +41,7 @@ from mac_ray.config.file import parsed_override
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError
-from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
+from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.journal import (
     PARENT_TAG,
@@ -51,6 +51,7 @@ from mac_ray.tracking.journal import (
     run_key,
     status_of,
 )
+from mac_ray.tracking.launch import send_rest
 
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +110,7 @@ def run_sweep(
         points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)
         runs = locator.planned(points)
     require_readable(runs)
-    uri = tracking_uri(points[0].config, here)
+    uri = uri_of(points[0].config, here)
     experiment = points[0].config.tracking.experiment
     Archive(uri, experiment, console).bring_back(runs)
     asked_runs = [run for run in runs if run.point.row.label in asked]
@@ -136,7 +137,8 @@ def run_sweep(
         def work() -> tuple[Table, str]:
             record.keep(folder, journal)
             train_missing(asked_runs, tags, row_flops, sweep.name, folder, uri, console)
-            send_rest((run.folder for run in asked_runs), uri, console)
+            if missing := send_rest((run.folder for run in asked_runs), uri):
+                say(console, missing, "yellow")
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):

@@ -1,6 +1,6 @@
 """A sweep as a run of its own, under which MLflow shows the runs it trains: tracked from a journal like any other."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,13 +8,14 @@ from rich.console import Console
 
 from mac_ray.ablation.report import PAGE_NAME
 from mac_ray.ablation.sweep import Sweep
+from mac_ray.config import Config, ConfigError
 from mac_ray.console import say
 from mac_ray.errors import RunError, in_one_line
-from mac_ray.tracking.address import replay_command
-from mac_ray.tracking.environment import tame_mlflow
+from mac_ray.pretrain import tracking_uri
+from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
 from mac_ray.tracking.launch import start_sender, wait
-from mac_ray.tracking.progress import how_to_open, is_behind
+from mac_ray.tracking.progress import how_to_open
 
 QUESTION_TAG = "mac_ray.question"
 AnswerT = TypeVar("AnswerT")
@@ -49,7 +50,7 @@ def as_parent(
     finally:
         journal.status(status, reason)
     if sender and uri and (missing := wait(sender, folder, uri)):
-        sender.terminate()
+        sender.kill()
         say(console, missing)
     if status != "FINISHED":
         say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
@@ -63,26 +64,15 @@ def say_where(folder: Path, uri: str | None, console: Console) -> None:
         say(console, f"in MLflow: {how_to_open(uri, folder)}")
 
 
-def send_rest(folders: Iterable[Path], uri: str | None, console: Console) -> None:
-    """What the MLflow at `uri` missed of ended runs while it was away; says what it still lacks.
+def uri_of(config: Config, here: Path) -> str | None:
+    """Of the MLflow that a sweep and its runs are sent to; None without.
 
-    A run's own sender ends with the run, so that nothing is at work on it any more when somebody replays it.
+    Raises ConfigError, also for a password, as a sweep keeps what it was asked for in its folder, and so does Tune.
     """
-    behind = [folder for folder in dict.fromkeys(folders) if is_behind(folder, uri)] if uri else []
-    if not uri or not behind:
-        return
-    tame_mlflow()
-    from mac_ray.tracking.mlflow import RefusedError, UnavailableError
-    from mac_ray.tracking.sender import replay
-
-    try:
-        for folder in behind:
-            replay(folder, uri)
-    except (RefusedError, UnavailableError) as error:
-        left = sum(is_behind(folder, uri) for folder in behind)
-        say(
-            console,
-            f"MLflow does not have all of {left} runs ({error}); their journals do, and the same "
-            f"command, or `{replay_command(folder, uri)}` for each, sends the rest",
-            "yellow",
+    given = config.tracking.uri
+    if config.tracking.enabled and given is not None and public(given) != given:
+        raise ConfigError(
+            f"tracking.uri {public(given)!r} was given with what may be a password, and a sweep keeps what it was "
+            "asked for in its folder; leave it out, and set MLFLOW_TRACKING_URI instead"
         )
+    return tracking_uri(config, here)

@@ -26,7 +26,7 @@ from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import outcome_in
-from mac_ray.ablation.parent import as_parent, say_where, send_rest
+from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_names, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
@@ -45,9 +45,10 @@ from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
 from mac_ray.errors import RunError
-from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, tracking_uri, working_directory
+from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
+from mac_ray.tracking.launch import send_rest
 from mac_ray.training.plan import legs
 
 TRIAL_TAG = "mac_ray.trial"
@@ -109,7 +110,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     require_metric(sweep)
     require_sound(sweep, search)
     _require_two_objectives(sweep, search)
-    uri = tracking_uri(base, here)
+    uri = uri_of(base, here)
     with preparing(console) as progress:
         planner = TrialPlanner.of(sweep, here, Archive(uri, base.tracking.experiment, console), progress)
         locator = planner.locator
@@ -150,7 +151,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
                 planner.archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, uri, console)
             # of all trials, also where MLflow was away from an earlier driver
-            send_rest((run.folder for run in runs_of(begun(study), search, planner)), uri, console)
+            if missing := send_rest((run.folder for run in runs_of(begun(study), search, planner)), uri):
+                say(console, missing, "yellow")
             report = report_of(record, search, study, planner)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")

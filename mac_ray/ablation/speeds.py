@@ -5,6 +5,7 @@ turns with one and the same other, step by step, and the median ratio of neighbo
 where its masking jumps. A step is all that `cost/seconds` counts: samples are read and cropped, masks drawn, loss,
 gradients, optimiser. Evaluation, checkpoints and what starts a run are in neither. What was measured is kept: measured
 anew, it would make other runs of the same sweep, and a kind that comes later is measured against one that is known.
+Of several workers, one is timed: what they send each other is not.
 """
 
 from __future__ import annotations

@@ -93,14 +93,14 @@ def fetch(
         for path in paths:
             (folder / path).parent.mkdir(exist_ok=True)
             (arrived / path).replace(folder / path)
+    # after these, because a folder with a journal is taken for a run
+    if not write_finished(folder, records):
+        return False
     (folder / FETCHED_NAME).write_text(
         f"This folder was fetched from MLflow at {public(uri)}, where run {run.run_id} is finished.\n"
         f"It was trained in {run.folder or 'a folder that MLflow does not name'}.\n"
         "Metrics, scores, ranks and pictures are here, checkpoints are not. Delete this folder to train the run here.\n"
     )
-    # last, because a folder with a journal is taken for a run
-    if not write_finished(folder, records):
-        return False
     size = (folder / FILE_NAME).stat().st_size
     sent = progress.Progress(known.info.experiment_id, run.run_id, offset=size, status="FINISHED")
     progress.save(folder, uri, sent)

@@ -15,14 +15,14 @@ import posixpath
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 
-from mac_ray.tracking.process import Writer, try_lock
+from mac_ray.tracking.process import Process, try_lock
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 Record = dict[str, Any]
@@ -30,6 +30,8 @@ Record = dict[str, Any]
 FILE_NAME = "journal.jsonl"
 LOCK_NAME = "journal.lock"
 FETCHED_NAME = "FETCHED.md"  # beside a journal that was fetched from MLflow, without the run's checkpoints
+# A dead process may hold the journal until Ray has stopped it too, a dead node until NFS lets go of its locks, in 90 s.
+PATIENCE_S = 120
 KINDS = ("run", "parameters", "tags", "metrics", "artifact", "status")
 # What MLflow takes as the name of a metric, a parameter or a tag. A name it refuses would hold up
 # everything behind it, so it is refused here, where the line that made it is on the stack.
@@ -67,7 +69,7 @@ class Summary:
     updated: int = 0  # ms since 1970, of the last record
     status: Status | None = None
     reason: str = ""
-    writer: Writer | None = None  # who last said RUNNING
+    writer: Process | None = None  # who last said RUNNING
     parameters: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     steps: dict[str, set[int]] = field(default_factory=dict)  # by metric
@@ -93,7 +95,7 @@ class Summary:
             case "status":
                 self.status, self.reason = record["status"], record["reason"]
                 if self.status == "RUNNING":
-                    self.writer = Writer(**record["writer"])
+                    self.writer = Process(**record["writer"])
 
     @property
     def has_ended(self) -> bool:
@@ -211,7 +213,7 @@ class Journal:
         """Append a status. RUNNING also records this process, whose end without another status is a crash."""
         if status not in get_args(Status):
             raise ValueError(f"status {status!r} is none of {', '.join(get_args(Status))}")
-        writer = {"writer": asdict(Writer.current())} if status == "RUNNING" else {}
+        writer = {"writer": asdict(Process.current())} if status == "RUNNING" else {}
         self._append("status", status=status, reason=reason, **writer)
 
     def close(self) -> None:
@@ -251,6 +253,18 @@ class Journal:
                 ) from error
             raise
         self._known.add(record)
+
+
+def patiently(opened: Callable[[], Journal]) -> Journal:
+    """The journal, once whoever held it has been stopped. Raises BusyError where that takes longer than it may."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return opened()
+        except BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def write_finished(run_directory: Path, records: Sequence[Record]) -> bool:

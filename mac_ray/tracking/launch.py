@@ -1,7 +1,8 @@
-"""The driver's side of the sender: start it, and wait for it a little when the run has ended.
+"""The driver's side of the sender: start it, wait for it a little when the run has ended, send what it could not.
 
-The sender is a process of its own session, not a thread: it costs training no import and no interpreter
-lock, and it lives on when the driver is killed, so that it can say so in MLflow.
+The sender is a process that belongs to nobody, not a thread and no child: it costs training no import and no
+interpreter lock, and it lives on when the driver is killed, so that it can say so in MLflow. Ray ends the children of
+its workers, and those of a job that is stopped.
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import mac_ray
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public, replay_command
+from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import status_of
+from mac_ray.tracking.process import Process
 
 LOG_NAME = "sender.log"
 POLL_S = 0.2
+# Of sh, which ends and leaves its child to the system: runs what it is given, with $0 as its log, and prints its pid.
+# SIGTERM is ignored: a scheduler that ends a job sends it to every process, and this one has yet to tell of the end.
+ORPHANED = """trap '' TERM; "$@" >>"$0" 2>&1 </dev/null & echo $!"""
 
 
-def start_sender(run_directory: Path, uri: str) -> subprocess.Popen[bytes]:
+def start_sender(run_directory: Path, uri: str) -> Process:
     """Start the process that feeds MLflow at `uri` (of `resolve_uri`) from the run's journal.
 
     The journal's last status must be RUNNING: it names the process whose end means a crash.
@@ -33,39 +40,67 @@ def start_sender(run_directory: Path, uri: str) -> subprocess.Popen[bytes]:
         )
     source = str(Path(mac_ray.__file__).resolve().parents[1])
     search_path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
-    with (run_directory / LOG_NAME).open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "mac_ray.tracking", "send", str(run_directory.absolute())],
-            env=os.environ | {"PYTHONPATH": search_path, ENVIRONMENT_NAME: uri},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C and a kill of the driver's group do not reach it
-        )
+    folder = run_directory.absolute()
+    send = [sys.executable, "-m", "mac_ray.tracking", "send", str(folder)]
+    shell = subprocess.run(
+        ["/bin/sh", "-c", ORPHANED, str(folder / LOG_NAME), *send],
+        env=os.environ | {"PYTHONPATH": search_path, ENVIRONMENT_NAME: uri},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C and a kill of the driver's group do not reach it
+        check=True,
+    )
+    return Process.of(int(shell.stdout))
 
 
-def wait(
-    process: subprocess.Popen[bytes], run_directory: Path, uri: str, timeout_s: float = 60.0
-) -> str | None:
+def wait(sender: Process, run_directory: Path, uri: str, timeout_s: float = 60.0) -> str | None:
     """After the run's last status: wait until MLflow has everything. None when it does.
 
-    Otherwise, after `timeout_s` or as soon as an attempt made meanwhile has failed, one sentence for the
-    user. The sender is left at work and keeps trying for a while.
+    Otherwise one sentence for the user: after `timeout_s`, or as soon as an attempt made meanwhile has failed of a
+    sender that never reached MLflow. The sender is left at work and keeps trying for a while.
     """
     begun = time.time()
-    while process.poll() is None:
+    while not sender.is_gone():
         sent = progress.load(run_directory).get(public(uri), progress.Progress())
-        if sent.problem and sent.tried >= begun * 1000:
+        if sent.problem and not sent.run_id and sent.tried >= begun * 1000:
             return _incomplete(run_directory, uri, sent.problem)
         if time.time() - begun > timeout_s:
-            return _incomplete(run_directory, uri, f"not everything was sent within {timeout_s:.0f} s")
+            problem = sent.problem or f"not everything was sent within {timeout_s:.0f} s"
+            return _incomplete(run_directory, uri, problem)
         time.sleep(POLL_S)
-    if process.returncode == 0:
-        return None
     sent = progress.load(run_directory).get(public(uri), progress.Progress())
-    log = run_directory / LOG_NAME
+    if sent.run_id and not sent.problem and not progress.is_behind(run_directory, uri):
+        return None
     return _incomplete(
-        run_directory, uri, sent.problem or f"the sender ended with code {process.returncode}, see {log}"
+        run_directory, uri, sent.problem or f"the sender has ended, see {run_directory / LOG_NAME}"
+    )
+
+
+def send_rest(folders: Iterable[Path], uri: str | None) -> str | None:
+    """What the MLflow at `uri` missed of ended runs while it was away; a sentence about what it still lacks.
+
+    A run's own sender ends soon after the run, so that nothing is at work on it any more when somebody replays it.
+    """
+    behind = [folder for folder in dict.fromkeys(folders) if progress.is_behind(folder, uri)] if uri else []
+    if not uri or not behind:
+        return None
+    tame_mlflow()
+    from mac_ray.tracking.mlflow import RefusedError, UnavailableError
+    from mac_ray.tracking.sender import replay
+
+    left: list[tuple[Path, Exception]] = []
+    for folder in behind:
+        try:
+            replay(folder, uri)
+        except (RefusedError, UnavailableError) as error:  # the others may do
+            left.append((folder, error))
+    if not left:
+        return None
+    folder, problem = left[-1]
+    runs = "a run" if len(left) == 1 else f"{len(left)} runs"
+    return (
+        f"MLflow does not have all of {runs} ({problem}); the journal does, and the same command, or "
+        f"`{replay_command(folder, uri)}`, sends the rest"
     )
 
 

@@ -198,7 +198,8 @@ def explained(uri: str, doing: str) -> Iterator[None]:
         sentence = sentence_of(uri, doing, error)
         if "Invalid Host header" in str(error):
             sentence += " (start the server with --allowed-hosts naming the host in the URI)"
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        # or it was deleted by a person while it was sent
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "must be in the 'active' state" in str(error):
             raise RunLostError(sentence) from error
         # A database answers INTERNAL_ERROR for what a person must mend, such as an old schema.
         needs_a_person = is_database(uri) and error.error_code == "INTERNAL_ERROR"

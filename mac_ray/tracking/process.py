@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ START_TOLERANCE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Writer:
+class Process:
     """A process: the name of its host, its pid, and its start in seconds since 1970."""
 
     host: str
@@ -27,8 +29,23 @@ class Writer:
     started: float
 
     @classmethod
-    def current(cls) -> Writer:
+    def current(cls) -> Process:
         return cls(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """On this host; one that has ended already is gone."""
+        try:
+            started = psutil.Process(pid).create_time()
+        except psutil.NoSuchProcess:
+            started = 0.0
+        return cls(socket.gethostname(), pid, started)
+
+    def kill(self) -> None:
+        """If it is of this host, and there."""
+        if self.is_of_this_host() and not self.is_gone():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def is_of_this_host(self) -> bool:
         return self.host == socket.gethostname()

@@ -60,10 +60,11 @@ class Delivery:
         self.uri = uri
         self.summary = Summary()
         self.progress = progress.load(run_directory).get(public(uri), progress.Progress())
-        if from_the_start:
+        self._journal = run_directory / FILE_NAME
+        # a line may have been sent, and then not have been stored
+        if from_the_start or not _begins_a_line(self._journal, self.progress.offset):
             self.progress = replace(self.progress, offset=0, uploads=())
         self.sent = Sent()
-        self._journal = run_directory / FILE_NAME
         self._read = 0  # bytes of the journal that the summary holds
         self._run: TrackedRun | None = None
         self._read_on()
@@ -182,19 +183,28 @@ def _follow(delivery: Delivery, patience_s: float) -> bool:
     command = replay_command(delivery.run_directory, delivery.uri)
     pause_s = SHORTEST_PAUSE_S
     give_up: float | None = None
+    began_with, has_succeeded = delivery.summary.writer, False
     while True:
         try:
             if delivery.attempt():
                 logger.info("%s has the whole run: %s", public(delivery.uri), delivery.sent)
                 return True
-            pause_s = SHORTEST_PAUSE_S
+            has_succeeded, pause_s = True, SHORTEST_PAUSE_S
             time.sleep(POLL_S)
         except RefusedError as error:
-            logger.error("%s; mend that, then run `%s`", error, command)
-            return False
+            # a server or a proxy that is being replaced says no for a while, also to what it took before
+            if delivery.run_has_ended() or not has_succeeded:
+                logger.error("%s; mend that, then run `%s`", error, command)
+                return False
+            logger.warning("%s; trying again in %.0f s", error, LONGEST_PAUSE_S)
+            _pause(delivery, LONGEST_PAUSE_S, False)
         except UnavailableError as error:
-            if not delivery.run_has_ended():
-                give_up = None  # or the run was resumed
+            has_ended = delivery.run_has_ended()
+            if delivery.summary.writer != began_with:
+                logger.error("%s; whoever resumed the run has started another sender", error)
+                return False
+            if not has_ended:
+                give_up = None  # the run was resumed
             elif give_up is None:
                 give_up, pause_s = time.monotonic() + patience_s, SHORTEST_PAUSE_S
             if give_up is not None and time.monotonic() > give_up:
@@ -234,6 +244,12 @@ def destinations(run_directory: Path, uri: str | None) -> list[str]:
         return [resolve_uri(uri, Path.cwd())]
     full = os.environ.get(ENVIRONMENT_NAME, "")
     return [full if public(full) == name else name for name in known]
+
+
+def _begins_a_line(journal: Path, offset: int) -> bool:
+    with journal.open("rb") as file:
+        file.seek(max(offset - 1, 0))
+        return offset == 0 or file.read(1) == b"\n"
 
 
 def _chunks(records: Iterator[tuple[Record, int]]) -> Iterator[tuple[list[Record], int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from mac_ray.tracking.address import replay_command
 from mac_ray.tracking.journal import Journal, status_of
-from mac_ray.tracking.launch import start_sender, wait
-from mac_ray.tracking.progress import how_to_open, load
+from mac_ray.tracking.launch import send_rest, start_sender, wait
+from mac_ray.tracking.process import Process
+from mac_ray.tracking.progress import Progress, how_to_open, is_behind, load
+from mac_ray.tracking.sender import replay
 from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run, wait_until
 
 Opener = Callable[[], Journal]
@@ -39,16 +43,16 @@ sys.stdin.read()
 
 
 @contextmanager
-def stopped_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def stopped_at_the_end(sender: Process) -> Iterator[Process]:
     try:
-        yield process
+        yield sender
     finally:
-        process.kill()
-        process.wait()
+        sender.kill()
+        wait_until(sender.is_gone, 60)
 
 
 @contextmanager
-def server_that_answers(status: int, text: str) -> Iterator[str]:
+def server_that_answers(status: int, text: str, port: int = 0) -> Iterator[str]:
     """The address of an HTTP server with one answer to everything."""
 
     class Answer(BaseHTTPRequestHandler):
@@ -62,7 +66,7 @@ def server_that_answers(status: int, text: str) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None:
             """Keep the test's output clean."""
 
-    stub = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    stub = ThreadingHTTPServer(("127.0.0.1", port), Answer)
     thread = threading.Thread(target=stub.serve_forever)
     thread.start()
     try:
@@ -73,15 +77,34 @@ def server_that_answers(status: int, text: str) -> Iterator[str]:
         stub.server_close()
 
 
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def has_all(run_directory: Path, uri: str) -> bool:
+    return bool(load(run_directory).get(uri, Progress()).run_id) and not is_behind(run_directory, uri)
+
+
 def killed_driver(run_directory: Path, uri: str) -> psutil.Process:
-    """A driver that wrote a few steps and was then killed with its whole group. Its sender is returned."""
+    """A driver that wrote a few steps and was then killed with its whole group and all that descends from it, as by Ray
+    when a job is stopped. Its sender is returned.
+    """
     command = [sys.executable, "-c", DRIVER, str(run_directory), uri]
     driver = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     assert driver.stdout
     sender = psutil.Process(int(driver.stdout.readline()))
     assert driver.stdout.readline() == b"written\n"
+    for child in psutil.Process(driver.pid).children(recursive=True):
+        child.kill()
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
+    sender.terminate()  # as by a scheduler that ends all processes of a job; it has yet to tell of the end
     return sender
 
 
@@ -93,7 +116,7 @@ def test_sender_of_a_run_brings_everything_and_ends(open_journal: Opener, store:
             journal.metrics(step, {"loss": 1 / (1 + step)})
         journal.status("FINISHED")
         assert wait(process, journal.run_directory, store) is None
-    assert process.returncode == 0
+    assert process.is_gone()
     assert the_run(store).info.status == "FINISHED"
     assert points_in_store(store) == points_in_journal(journal.run_directory)
     assert the_run(store).info.run_id in how_to_open(store, journal.run_directory)
@@ -168,9 +191,11 @@ def test_server_killed_in_the_middle_and_restarted_has_every_point_once(
             (journal.run_directory / "ranks.txt").write_text("1 2 3")
             journal.artifact(journal.run_directory / "ranks.txt")
             wait_until(lambda: bool(load(journal.run_directory)[server.uri].problem), 60)
-            server.start()
             journal.status("FINISHED")
+            restarted = threading.Timer(3, server.start)  # it is away when the run ends, and back soon after
+            restarted.start()
             assert wait(process, journal.run_directory, server.uri) is None
+            restarted.join()
     assert the_run(store).info.status == "FINISHED"
     assert points_in_store(store) == points_in_journal(journal.run_directory)
     assert [
@@ -189,7 +214,7 @@ def test_server_down_from_the_start_costs_seconds_and_a_replay_brings_everything
                 journal.metrics(step, {"loss": 1 / (1 + step)})
             journal.status("FINISHED")
             sentence = wait(process, journal.run_directory, server.uri)
-            assert process.poll() is None  # it keeps trying on its own
+            assert not process.is_gone()  # it keeps trying on its own
     command = replay_command(journal.run_directory, server.uri)
     assert sentence is not None
     assert f"`{command}`" in sentence
@@ -214,7 +239,7 @@ def test_server_that_answers_500_is_tried_again_without_holding_up_the_driver(op
             assert "500" in sentence
             first = load(journal.run_directory)[uri].tried
             wait_until(lambda: load(journal.run_directory)[uri].tried > first, 20)
-            assert process.poll() is None
+            assert not process.is_gone()
 
 
 def test_server_that_refuses_the_host_ends_the_sender_with_the_remedy(open_journal: Opener) -> None:
@@ -222,7 +247,7 @@ def test_server_that_refuses_the_host_ends_the_sender_with_the_remedy(open_journ
     with server_that_answers(403, refusal) as uri, open_journal() as journal:
         journal.status("RUNNING")
         process = start_sender(journal.run_directory, uri)
-        assert process.wait(60) == 1
+        wait_until(process.is_gone, 60)
         sentence = wait(process, journal.run_directory, uri)
         assert sentence is not None
         assert "--allowed-hosts" in sentence
@@ -241,3 +266,82 @@ def test_password_of_a_uri_reaches_neither_the_process_list_nor_any_file(open_jo
         written = [path.read_text() for path in journal.run_directory.iterdir()]
     assert any("trying again" in text for text in written)
     assert not any("hunter2" in text for text in written)
+
+
+def test_server_that_says_no_for_a_while_is_sent_the_rest_when_it_takes_it_again(
+    open_journal: Opener, server: Server, store: str
+) -> None:
+    """As a proxy does while what is behind it is being replaced."""
+    server.start()
+    port = int(server.uri.rpartition(":")[2])
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        with stopped_at_the_end(start_sender(journal.run_directory, server.uri)) as process:
+            journal.metrics(1, {"loss": 1.0})
+            wait_until(lambda: has_all(journal.run_directory, server.uri), 60)
+            server.kill()
+            wait_until(lambda: is_free(port), 60)  # its workers end a moment after it
+            with server_that_answers(403, "no", port):
+                journal.metrics(2, {"loss": 0.5})
+                wait_until(lambda: "403" in load(journal.run_directory)[server.uri].problem, 60)
+            server.start()
+            assert not process.is_gone()
+            journal.status("FINISHED")
+            assert wait(process, journal.run_directory, server.uri) is None
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+
+
+def test_run_that_is_deleted_while_it_is_sent_is_made_anew_with_all_it_has(
+    open_journal: Opener, store: str
+) -> None:
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        with stopped_at_the_end(start_sender(journal.run_directory, store)) as process:
+            journal.metrics(1, {"loss": 1.0})
+            wait_until(lambda: has_all(journal.run_directory, store), 60)
+            first = the_run(store).info.run_id
+            MlflowClient(store).delete_run(first)
+            journal.metrics(2, {"loss": 0.5})
+            journal.status("FINISHED")
+            assert wait(process, journal.run_directory, store) is None
+    assert the_run(store).info.run_id != first
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+
+
+def test_sender_of_a_killed_driver_that_reaches_nothing_makes_way_for_that_of_the_next(
+    open_journal: Opener, store: str, tmp_path: Path
+) -> None:
+    """Who resumes may have given another address because the first was wrong."""
+    nobody = "http://127.0.0.1:9"
+    killed_driver(tmp_path / "killed", nobody)
+    with Journal.open_or_create(
+        tmp_path / "killed", name="killed", experiment="team/masks", identity="c"
+    ) as journal:
+        journal.status("RUNNING")
+        process = start_sender(journal.run_directory, store)
+        journal.metrics(9, {"loss": 0.1})
+        journal.status("FINISHED")
+        assert wait(process, journal.run_directory, store) is None
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
+
+
+def test_rest_of_several_runs_is_sent_although_one_cannot_be(store: str, tmp_path: Path) -> None:
+    folders = []
+    for name in "abc":
+        with Journal.open_or_create(
+            tmp_path / name, name=name, experiment="team/masks", identity=name
+        ) as journal:
+            journal.status("RUNNING")
+            replay(journal.run_directory, store)
+            journal.metrics(1, {"loss": 1.0})
+            (journal.run_directory / "ranks.txt").write_text("1 2 3")
+            journal.artifact(journal.run_directory / "ranks.txt")
+            journal.status("FINISHED")
+        folders.append(tmp_path / name)
+    (folders[1] / "ranks.txt").unlink()
+    sentence = send_rest(folders, store)
+    assert sentence is not None
+    assert sentence.startswith("MLflow does not have all of a run (")
+    assert [is_behind(folder, store) for folder in folders] == [False, True, False]
+    (folders[1] / "ranks.txt").write_text("1 2 3")
+    assert send_rest(folders, store) is None

@@ -5,21 +5,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mac_ray.tracking.process import Writer, try_lock
+from mac_ray.tracking.process import Process, try_lock
 
 
 def test_writer_that_lives_is_not_gone() -> None:
-    assert not Writer.current().is_gone()
+    assert not Process.current().is_gone()
 
 
 def test_writer_whose_pid_now_belongs_to_another_process_is_gone() -> None:
-    assert replace(Writer.current(), started=Writer.current().started - 3600).is_gone()
+    assert replace(Process.current(), started=Process.current().started - 3600).is_gone()
 
 
 def test_writer_on_another_host_is_never_judged() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here = replace(Writer.current(), pid=ended.pid)
+    here = replace(Process.current(), pid=ended.pid)
     assert here.is_gone()
     assert not replace(here, host="elsewhere").is_gone()
 
