@@ -239,3 +239,18 @@ def test_times_of_steps_that_are_none_are_refused(
     (tmp_path / "runs" / "speeds.json").write_text("[0.1]")
     sentence = refused(sweep(budget=Budget(equal="seconds")), options, tmp_path, capsys)
     assert "speeds.json does not hold the times of steps" in sentence
+
+
+def test_password_of_mlflow_is_kept_out_of_what_a_sweep_stores(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*options[:-1], "tracking.uri=https://me:hunter2@mlflow.lab"]
+    for one in (
+        sweep(),
+        sweep(variants=[], search=Search(space={RATIO: Knob(domain=Range(low=0.1, high=0.9))})),
+    ):
+        assert main(one, given) == EXIT_BAD_INPUT
+        said = " ".join(capsys.readouterr().out.split())
+        assert "leave it out, and set MLFLOW_TRACKING_URI instead" in said
+        assert "hunter2" not in said
+    assert not any("hunter2" in path.read_text() for path in tmp_path.rglob("*.json"))

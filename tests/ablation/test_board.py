@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -65,3 +67,22 @@ def test_terminal_has_a_bar_for_each_run_that_trains(runs: list[PlannedRun]) -> 
     assert "50%" in line
     assert "val/t2v/R1 1.5" in line
     assert "later" not in output
+
+
+def test_time_left_is_by_the_rate_since_the_first_look(tmp_path: Path) -> None:
+    runs = [
+        PlannedRun(Point(Row(str(number), {}), 0, Config()), str(number), tmp_path / str(number))
+        for number in range(4)
+    ]
+    console = Console(file=StringIO(), width=200)
+    board = Board(runs, {run.identity: FLOPS for run in runs}, console)
+    board.start()
+    begun = time.monotonic()
+    time.sleep(1)
+    finished_run(runs[0].folder, 0, quality=0.9)
+    board.stop()
+    taken = time.monotonic() - begun
+    assert isinstance(console.file, StringIO)
+    found = re.search(r"1 of 4 runs finished · ([\d.]+) s left", console.file.getvalue())
+    assert found
+    assert float(found[1]) == pytest.approx(3 * taken, rel=0.5)

@@ -242,9 +242,10 @@ def test_rows_are_trained_alone_and_the_rest_later_in_the_same_table(
 def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
     tiny_overrides: list[str], tmp_path: Path, base: str
 ) -> None:
-    file = write_sweep(tmp_path, base, RATIOS)
+    # no more than train at once: what Tune then stops, it counts as ended
+    file = write_sweep(tmp_path, base, dict(list(RATIOS.items())[:2]))
     job = start(file, [*tiny_overrides, "stages.0.epochs=200", UNTRACKED], tmp_path)
-    wait_for_checkpoints(job, tmp_path / "runs", 1)
+    wait_for_checkpoints(job, tmp_path / "runs", 4)
     job.send_signal(signal.SIGINT)
     code, output = finish(job)
     assert code == 130, output

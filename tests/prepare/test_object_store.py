@@ -15,6 +15,7 @@ from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import open_set
 from mac_ray.data.source import Source, file_system, local_copy
 from mac_ray.prepare.__main__ import main
+from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options
 from tests.prepare.sharded import converted
 from tests.runs import TINY, USE_OWN, the_run, weights_and_metrics
@@ -113,3 +114,13 @@ def test_store_that_cannot_be_reached_is_a_sentence(
     url = "s3://bucket/shards?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
     assert main(["convert", str(source), "--out", url, "--cache", str(tmp_path)]) == 2
     assert "bucket" in capsys.readouterr().err
+
+
+def test_upload_that_is_cut_short_leaves_no_object(bucket: str, tmp_path: Path) -> None:
+    """Closed on the way out, it would be completed with what came so far, and taken for whole by the next start."""
+    url = bucket.replace("PREFIX", "cut")
+    with pytest.raises(OSError, match="Input/output"), Destination(url).writing("shard.tar") as path:
+        path.symlink_to("/proc/self/mem")  # opens, and cannot be read
+    with Destination(url).writing("whole.tar") as path:
+        path.write_bytes(b"all of it")
+    assert objects(url).keys() == {"whole.tar"}
