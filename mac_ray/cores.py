@@ -7,9 +7,13 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 
 
+# taken before OpenMP, which may bind this thread to one of them
+ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def usable_cores() -> int:
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *map(int, quotas(CGROUPS, Path("/proc/self/cgroup")))]))
+    """By this process, all its threads together."""
+    return max(1, min([ALLOWED, *map(int, quotas(CGROUPS, Path("/proc/self/cgroup")))]))
 
 
 def quotas(root: Path, own: Path) -> Iterator[float]:

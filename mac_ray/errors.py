@@ -17,6 +17,10 @@ class RecipeError(RunError):
     """Of what is trained, and not of the machine, of its data or of who was there: it fails wherever it is tried."""
 
 
+class StorageError(OSError):
+    """Storage has given nothing for minutes; starting again may do."""
+
+
 class NonFiniteLossError(RecipeError):
     """The loss of some step is NaN or infinite."""
 

@@ -122,7 +122,7 @@ def drive(
     run.folder.stop_request.unlink(missing_ok=True)
     (run.folder.path / FETCHED_NAME).unlink(missing_ok=True)  # what is trained here has checkpoints
     save_config(run.config, run.folder)  # where and how it is trained may be another than at first
-    with opened_journal(run, console) as journal:
+    with opened_journal(run) as journal:
         journal.status("RUNNING")
         # what follows from the config is as the code that began the run had it, also where this one counts otherwise
         known = journal.parameters_given
@@ -155,7 +155,7 @@ def drive(
         raise
     finally:  # whatever happened, the run must not stay RUNNING
         follower.stop()
-        with opened_journal(run, console) as journal:
+        with opened_journal(run) as journal:
             if status == "FAILED":
                 journal.tags({FAULT_TAG: fault})
             journal.status(status, reason)
@@ -217,18 +217,17 @@ def working_directory(console: Console) -> Path:
     return lasting
 
 
-@contextmanager
-def opened_journal(run: PreparedRun, console: Console) -> Iterator[Journal]:
-    """The run's journal. The worker of a driver that was killed may hold it until Ray has stopped it too."""
-    opened = partial(
-        Journal.open_or_create,
-        run.folder.path,
-        name=run.name,
-        experiment=run.config.tracking.experiment,
-        identity=run.identity,
+def opened_journal(run: PreparedRun) -> Journal:
+    """The run's. The worker of a driver that was killed may hold it until Ray has stopped it too."""
+    return patiently(
+        partial(
+            Journal.open_or_create,
+            run.folder.path,
+            name=run.name,
+            experiment=run.config.tracking.experiment,
+            identity=run.identity,
+        )
     )
-    with patiently(opened) as journal:
-        yield journal
 
 
 def show_result(run: PreparedRun, uri: str | None, console: Console) -> None:

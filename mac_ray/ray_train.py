@@ -124,7 +124,10 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
 
 
 def pass_verdict(path: Path, error: RunError) -> None:
-    path.write_text(json.dumps({"recipe": isinstance(error, RecipeError), "error": str(error)}))
+    # all ranks may write it, and be stopped on the way
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_text(json.dumps({"recipe": isinstance(error, RecipeError), "error": str(error)}))
+    temporary.replace(path)
 
 
 def passed(path: Path) -> RunError:

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the cores have their processes;
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
+from mac_ray.cores import usable_cores
 from mac_ray.data.sets import open_set
 from tests.runs import TINY, USE_OWN
 
@@ -30,7 +31,7 @@ multiprocessing.set_forkserver_preload(["mac_ray.training.loop", "mac_ray.traini
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source is pytest.Config.ArgsSource.ARGS:  # files, or names, given on the command line
         return 0
-    return min(os.cpu_count() or 1, MOST_PROCESSES)
+    return min(usable_cores(), MOST_PROCESSES)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,8 @@
 """Cores that a container or a scheduler leaves."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,15 +10,13 @@ import pytest
 from mac_ray.cores import quotas, usable_cores
 
 
-def test_cores_are_those_this_process_may_run_on() -> None:
-    before = os.sched_getaffinity(0)
-    one = min(before)
-    try:
-        os.sched_setaffinity(0, {one})
-        assert usable_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    assert 1 <= usable_cores() <= len(before)
+def test_cores_are_those_a_process_was_started_on() -> None:
+    one = min(os.sched_getaffinity(0))
+    bind = f"import os; os.sched_setaffinity(0, {{{one}}}); "
+    code = "from mac_ray.cores import usable_cores; print(usable_cores())"
+    found = subprocess.run([sys.executable, "-c", bind + code], capture_output=True, check=True)
+    assert found.stdout == b"1\n"
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,10 @@ class Board(threading.Thread):
         self._console = console
         self._ended = threading.Event()
         self._told: dict[str, str] = {}
-        self._first: tuple[float, float] | None = None  # seconds and share of the first look
+        self._begun = time.monotonic()
+        self._before: dict[
+            str, float
+        ] = {}  # share of each run that had been made when it was first looked at
         self._followed: dict[str, Followed] = {}
         self._reading = threading.Lock()
 
@@ -50,6 +53,7 @@ class Board(threading.Thread):
         # what the thread iterates over is replaced, not changed
         self._flops = self._flops | {run.identity: flops}
         self._runs = self._runs | {run.identity: run}
+        self._note_shares(self._summaries())
 
     def states(self) -> dict[str, int]:
         """How many runs are in each state."""
@@ -65,7 +69,8 @@ class Board(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        self._left(self._summaries())  # from here on, what is gained is timed
+        self._begun = time.monotonic()
+        self._note_shares(self._summaries())
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=2) as live:
                 while not self._ended.wait(LOOK_EVERY_S):
@@ -90,19 +95,25 @@ class Board(threading.Thread):
         _, spent = summary.latest.get("cost/flops", (0, 0.0))
         return min(float(spent) / self._flops[identity], 1.0)
 
+    def _note_shares(self, summaries: Mapping[str, Summary]) -> None:
+        """What had been made of runs before: only what is gained since says how long the rest takes."""
+        for name in self._runs.keys() - self._before.keys():
+            self._before[name] = self._share(name, summaries[name]) if name in summaries else 0.0
+
     def _left(self, summaries: Mapping[str, Summary]) -> str:
-        spent = sum(self._share(name, found) * self._flops[name] for name, found in summaries.items())
-        # of a search, only the runs that there are by now are known
-        total = sum(self._flops.values()) / max(len(self._runs), 1) * self._planned
-        share = spent / total if total else 0.0
-        if self._first is None:
-            self._first = (time.monotonic(), share)
-        begun, first = self._first
-        gained = share - first
-        if gained <= 0 or share >= 1:
+        if not self._before:
             return ""
-        seconds = (time.monotonic() - begun) / gained * (1 - share)
-        return f" · {in_words(seconds)} left"
+        gained = sum(
+            (self._share(name, found) - self._before.get(name, 0.0)) * self._flops[name]
+            for name, found in summaries.items()
+        )
+        known = sum((1 - before) * self._flops[name] for name, before in self._before.items())
+        # of a search, only the runs that there are by now are known
+        unknown = max(self._planned - len(self._flops), 0) * sum(self._flops.values()) / len(self._flops)
+        to_go = known + unknown - gained
+        if gained <= 0 or to_go <= 0:
+            return ""
+        return f" · {in_words((time.monotonic() - self._begun) / gained * to_go)} left"
 
     def _headline(self, summaries: Mapping[str, Summary]) -> str:
         ended = {"FINISHED": 0, "FAILED": 0, "KILLED": 0}

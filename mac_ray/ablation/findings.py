@@ -39,9 +39,8 @@ class Finding:
     flops: float  # of a run; 0 unless complete
     chosen: bool  # the best, or on the front where cost is weighed
     reason: str  # why it failed or was stopped
-    identity: str = (
-        ""  # of its run of the first seed, by which trials of one recipe are known; empty without one
-    )
+    # of its run of the first seed, by which trials of one recipe are known; empty without one
+    identity: str = ""
 
     @property
     def said(self) -> list[str]:
@@ -129,7 +128,7 @@ def importances(study: Study, search: Search) -> dict[str, float]:
         shares = get_param_importances(
             told, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
         )
-    if len(set(shares.values())) == 1:  # what Optuna makes of none at all
+    if len(shares) > 1 and len(set(shares.values())) == 1:  # what Optuna makes of none at all
         return {}
     return {path: shares[path] for path in sorted(shares, key=lambda path: (-shares[path], path))}
 

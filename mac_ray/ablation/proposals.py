@@ -28,9 +28,8 @@ from mac_ray.training.folder import RunFolder
 # attributes of a trial
 REASON, FLOPS = "mac_ray.reason", "mac_ray.flops"
 IDENTITY = "mac_ray.identity"  # of its first run: trials of one recipe are known by it
-JUDGED = (
-    "mac_ray.judged"  # percent of the run that the pruner has seen, and whether it condemned the trial there
-)
+# percent of the run that the pruner has seen, and whether it condemned the trial there
+JUDGED = "mac_ray.judged"
 PRUNED_TAG = "mac_ray.pruned"  # of a run
 PRUNED = "pruned"  # what a stop request says that is made here
 FAILURES_IN_A_ROW = 3  # of which something else is the cause than the trials
@@ -71,8 +70,8 @@ class Proposal:
 
 
 class Proposals:
-    """A trial of which the machine is at fault, and not its recipe, is left for the next start to try once more; after
-    some in a row, no more are handed out, or a full disk would spend them all.
+    """Where the machine fails trials, and not their recipes, no more are handed out after some in a row, or a full disk
+    would spend them all; they stay for the next start to try again. One between others that end well has failed.
     """
 
     def __init__(
@@ -94,7 +93,7 @@ class Proposals:
         self._underway: dict[int, Proposal] = {}
         self._twins: list[Proposal] = []  # wait for the runs of a trial under way
         self._in_a_row: list[str] = []  # why trials failed since the last one that ended well
-        self._doubtful: list[Proposal] = []  # those of them that are to be tried again
+        self._doubtful: list[tuple[Proposal, str]] = []  # those trials, and why
         self._has_worked = False
         self.stopped = ""  # why no more trials are handed out, in one sentence
 
@@ -127,7 +126,8 @@ class Proposals:
         proposal = self._underway.pop(number)
         same = [twin for twin in self._twins if twin.identities == proposal.identities]
         self._twins = [twin for twin in self._twins if twin not in same]
-        self._tell([proposal, *same])
+        if self._tell([proposal, *same]):
+            self._worked()
         self._end()
 
     def judge(self) -> None:
@@ -198,28 +198,29 @@ class Proposals:
         self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
         return self._study.ask()
 
-    def _tell(self, same: Sequence[Proposal]) -> None:
-        """What became of the runs of some trials of one recipe, of which the first was trained."""
+    def _tell(self, same: Sequence[Proposal]) -> bool:
+        """What became of the runs of some trials of one recipe, of which the first was trained. Whether the machine has
+        done what it should.
+        """
         found = _summaries(same[0].runs)
         unfinished = [run for run in found if run.status != "FINISHED"]
+        has_failed = any(run.status == "FAILED" for run in unfinished)
         if len(found) == len(same[0].runs) and not unfinished:
-            self._worked()
             for proposal in same:
                 self._complete(proposal, found)
-        elif same[0].is_condemned:
-            self._worked()
+        elif same[0].is_condemned and not has_failed:
             for proposal in same:
                 self._study.tell(proposal.trial, state=TrialState.PRUNED)
         else:
             reason = next(
                 (run.reason for run in unfinished if run.reason), "the process that trained it ended"
             )
-            if any(run.status == "FAILED" and run.tags.get(FAULT_TAG) == "recipe" for run in unfinished):
-                self._worked()
-                for proposal in same:
-                    self._fail(proposal.trial, reason)
-            else:
+            if not (has_failed and any(run.tags.get(FAULT_TAG) == "recipe" for run in unfinished)):
                 self._doubt(same, reason)
+                return False
+            for proposal in same:
+                self._fail(proposal.trial, reason)
+        return True
 
     def _complete(self, proposal: Proposal, found: Sequence[Summary]) -> None:
         flops = fmean(run.latest["cost/flops"][1] for run in found)
@@ -242,21 +243,18 @@ class Proposals:
 
     def _doubt(self, same: Sequence[Proposal], reason: str) -> None:
         self._in_a_row.append(reason)
-        for proposal in same:
-            if proposal.has_failed_before:
-                self._fail(proposal.trial, reason)
-            else:
-                proposal.trial.set_user_attr(REASON, reason)
-                self._doubtful.append(proposal)
+        self._doubtful += [(proposal, reason) for proposal in same]
         if len(self._in_a_row) >= FAILURES_IN_A_ROW:
             self._stop()
 
     def _worked(self) -> None:
-        """So what failed before has failed for its own reasons."""
+        """So what failed before has failed for its own reasons, unless it was too much already."""
+        if self.stopped:
+            return
         self._has_worked = True
         self._in_a_row.clear()
-        for proposal in self._doubtful:
-            self._study.tell(proposal.trial, state=TrialState.FAIL)
+        for proposal, reason in self._doubtful:
+            self._fail(proposal.trial, reason)
         self._doubtful.clear()
 
     def _end(self) -> None:
@@ -265,15 +263,19 @@ class Proposals:
             return
         if self._left or len(begun(self._study)) < self._search.trials:
             return
-        if self._has_worked:
+        # where nothing is known of this machine, the second time decides
+        if self._has_worked or all(proposal.has_failed_before for proposal, _ in self._doubtful):
             self._worked()
         else:
             self._stop()
 
     def _stop(self) -> None:
+        for proposal, reason in self._doubtful:
+            proposal.trial.set_user_attr(REASON, reason)
+        failed = [str(proposal.number) for proposal, _ in self._doubtful]
         self.stopped = (
-            f"{len(self._in_a_row)} trials failed one after the other, the last of them with: {self._in_a_row[-1]}; "
-            "mend that, and the same command tries them again"
+            f"trials that failed one after the other: {', '.join(failed)}, the last with: {self._in_a_row[-1]}; mend "
+            "that, and the same command tries them again"
         )
 
 

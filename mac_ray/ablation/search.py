@@ -28,7 +28,7 @@ from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_names, shown
-from mac_ray.ablation.proposals import PRUNED_TAG, Proposal, Proposals, UntrainableError
+from mac_ray.ablation.proposals import IDENTITY, PRUNED_TAG, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
@@ -36,7 +36,7 @@ from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound, values_of
-from mac_ray.ablation.study import begun, counted, is_over, kept_study, open_study
+from mac_ray.ablation.study import begun, cause_of, counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
@@ -104,7 +104,9 @@ def base_point(sweep: Sweep) -> Point:
 
 
 def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) -> int:
-    """Raises ConfigError, ManifestError or JournalError before anything is started."""
+    """Raises ConfigError, ManifestError or JournalError before anything is started, and RunError for what keeps trials
+    from being trained.
+    """
     here = working_directory(console)
     base = base_point(sweep).config
     require_metric(sweep)
@@ -219,8 +221,8 @@ def train_trials(
         try:
             with exported_trials(sweep.name, board.states):
                 execute_search(proposals, lambda own: tags_of(sweep, own, parent), base, folder)
-        except StorageInternalError as error:
-            cause = " ".join(str(error.__cause__ or error).split())
+        except (StorageInternalError, OSError) as error:
+            cause = cause_of(error)
             raise RunError(
                 f"the study of sweep {sweep.name} cannot be written any more ({cause}); see to its storage, and the "
                 "same command goes on"
@@ -234,11 +236,12 @@ def train_trials(
 
 
 def runs_of(trials: Iterable[FrozenTrial], search: Search, planner: TrialPlanner) -> list[PlannedRun]:
-    """Of those that can be trained."""
+    """Of those that were drawn to the end, and can be trained."""
     runs: list[PlannedRun] = []
     for trial in trials:
-        with suppress(UntrainableError):
-            runs += planner(trial.number, values_of(trial.params, search.space))
+        if IDENTITY in trial.user_attrs:
+            with suppress(UntrainableError):
+                runs += planner(trial.number, values_of(trial.params, search.space))
     return runs
 
 

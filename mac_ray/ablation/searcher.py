@@ -6,7 +6,8 @@ which trials were under way. So Tune has a searcher that hands out `Proposals` a
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,13 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         super().__init__()
         self._proposals, self._to_jobs = proposals, to_jobs
         self._numbers: dict[str, int] = {}  # of trials under way, by Tune's name for them
+        self.failed: Exception | None = (
+            None  # the first of what was raised here, of which Tune makes a traceback
+        )
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        proposal = self._proposals.next()
+        with self._noted():
+            proposal = self._proposals.next()
         if proposal is None:
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
@@ -45,10 +50,20 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     ) -> None:
         # without either, Tune itself is being stopped, and the trial is for the next driver to go on with
         if result or error:
-            self._proposals.ended(self._numbers.pop(trial_id))
+            with self._noted():
+                self._proposals.ended(self._numbers.pop(trial_id))
 
     def judge(self) -> None:
-        self._proposals.judge()
+        with self._noted():
+            self._proposals.judge()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.failed = self.failed or error
+            raise
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """The study is what is kept; nothing is restored from what Tune would keep."""
@@ -75,7 +90,8 @@ def execute_search(
 ) -> None:
     """Train all trials there are to be, as many at a time as fit; `tags` are those of each run of a trial.
 
-    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small.
+    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small, and what
+    telling the study raises, StorageInternalError or OSError where it cannot be written.
     """
 
     def to_jobs(proposal: Proposal) -> list[Job]:
@@ -85,18 +101,25 @@ def execute_search(
         ]
 
     searcher = ProposalSearcher(proposals, to_jobs)
-    fit(
-        tune.with_parameters(_train_proposal, here=str(Path.cwd()), launch=marking_pruned(launch_of([base]))),
-        [base],
-        folder,
-        tune.TuneConfig(
-            search_alg=searcher,
-            num_samples=-1,  # until the searcher has no more
-            max_concurrent_trials=at_once(base, ray.cluster_resources()),
-            reuse_actors=True,
-        ),
-        callbacks=[Judging(searcher)],
-    )
+    try:
+        fit(
+            tune.with_parameters(
+                _train_proposal, here=str(Path.cwd()), launch=marking_pruned(launch_of([base]))
+            ),
+            [base],
+            folder,
+            tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,  # until the searcher has no more
+                max_concurrent_trials=at_once(base, ray.cluster_resources()),
+                reuse_actors=True,
+            ),
+            callbacks=[Judging(searcher)],
+        )
+    except Exception as error:
+        if searcher.failed is None:
+            raise
+        raise searcher.failed from error
 
 
 def _train_proposal(parameters: Mapping[str, Any], here: str, launch: Launch) -> None:
@@ -116,7 +139,7 @@ def marking_pruned(launch: Launch) -> Launch:
     def launch_and_mark(run: PreparedRun, console: Console) -> Outcome:
         outcome = launch(run, console)
         if outcome == "interrupted" and run.folder.stop_request.read_text() == PRUNED:
-            with opened_journal(run, console) as journal:
+            with opened_journal(run) as journal:
                 journal.tags({PRUNED_TAG: "true"})
         return outcome
 

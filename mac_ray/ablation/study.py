@@ -102,7 +102,9 @@ def begun(study: Study) -> list[FrozenTrial]:
 
 
 def leftovers(study: Study) -> list[int]:
-    """Numbers of the trials that a driver was killed over. Not zombies: their runs go on from their checkpoints."""
+    """Numbers of the trials that a driver was killed over, or that its machine failed. Not zombies: their runs go on
+    from their checkpoints.
+    """
     return [trial.number for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))]
 
 
@@ -172,10 +174,9 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
     try:
         yield
     except (ArgumentError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = " ".join(str(error.__cause__ or error).split())
         raise ConfigError(
-            f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause}); give the URL "
-            "of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
+            f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause_of(error)}); give "
+            "the URL of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
         ) from error
     except RuntimeError as error:
         raise ConfigError(
@@ -188,6 +189,11 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
         raise ConfigError(
             f"{_place(search, folder)} is no journal of a study ({error!r}); {REMEDY}"
         ) from error
+
+
+def cause_of(error: Exception) -> str:
+    """In one line, what Optuna has wrapped in an error of its own."""
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def _place(search: Search, folder: Path) -> str:

@@ -7,21 +7,17 @@ mended later is found mended, and what is not is counted each time.
 F frames of H × W pixels are drawn from a pool of T.
 """
 
-import time
 from pathlib import Path
 
 import numpy as np
 
 from mac_ray.config import Data
-from mac_ray.data.decode import DecodeError, DecoderDiedError, MissingError, UnreadableError
+from mac_ray.data.decode import DecodeError, DecoderDiedError
 from mac_ray.data.frame_cache import FrameCache
 from mac_ray.data.manifest import Manifest, Sample
 from mac_ray.data.pool import Choose, Told, read_pool
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.sizes import Pixels
-
-# Seconds between tries to read what storage does not give: an outage says nothing of the samples it falls on.
-PAUSES_S = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60)
 
 
 class ClipReader:
@@ -51,8 +47,7 @@ class ClipReader:
     def read(self, sample: Sample, choose: Choose, shortened: Told | None = None) -> Pixels:
         """Frames (F, H, W, 3) at the non-decreasing positions that `choose` picks, given the pool's size T.
 
-        `shortened` is told, with its path, what a file promises and does not give. Raises DecodeError, and OSError
-        where storage gives nothing for minutes.
+        `shortened` is told, with its path, what a file promises and does not give. Raises DecodeError.
         """
         pool = self._frames[sample.index] if self._frames else None
         if pool is None:
@@ -61,20 +56,6 @@ class ClipReader:
         return chosen
 
     def _decoded(self, sample: Sample, choose: Choose, shortened: Told | None) -> Pixels:
-        for pause in PAUSES_S:
-            try:
-                return self._decoded_once(sample, choose, shortened)
-            except MissingError:
-                raise
-            except UnreadableError as error:
-                unreadable = error
-                time.sleep(pause)
-        raise OSError(
-            f"{unreadable.source} {unreadable.reason}, tried for {sum(PAUSES_S) / 60:.0f} minutes; see to the storage, "
-            "and the same command goes on"
-        ) from unreadable
-
-    def _decoded_once(self, sample: Sample, choose: Choose, shortened: Told | None) -> Pixels:
         if self._quarantine is None:
             return read_pool(sample, self.section, self.decoder, choose, self._timeout_s, shortened)
         if reason := self._quarantine.reason(sample.source):

@@ -27,9 +27,8 @@ class Inputs:
 
     def to(self, device: torch.device) -> "Inputs":
         tensors = self._tensors()
-        if (
-            device.type == "cuda"
-        ):  # what is not there yet is pinned, or the host would wait for what the GPU is doing
+        if device.type == "cuda":
+            # what is not there yet is pinned, or the host would wait for what the GPU is doing
             tensors = (tensor.pin_memory() if tensor.device.type == "cpu" else tensor for tensor in tensors)
         return Inputs(*(tensor.to(device, non_blocking=True) for tensor in tensors))
 

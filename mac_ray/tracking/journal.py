@@ -41,9 +41,8 @@ PARENT_TAG = "mac_ray.parent"
 SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
 DEVICE_TAG = "device"  # what the first worker trains on; its seconds are only as comparable as this
 WORKERS_TAG = "workers"  # how many, and threads of each on CPUs, which decides seconds as well
-FAULT_TAG = (
-    "mac_ray.fault"  # of a run that failed: "recipe" where it would fail wherever it is tried, else "machine"
-)
+# of a run that failed: "recipe" where it would fail wherever it is tried, else "machine"
+FAULT_TAG = "mac_ray.fault"
 PRECISION_TAG = "precision"  # that it computes in, fp32 or bf16, which may be left to the device
 LONGEST_STATUS = 16_384  # bytes of a last line that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -97,10 +97,10 @@ def send_rest(folders: Iterable[Path], uri: str | None) -> str | None:
     if not left:
         return None
     folder, problem = left[-1]
-    runs = "a run" if len(left) == 1 else f"{len(left)} runs"
+    runs, each = ("a run", "") if len(left) == 1 else (f"{len(left)} runs", " for each")
     return (
-        f"MLflow does not have all of {runs} ({problem}); the journal does, and the same command, or "
-        f"`{replay_command(folder, uri)}`, sends the rest"
+        f"MLflow does not have all of {runs} ({problem}); their journals do, and the same command, or "
+        f"`{replay_command(folder, uri)}`{each}, sends the rest"
     )
 
 

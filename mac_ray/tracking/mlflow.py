@@ -65,7 +65,7 @@ class RunLostError(UnavailableError):
 
 
 class RefusedError(Exception):
-    """MLflow will not take it, however often it is sent."""
+    """MLflow will not take it before a person has mended something."""
 
 
 class Point(NamedTuple):

@@ -2,7 +2,8 @@
 
 A run whose process has ended without a last status is FAILED in MLflow once everything it wrote is there;
 the journal itself is left as it is, because only the run appends to it. A server that does not answer is
-tried again every 1 to 30 s while the run lives, and for a bounded time afterwards.
+tried again every 1 to 30 s while the run lives, and for a bounded time afterwards; one that refuses is tried again
+only where it took what was sent before, and while the run lives.
 """
 
 from __future__ import annotations
@@ -191,28 +192,25 @@ def _follow(delivery: Delivery, patience_s: float) -> bool:
                 return True
             has_succeeded, pause_s = True, SHORTEST_PAUSE_S
             time.sleep(POLL_S)
-        except RefusedError as error:
-            # a server or a proxy that is being replaced says no for a while, also to what it took before
-            if delivery.run_has_ended() or not has_succeeded:
-                logger.error("%s; mend that, then run `%s`", error, command)
-                return False
-            logger.warning("%s; trying again in %.0f s", error, LONGEST_PAUSE_S)
-            _pause(delivery, LONGEST_PAUSE_S, False)
-        except UnavailableError as error:
-            has_ended = delivery.run_has_ended()
-            if delivery.summary.writer != began_with:
-                logger.error("%s; whoever resumed the run has started another sender", error)
-                return False
-            if not has_ended:
-                give_up = None  # the run was resumed
-            elif give_up is None:
-                give_up, pause_s = time.monotonic() + patience_s, SHORTEST_PAUSE_S
-            if give_up is not None and time.monotonic() > give_up:
-                logger.error("%s; giving up, `%s` sends the rest", error, command)
-                return False
-            logger.warning("%s; trying again in %.0f s", error, pause_s)
-            _pause(delivery, pause_s, give_up is not None)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            continue
+        except (RefusedError, UnavailableError) as error:
+            problem: Exception = error
+        has_ended = delivery.run_has_ended()
+        if delivery.summary.writer != began_with:
+            logger.error("%s; whoever resumed the run has started another sender", problem)
+            return False
+        # a server or a proxy that is being replaced refuses for a while what it took before
+        if isinstance(problem, RefusedError) and (has_ended or not has_succeeded):
+            logger.error("%s; mend that, then run `%s`", problem, command)
+            return False
+        if has_ended and give_up is None:
+            give_up, pause_s = time.monotonic() + patience_s, SHORTEST_PAUSE_S
+        if give_up is not None and time.monotonic() > give_up:
+            logger.error("%s; giving up, `%s` sends the rest", problem, command)
+            return False
+        logger.warning("%s; trying again in %.0f s", problem, pause_s)
+        _pause(delivery, pause_s, has_ended)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def replay(run_directory: Path, uri: str, *, from_the_start: bool = False) -> Sent:
@@ -225,7 +223,9 @@ def replay(run_directory: Path, uri: str, *, from_the_start: bool = False) -> Se
         raise JournalError(f"{run_directory} holds no {FILE_NAME}; name the folder of a run")
     lock = try_lock(run_directory / LOCK_NAME)
     if lock is None:
-        raise RefusedError("a sender is at work on this run; let it send what is missing, or end it first")
+        raise RefusedError(
+            "a sender is at work on this run; let it send what is missing, or end it with kill -9"
+        )
     try:
         delivery = Delivery(run_directory, uri, from_the_start=from_the_start)
         delivery.attempt()

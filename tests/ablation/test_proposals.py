@@ -187,17 +187,41 @@ def test_fault_of_the_machine_stops_the_search_and_its_trials_are_tried_again(tm
     driver = Driver(tmp_path, search)
     train(driver, [full, full, sound, full, full, full])
     assert driver.proposals.next() is None
-    assert driver.proposals.stopped.startswith(
-        "3 trials failed one after the other, the last of them with: no room"
-    )
+    said = "trials that failed one after the other: 3, 4, 5, the last with: no room"
+    assert driver.proposals.stopped.startswith(said)
     # the first two failed, and then one did not
     assert driver.states() == ["FAIL", "FAIL", "COMPLETE", *["RUNNING"] * 3]
 
     driver = Driver(tmp_path, search)
-    train(driver, [sound, full, sound, sound, sound])  # the second time, it is the trial's own fault
+    train(driver, [sound, full, sound, sound, sound])  # where others end well, it is the trial's own fault
     assert driver.proposals.next() is None
     assert not driver.proposals.stopped
     assert driver.states() == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "FAIL", *["COMPLETE"] * 3]
+
+
+def test_trial_that_ends_well_beside_those_that_stopped_a_search_does_not_spend_them(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=8))
+    proposals = [driver.proposals.next() for _ in range(4)]
+    for proposal in proposals:
+        assert proposal is not None
+        way: dict[str, Any] = {"status": "FAILED", "reason": "no room on /runs", "fault": "machine"}
+        if proposal.number == 3:
+            way = {"status": "FINISHED", "scores": [(100, 1.0)]}
+        write_run(proposal.runs[0], **way)
+        driver.proposals.ended(proposal.number)
+    assert driver.proposals.stopped
+    assert driver.proposals.next() is None
+    assert driver.states() == [*["RUNNING"] * 3, "COMPLETE"]
+
+
+def test_trials_that_others_have_finished_say_nothing_of_this_machine(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=FEW, trials=6))
+    write_run(driver.plan(0, {STRATEGY: "none"})[0], "FINISHED", [(100, 3.0)])
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FAILED", reason="no room on /runs", fault="machine")
+        driver.proposals.ended(proposal.number)
+    assert driver.proposals.stopped
+    assert set(driver.states()) == {"RUNNING", "COMPLETE"}
 
 
 def test_faults_of_recipes_in_a_row_do_not_stop_a_search(tmp_path: Path) -> None:

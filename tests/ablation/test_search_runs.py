@@ -116,7 +116,8 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     """Training comes to its end, and then a clip of the test split cannot be scored, for every trial alike."""
     (tmp_path / "base.yaml").write_text(to_yaml(copied_set(tmp_path / "set")))
     file = tmp_path / "tiny_search.py"
-    file.write_text(SWEEP.format(base=str(tmp_path / "base.yaml")))
+    # without pruning, which stops whichever comes second
+    file.write_text(SWEEP.format(base=str(tmp_path / "base.yaml")).replace('prune="everywhere",', ""))
     clip = tmp_path / "set" / "test" / "000003.mp4"
     sound = clip.read_bytes()
     clip.write_bytes(b"not a video")
@@ -124,7 +125,8 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     code, output = finish(start(file, tiny_overrides, tmp_path))
     assert code == EXIT_FAILED, output
     said = " ".join(output.split())
-    assert "trials failed one after the other, the last of them with: 1 of 8" in said
+    assert "trials that failed one after the other" in said
+    assert "the last with: 1 of 8" in said
     assert "the same command tries them again" in said
 
     clip.write_bytes(sound)
@@ -134,4 +136,4 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
     study = optuna.load_study(study_name=folder.name, storage=storage)
     assert len(study.trials) == 6
-    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}, output
+    assert {trial.state.name for trial in study.trials} == {"COMPLETE"}, output

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import suppress
 from functools import partial
@@ -361,30 +360,3 @@ def test_media_of_one_name_below_another_root_are_not_taken_from_the_cache_of_th
         assert folder is not None
         sizes.append(len(ClipReader(opened, Data(), "pyav", folder).read(opened[0], range)))
     assert sizes == [3, 9]
-
-
-def unreadable(folder: Path) -> Manifest:
-    """Of one clip that gives an error of input and output, as on a mount whose server does not answer."""
-    (folder / "clip.mp4").symlink_to("/proc/self/mem")
-    rows = [Row("a", Path("clip.mp4"), "video", "train", ("c",))]
-    return manifest_writer.write(folder / "set.parquet", rows, "set", folder).split("train")
-
-
-def test_storage_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None:
-    manifest = unreadable(tmp_path)
-    write_video(tmp_path / "sound.mp4", 5, 32, 32)
-    back = threading.Timer(0.5, (tmp_path / "sound.mp4").replace, [tmp_path / "clip.mp4"])
-    back.start()
-    assert len(ClipReader(manifest, Data(), "pyav", None).read(manifest[0], range)) == 5
-    back.join()
-
-
-def test_storage_that_stays_away_is_no_fault_of_the_sample(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mac_ray.data.clips.PAUSES_S", (0.01, 0.01))
-    manifest = unreadable(tmp_path)
-    with pytest.raises(
-        OSError, match=r"clip\.mp4 cannot be read \(Input/output error\), tried for .*storage"
-    ):
-        ClipReader(manifest, Data(), "pyav", None).read(manifest[0], range)

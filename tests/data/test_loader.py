@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from mac_ray.config import Config
+from mac_ray.config import Config, Data
 from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.frame_cache import ensure_cache
-from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
+from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps, read_patiently
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import centre_crop
 from mac_ray.data.text import CaptionTokenizer
-from mac_ray.errors import TooManyFailuresError
-from tests.data.conftest import config_with, write_media
+from mac_ray.errors import StorageError, TooManyFailuresError
+from tests.data.conftest import config_with, write_media, write_video
 
 STEPS = 7  # of 4 of 9 samples: three epochs and a bit
 VARIED = [
@@ -325,3 +325,41 @@ def test_evaluation_leaves_out_and_names_what_does_not_decode(faulty: Manifest) 
     assert [chunk.positions for chunk in found] == [[0, 1, 2], [4, 6, 7], []]
     assert [len(chunk.failures) for chunk in found] == [1, 1, 1]
     assert [len(chunk.clips) for chunk in found] == [3, 3, 0]
+
+
+def unreadable(folder: Path) -> Manifest:
+    """Of clips that give an error of input and output, as on a mount whose server does not answer."""
+    (folder / "clip.mp4").symlink_to("/proc/self/mem")
+    rows = [Row(str(number), Path("clip.mp4"), "video", "train", ("c",)) for number in range(2)]
+    return manifest_writer.write(folder / "set.parquet", rows, "set", folder).split("train")
+
+
+def test_storage_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    manifest = unreadable(tmp_path)
+    write_video(tmp_path / "sound.mp4", 5, 32, 32)
+    back = threading.Timer(0.5, (tmp_path / "sound.mp4").replace, [tmp_path / "clip.mp4"])
+    back.start()
+    assert len(read_patiently(ClipReader(manifest, Data(), "pyav", None), manifest[0], range)) == 5
+    back.join()
+
+
+def test_storage_that_stays_away_is_no_fault_of_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mac_ray.data.loader.PAUSES_S", (0.01, 0.01))
+    manifest = unreadable(tmp_path)
+    with pytest.raises(
+        StorageError, match=r"clip\.mp4 cannot be read \(Input/output error\), tried for .*storage"
+    ):
+        read_patiently(ClipReader(manifest, Data(), "pyav", None), manifest[0], range)
+
+
+class Away(Dataset[int]):
+    def __getitem__(self, number: int) -> int:
+        raise StorageError("the bucket gives nothing")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_storage_that_stays_away_is_told_in_its_sentence_also_from_a_loader_process(workers: int) -> None:
+    with pytest.raises(StorageError, match=r"^the bucket gives nothing$"):
+        next(in_steps(Away(), 0, 4, workers=workers, pinned=False))

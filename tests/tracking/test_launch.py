@@ -194,7 +194,7 @@ def test_server_killed_in_the_middle_and_restarted_has_every_point_once(
             journal.status("FINISHED")
             restarted = threading.Timer(3, server.start)  # it is away when the run ends, and back soon after
             restarted.start()
-            assert wait(process, journal.run_directory, server.uri) is None
+            assert wait(process, journal.run_directory, server.uri, timeout_s=300) is None
             restarted.join()
     assert the_run(store).info.status == "FINISHED"
     assert points_in_store(store) == points_in_journal(journal.run_directory)
@@ -287,7 +287,7 @@ def test_server_that_says_no_for_a_while_is_sent_the_rest_when_it_takes_it_again
             server.start()
             assert not process.is_gone()
             journal.status("FINISHED")
-            assert wait(process, journal.run_directory, server.uri) is None
+            assert wait(process, journal.run_directory, server.uri, timeout_s=300) is None
     assert points_in_store(store) == points_in_journal(journal.run_directory)
 
 
@@ -314,6 +314,7 @@ def test_sender_of_a_killed_driver_that_reaches_nothing_makes_way_for_that_of_th
     """Who resumes may have given another address because the first was wrong."""
     nobody = "http://127.0.0.1:9"
     killed_driver(tmp_path / "killed", nobody)
+    wait_until(lambda: bool(load(tmp_path / "killed").get(nobody, Progress()).problem), 60)
     with Journal.open_or_create(
         tmp_path / "killed", name="killed", experiment="team/masks", identity="c"
     ) as journal:

@@ -13,11 +13,11 @@ from mlflow.tracking import MlflowClient
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.sender import replay
 
-Process = Callable[..., Path]
+Writer = Callable[..., Path]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Process:
+def write(tmp_path: Path) -> Writer:
     """Writes the journal of a finished run, under `parent` if given; returns the run's folder."""
 
     def written(name: str, parent: str = "") -> Path:
@@ -58,7 +58,7 @@ def children_shown_below(store: str, parent: str) -> set[str]:
 
 @pytest.mark.parametrize("first_sent", ["parent", "child"])
 def test_replay_of_parent_and_child_in_either_order_shows_one_below_the_other(
-    write: Process, store: str, first_sent: str
+    write: Writer, store: str, first_sent: str
 ) -> None:
     parent = write("sweep")
     child, stranger = write("child", parent=key_of(parent)), write("stranger")
@@ -71,7 +71,7 @@ def test_replay_of_parent_and_child_in_either_order_shows_one_below_the_other(
 
 
 def test_replay_of_a_child_whose_parent_never_comes_leaves_it_whole_and_alone(
-    write: Process, store: str
+    write: Writer, store: str
 ) -> None:
     replay(write("orphan", parent="5e" * 16), store)
     runs = runs_by_name(store)
@@ -80,7 +80,7 @@ def test_replay_of_a_child_whose_parent_never_comes_leaves_it_whole_and_alone(
     assert (runs["orphan"].info.status, runs["orphan"].data.metrics) == ("FINISHED", {"t2v/R1": 10.0})
 
 
-def test_replay_of_a_family_at_once_brings_all_together_under_one_parent(write: Process, store: str) -> None:
+def test_replay_of_a_family_at_once_brings_all_together_under_one_parent(write: Writer, store: str) -> None:
     parent = write("sweep")
     children = [write(f"child {number}", parent=key_of(parent)) for number in range(4)]
     with ThreadPoolExecutor(max_workers=5) as threads:
@@ -89,7 +89,7 @@ def test_replay_of_a_family_at_once_brings_all_together_under_one_parent(write: 
     assert len(runs_by_name(store)) == 5
 
 
-def test_replay_of_a_run_taken_over_by_another_sweep_moves_it_there(write: Process, store: str) -> None:
+def test_replay_of_a_run_taken_over_by_another_sweep_moves_it_there(write: Writer, store: str) -> None:
     first, second = write("first"), write("second")
     child = write("child", parent=key_of(first))
     for folder in (first, second, child):
@@ -102,7 +102,7 @@ def test_replay_of_a_run_taken_over_by_another_sweep_moves_it_there(write: Proce
 
 
 def test_replay_of_a_parent_that_was_deleted_brings_it_back_with_its_children(
-    write: Process, store: str
+    write: Writer, store: str
 ) -> None:
     parent = write("sweep")
     child = write("child", parent=key_of(parent))

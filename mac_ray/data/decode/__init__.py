@@ -44,18 +44,18 @@ from mac_ray.data.decode.backends import (
     decode,
     unusable,
 )
-from mac_ray.data.decode.error import DecodeError, DecoderDiedError, MissingError, UnreadableError
+from mac_ray.data.decode.error import AwayError, DecodeError, DecoderDiedError, UnreadableError
 from mac_ray.data.decode.timeline import Choose, Select, Times, Window, evenly_in_time, window
 from mac_ray.data.source import Source
 
 __all__ = [
     "DECODERS",
     "DECORD_INSTALLED",
+    "AwayError",
     "DecodeError",
     "Decoded",
     "DecoderDiedError",
     "Frames",
-    "MissingError",
     "Probe",
     "Times",
     "UnreadableError",

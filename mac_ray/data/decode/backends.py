@@ -7,7 +7,9 @@ takes, and nothing else: not which frames come, nor which error.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mac_ray.data.decode import decord, pyav, torchcodec
-from mac_ray.data.decode.error import DecodeError, MissingError, UnreadableError
+from mac_ray.data.decode.error import AwayError, DecodeError, UnreadableError
 from mac_ray.data.decode.pictures import decode_image, decode_pictures
 from mac_ray.data.decode.timeline import Select
 from mac_ray.data.decode.video import Media, opened
@@ -39,6 +41,29 @@ class Decoded:
     shortened: str | None  # in words, what the file promises and does not give; None: nothing
 
 
+# What storage answers while it is away, of object stores by their text. Others will not change by waiting.
+HEALING = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.ECONNABORTED,
+        errno.ECONNREFUSED,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EIO,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENOTCONN,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    )
+)
+REFUSED = re.compile(
+    "access.?denied|access.key|signature|no.such|forbidden|credentials|cannot open", re.IGNORECASE
+)
+
+
 def decode(source: Source, kind: str, select: Select, decoder: str) -> Decoded:
     """The frames selected, decoded in this process. Raises DecodeError."""
     media = _media(source)
@@ -56,22 +81,25 @@ def _media(source: Source) -> Media:
         try:
             with path.open("rb") as file:
                 is_empty = not file.read(1)
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise MissingError(source, "no such file") from error
         except OSError as error:
-            raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
+            raise _unreadable(source, error) from error
         if is_empty:
             raise DecodeError(source, "the file is empty")
         return path
     try:
         content = source.read()
-    except FileNotFoundError as error:
-        raise MissingError(source, "no such file") from error
     except OSError as error:
-        raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
+        raise _unreadable(source, error) from error
     if not content or len(content) < (source.length or 0):
         raise DecodeError(source, f"only {len(content)} bytes are there")
     return content
+
+
+def _unreadable(source: Source, error: OSError) -> UnreadableError:
+    if isinstance(error, FileNotFoundError | IsADirectoryError):
+        return UnreadableError(source, "no such file")
+    heals = error.errno in HEALING or (error.errno is None and not REFUSED.search(str(error)))
+    return (AwayError if heals else UnreadableError)(source, f"cannot be read ({error.strerror or error})")
 
 
 def unusable(decoder: str) -> str | None:

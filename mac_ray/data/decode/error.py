@@ -27,8 +27,8 @@ class UnreadableError(DecodeError):
     """The bytes could not be had, which says nothing about them: a folder may not be mounted, a server not answer."""
 
 
-class MissingError(UnreadableError):
-    """There is no such file, and whoever has the others would have it too."""
+class AwayError(UnreadableError):
+    """Storage does not answer, which may heal by itself."""
 
 
 class DecoderDiedError(DecodeError):
