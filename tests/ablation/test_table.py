@@ -144,7 +144,7 @@ def test_collapse_of_one_seed_is_said_and_scores_that_are_gone_name_their_run(tm
     assert f"{MASKED!r}, seed 0: Embeddings may have collapsed: so they have." in found.notes
     scores.unlink()
     with pytest.raises(
-        TableError, match=r"scores\.json of a finished run cannot be read .* the run is made again"
+        TableError, match=r"scores\.json of a finished run cannot be read .* the run is fetched from MLflow"
     ):
         record.outcomes()
 
