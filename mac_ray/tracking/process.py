@@ -1,6 +1,6 @@
-"""Which process writes a run, whether it still lives, and locks that end with their holder.
+"""Which process writes or sends a run, whether it still lives, and locks that end with their holder.
 
-A pid says nothing once its process has ended, because the system gives it to another. A writer is
+A pid says nothing once its process has ended, because the system gives it to another. A process is
 therefore a host, a pid and a start time, and is only ever judged on its own host.
 """
 
@@ -51,7 +51,7 @@ class Process:
         return self.host == socket.gethostname()
 
     def is_gone(self) -> bool:
-        """Whether it has surely ended. A writer on another host is never judged gone."""
+        """Whether it has surely ended. One on another host is never judged gone."""
         if not self.is_of_this_host():
             return False
         try:
