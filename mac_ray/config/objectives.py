@@ -35,7 +35,10 @@ class Contrastive(Objective):
 
 
 class Sigmoid(Objective):
-    """Each pair of the global batch judged by itself, own or not (SigLIP, Zhai et al. 2023)."""
+    """Each pair of the global batch judged by itself, own or not (SigLIP, Zhai et al. 2023).
+
+    The learned scale, 1 / temperature, is clamped at 100 as CLIP's is, which SigLIP's is not.
+    """
 
     temperature: Annotated[float, Field(gt=0)] = 0.1  # at the start; learned
     bias: float = -10.0  # at the start; learned. Most pairs do not belong together
@@ -48,7 +51,8 @@ class Reconstruction(Objective):
     target: Literal["pixels", "latent"] = "pixels"
     width: Positive | None = None  # of the decoder; None: half the video tower's
     depth: Positive = 4
-    teacher_momentum: Share | Schedule = 0.998  # of the average; V-JEPA: linear from 0.998 to 1
+    # of the average; V-JEPA's is linear from 0.998 to 1, which here is from the start to the end of each stage
+    teacher_momentum: Share | Schedule = 0.998
 
     @model_validator(mode="after")
     def _momentum_is_a_share(self) -> Reconstruction:

@@ -23,6 +23,7 @@ from mac_ray.objectives.matching import MatchingObjective
 from mac_ray.objectives.position import PositionObjective
 from mac_ray.objectives.reconstruction import ReconstructionObjective
 from mac_ray.objectives.sigmoid import SigmoidObjective
+from mac_ray.seeds import generator_at
 
 
 class PairObjectives(nn.Module):
@@ -62,22 +63,22 @@ class PositionObjectives(nn.Module):
         self.section = section
         self._named: dict[str, PositionObjective] = {}
 
-        def generator() -> torch.Generator:
+        def start(name: str) -> torch.Generator:
             """One for each, so that a head starts the same whatever else is trained beside it."""
-            return torch.Generator().manual_seed(seed)
+            return generator_at(seed, *name.encode())
 
         if section.reconstruction is not None:
             self._named["reconstruction"] = ReconstructionObjective(
-                section.reconstruction, model, generator()
+                section.reconstruction, model, start("reconstruction")
             )
         if section.masked_language is not None:
             self._named["masked_language"] = MaskedLanguageObjective(
-                section.masked_language, model, mask_token, generator()
+                section.masked_language, model, mask_token, start("masked_language")
             )
         if section.language is not None:
-            self._named["language"] = LanguageObjective(section.language, model, generator())
+            self._named["language"] = LanguageObjective(section.language, model, start("language"))
         if section.matching is not None:
-            self._named["matching"] = MatchingObjective(section.matching, model, generator())
+            self._named["matching"] = MatchingObjective(section.matching, model, start("matching"))
         self.objectives = nn.ModuleDict(self._named)
 
     def positions(self, inputs: Inputs) -> dict[str, int]:

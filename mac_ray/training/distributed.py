@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mac_ray.config import Cluster, Config
 from mac_ray.errors import GpuMemoryError, in_one_line
+from mac_ray.seeds import seed_at
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,7 @@ def summed(values: Tensor, worker: Worker) -> Tensor:
 @contextlib.contextmanager
 def seeded(seed: int, *place: int, device: torch.device) -> Iterator[None]:
     """Dropout inside library layers draws from the process's generator: make that a function of the place."""
-    number = seed
-    for part in place:
-        number = (number * 1_000_003 + part + 1) % 2**63
+    number = seed_at(seed, *place)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(number)
         if device.type == "cuda":

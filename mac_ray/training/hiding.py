@@ -18,6 +18,7 @@ from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import Captions, MaskedText, guidance_flops, masked_text, view_of_clips
 from mac_ray.model.views import Inputs
+from mac_ray.seeds import generator_at
 from mac_ray.training.distributed import Worker, autocast_dtype
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import Leg
@@ -60,7 +61,7 @@ class Hiding:
     def __call__(self, batch: Batch, rows: slice, step: int) -> Inputs:
         """The inputs of a step of the run, of a batch that is `rows` of the global one; all but clips on the CPU."""
         stage, device, progress = self.leg.stage, self.worker.device, self.leg.progress(step)
-        generator = torch.Generator().manual_seed(self.seed * 2**31 + step)
+        generator = generator_at(self.seed, step)
         with torch.autocast(device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             view = view_of_clips(
                 self.section.video,

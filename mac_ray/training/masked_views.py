@@ -21,6 +21,7 @@ from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import Captions, view_of_clips
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS
+from mac_ray.seeds import generator_at
 from mac_ray.training.distributed import Worker
 from mac_ray.training.evaluation import evaluating, require_decoded, scored_texts
 from mac_ray.training.hiding import hidden_words
@@ -102,7 +103,7 @@ def embed_views(
             )
             decoded[own] = 1
             # drawn for all samples and anew for each chunk, so that chunks and ranks make no difference
-            generator = torch.Generator().manual_seed(config.seed * 2**31 + step)
+            generator = generator_at(config.seed, step)
             for mask in range(section.masks):
                 view = view_of_clips(masking.video, video_ratio, clips, model, generator, total, positions)
                 noise = torch.rand(total, config.data.max_caption_tokens, generator=generator)[positions]

@@ -9,7 +9,14 @@ from mac_ray.config import Optimizer
 from mac_ray.model.dual import tower_of
 
 # the last is DistilBERT's; word embeddings do decay
-UNDECAYED = ("cls_token", "pos_embed", "temporal_embed", "log_scale", "position_embeddings.weight")
+UNDECAYED = (
+    "cls_token",
+    "pos_embed",
+    "temporal_embed",
+    "mask_token",
+    "log_scale",
+    "position_embeddings.weight",
+)
 
 
 def learning_rate(section: Optimizer, step: int, num_steps: int) -> float:

@@ -133,3 +133,12 @@ def test_heads_are_a_function_of_the_seed_and_leave_the_global_random_state():
     other = build_objectives(section, towers(), MASK, seed=4).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in first.items())
     assert not all(torch.equal(value, other[name]) for name, value in first.items())
+
+
+def test_heads_of_one_run_start_differently():
+    """Those of one shape too: LM's block and VTM's both look from words to patches."""
+    objectives = objectives_of(("language", "matching")).positions.objectives
+    one, other = (next(iter(objectives[name].blocks)).state_dict() for name in ("language", "matching"))
+    same = [name for name, value in one.items() if value.std() > 0 and torch.equal(value, other[name])]
+    assert one.keys() == other.keys()
+    assert not same

@@ -1,6 +1,8 @@
 """Masking within whole runs: schedules step by step, words counted, and no dependence on the number of ranks."""
 
 import json
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,12 @@ def test_picture_is_grey_where_patches_are_hidden(tiny_overrides: list[str], str
         for x in range(4)
     ]
     assert sum(grey) / len(grey) == (0.0 if strategy in ("none", "resize") else 0.5)
+
+
+def test_seeds_hide_differently_in_every_pair_of_them(tiny_overrides: list[str]) -> None:
+    run = prepared(tiny_overrides)
+    configs = [run.config.model_copy(update={"seed": seed}) for seed in range(4)]
+    seen = [Bench(replace(run, config=config)).seen(step=5) for config in configs]
+    for first, second in combinations(seen, 2):
+        assert not torch.equal(first.visible, second.visible)
+        assert not torch.equal(first.draws, second.draws)

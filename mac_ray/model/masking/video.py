@@ -177,7 +177,8 @@ def highest(subject: Subject, generator: torch.Generator) -> Tensor:
 
 
 def lowest(subject: Subject, generator: torch.Generator) -> Tensor:
-    """Of each frame the patches of the lowest scores: the most attended are hidden (AttMask, MASCOT)."""
+    """Of each frame the patches of the lowest scores: the most attended are hidden (AttMask; MASCOT hides places
+    of a whole run of frames, and replaces them)."""
     return _lowest(subject, _scores(subject), generator)
 
 
