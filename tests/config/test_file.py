@@ -170,8 +170,35 @@ def test_mac_config_is_the_curriculum_of_the_paper() -> None:
     hidden = [config.stage_masking(stage) for stage in config.stages]
     assert [masking.video.strategy for masking in hidden] == ["random", "random", "none"]
     assert [masking.text.strategy for masking in hidden] == ["whole_word", "whole_word", "none"]
+    ratios = [(masking.video.ratio, masking.text.ratio) for masking in hidden[:2]]
+    assert ratios == [(0.6, 0.15)] * 2
     assert config.model.video.inflate == "zeros"
     assert {config.evaluation.sampling.frames, *(other.frames for other in config.evaluation.also)} == {4, 8}
+
+
+def test_mac_config_leaves_nothing_of_the_recipe_to_defaults() -> None:
+    """Frozen's and MCQ's where the paper is silent; another default may not change what is reproduced."""
+    config = load(CONFIGS / "mac.yaml")
+    contrast = config.objectives.contrastive
+    assert contrast is not None
+    assert (contrast.temperature, contrast.learn_temperature, contrast.directions) == (0.05, False, "sum")
+    assert (config.data.crop_scale, config.data.horizontal_flip) == ((0.5, 1.0), True)
+    for stage, schedule in zip(config.stages, ("step", "step", "constant"), strict=True):
+        rates = config.stage_optimizer(stage)
+        assert (rates.schedule, rates.milestones, rates.decay) == (schedule, (0.6, 0.8), 0.1)
+        assert (rates.warmup, rates.weight_decay, rates.eps, rates.clip_norm) == (0.0, 0.0, 1e-6, None)
+    assert [stage.fresh_optimizer for stage in config.stages] == [False, True, True]
+    video = config.model.video
+    assert (video.pixels, video.residual, video.temporal_init) == ("half", "frozen", "copy_spatial")
+
+
+def test_mac_config_fine_tunes_on_eight_frames_by_what_its_header_says() -> None:
+    header = (CONFIGS / "mac.yaml").read_text()
+    given = ["stages.2.frames=8", "model.video.max_frames=8", "evaluation.frames=8", "evaluation.also=[]"]
+    assert " ".join(given) in header
+    config = load(CONFIGS / "mac.yaml", given)
+    assert [stage.frames for stage in config.stages] == [1, 4, 8]
+    assert config.evaluation.sampling.frames == 8
 
 
 # ---------------------------------------------------------------- mistakes

@@ -5,9 +5,23 @@ import math
 import pytest
 import torch
 
-from mac_ray.config import Contrastive, Data, Model, Objectives, Optimizer, TextTower, TowerRates, VideoTower
+from mac_ray.config import (
+    Contrastive,
+    Data,
+    Language,
+    MaskedLanguage,
+    Matching,
+    Model,
+    Objectives,
+    Optimizer,
+    Reconstruction,
+    Sigmoid,
+    TextTower,
+    TowerRates,
+    VideoTower,
+)
 from mac_ray.model.dual import DualEncoder, build_model
-from mac_ray.objectives.weighted import PairObjectives
+from mac_ray.objectives.weighted import PairObjectives, build_objectives
 from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
 
 RATE = 0.5
@@ -72,7 +86,15 @@ def model() -> DualEncoder:
 def test_every_parameter_is_in_the_group_of_its_tower_and_decays_only_if_it_should(
     model: DualEncoder,
 ) -> None:
-    objectives = PairObjectives(Objectives(contrastive=Contrastive(learn_temperature=True)))
+    every = Objectives(
+        contrastive=Contrastive(learn_temperature=True),
+        sigmoid=Sigmoid(),
+        reconstruction=Reconstruction(target="latent"),
+        masked_language=MaskedLanguage(context="video"),
+        language=Language(),
+        matching=Matching(),
+    )
+    objectives = build_objectives(every, model, mask_token=3, seed=0)
     optimizer = build_optimizer(Optimizer(weight_decay=0.1), model, objectives)
     found = {
         id(parameter): (group["tower"], group["weight_decay"])
@@ -80,7 +102,8 @@ def test_every_parameter_is_in_the_group_of_its_tower_and_decays_only_if_it_shou
         for parameter in group["params"]
     }
     assert len(found) == sum(len(group["params"]) for group in optimizer.param_groups)
-    weights = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Linear)} | {
+    modules = [*model.modules(), *objectives.modules()]
+    weights = {id(module.weight) for module in modules if isinstance(module, torch.nn.Linear)} | {
         id(model.text_model.embeddings.word_embeddings.weight)
     }
     for name, parameter in model.named_parameters():
@@ -92,7 +115,9 @@ def test_every_parameter_is_in_the_group_of_its_tower_and_decays_only_if_it_shou
             else "heads"
         )
         assert found.pop(id(parameter)) == (tower, 0.1 if id(parameter) in weights else 0.0), name
-    assert found.pop(id(objectives.objectives["contrastive"].log_scale)) == ("heads", 0.0)
+    for name, parameter in objectives.named_parameters():
+        if ".teacher." not in name:  # which follows, and does not learn
+            assert found.pop(id(parameter)) == ("heads", 0.1 if id(parameter) in weights else 0.0), name
     assert not found
 
 
