@@ -16,12 +16,13 @@ import numpy as np
 
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
-from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps, release_gpu
+from mac_ray.ablation.speeds import Kind, Speed, Speeds, Steps
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
+from mac_ray.training.distributed import release_gpu
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
 from mac_ray.training.plan import legs

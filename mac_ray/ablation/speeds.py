@@ -10,7 +10,6 @@ Of several workers, one is timed: what they send each other is not.
 
 from __future__ import annotations
 
-import gc
 import json
 import math
 import os
@@ -31,7 +30,7 @@ from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.tracking.process import wait_for_lock
-from mac_ray.training.distributed import device_name, device_of
+from mac_ray.training.distributed import device_name, device_of, release_gpu
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
 from mac_ray.training.plan import Leg
@@ -123,7 +122,7 @@ class Speeds:
             temporary.replace(self.path)
         finally:
             os.close(lock)
-            release_gpu()
+            release_gpu()  # for the runs now, of which one may share the GPU with this process
         return {name: known[name] for name in wanted}
 
     def _read(self) -> dict[str, Speed]:
@@ -250,13 +249,6 @@ def in_turns(first: Callable[[int], float], second: Callable[[int], float]) -> l
             before = first(turn)
         ratios.append(after / before)
     return ratios
-
-
-def release_gpu() -> None:
-    """Its memory is for the runs now, of which one may share the GPU with this process."""
-    if torch.cuda.is_available():
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def error_of_median(values: Sequence[float]) -> float:

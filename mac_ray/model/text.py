@@ -137,7 +137,9 @@ def encode(tower: TextModel, tokens: Tensor, attended: Tensor) -> Tensor:
     """tokens, attended: (B, L) -> the last hidden states (B, L, D), the class token first."""
     # short sequences on a CPU are faster with attention written out; CUDA has fused kernels
     tower.set_attn_implementation("sdpa" if tokens.is_cuda else "eager")
-    states: Tensor = tower(input_ids=tokens, attention_mask=attended.to(torch.long)).last_hidden_state
+    # of a mask by sample alone, transformers asks whether it hides anything, for which the host waits for the GPU
+    mask = attended[:, None, None, :] if tokens.is_cuda else attended.to(torch.long)
+    states: Tensor = tower(input_ids=tokens, attention_mask=mask).last_hidden_state
     return states
 
 

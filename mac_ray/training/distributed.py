@@ -5,6 +5,7 @@ GPU wait.
 """
 
 import contextlib
+import gc
 import platform
 import re
 from collections.abc import Iterator
@@ -31,11 +32,24 @@ class Worker:
 
 
 def set_up_process(config: Config, worker: Worker, cores: int) -> None:
-    """Threads and matmul precision of this process."""
+    """Threads, matmul precision, and a GPU's kernels and share of memory, of this process."""
     torch.set_num_threads(config.cluster.threads or max(1, cores // worker.ranks_here))
     # Left to itself, fp32 may take TF32 on CUDA and oneDNN's path on a CPU, twice MKL's rate on AMD; where the
     # CPU has AMX, oneDNN then multiplies in bf16. Asked for by name, fp32 is fp32.
     torch.set_float32_matmul_precision("highest" if config.precision == "fp32" else "medium")
+    if worker.device.type == "cuda":
+        # cuDNN's attention, which Hopper is given first, plans anew for every length of captions, and some versions
+        # give NaN gradients where one query, here the class token, looks at a few keys
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        # or what one trial keeps for later is missing to another that shares the GPU
+        torch.cuda.set_per_process_memory_fraction(min(config.cluster.gpus_per_worker or 1.0, 1.0))
+
+
+def release_gpu() -> None:
+    """The memory that this process keeps for later, for others on the same GPU."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def device_of(cluster: Cluster) -> torch.device:

@@ -98,6 +98,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             model.load_state_dict(weights)
             step, costs, failures_before = saved["step"], Costs(**saved["costs"]), saved["failures_before"]
             meter.resume(saved["pending"], saved["seconds"])
+            del weights
 
     for leg in plan:
         stage, rates = leg.stage, config.stage_optimizer(leg.stage)
@@ -106,6 +107,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             with checkpoint.restoring(newest):
                 objectives.load_state_dict(saved["objectives"])
                 optimizer.load_state_dict(saved["optimizer"])
+            saved.clear()
         if step >= leg.last:  # made before the run was resumed
             continue
         if step == leg.first:

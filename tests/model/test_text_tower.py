@@ -115,8 +115,10 @@ def test_fused_and_written_out_attention_agree_on_padded_captions():
     attended = torch.arange(7) < torch.tensor([[7], [4], [2]])
     written_out = encode(tower, tokens, attended)
     tower.set_attn_implementation("sdpa")
-    fused = tower(input_ids=tokens, attention_mask=attended.long()).last_hidden_state
-    torch.testing.assert_close(fused[attended], written_out[attended], rtol=1e-5, atol=1e-6)
+    # by sample, as transformers' users give masks, and by query and key, as a GPU is given them
+    for mask in (attended.long(), attended[:, None, None, :]):
+        fused = tower(input_ids=tokens, attention_mask=mask).last_hidden_state
+        torch.testing.assert_close(fused[attended], written_out[attended], rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture

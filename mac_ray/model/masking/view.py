@@ -33,7 +33,7 @@ def view_of_clips(
 ) -> ClipView:
     """clips (b, F, 3, S, S) uint8 are `rows` of the B of the global batch (None: they are all of it).
 
-    A guide that computes with the model takes them in so many pieces.
+    What computes with the model or with floating-point pixels takes them in so many pieces.
     """
     batch, frames = batch or len(clips), clips.shape[1]
     seen = seen_of(section, ratio, frames, model.grid)
@@ -47,12 +47,12 @@ def view_of_clips(
         scores[rows] = own.float().cpu()
     subject = Subject(batch, frames, seen, section, scores)
     visible = visible_patches(subject, generator)[rows]
-    return ClipView(_resized(clips, seen.grid, model), visible)
+    if seen.grid != model.grid:  # in pieces too, as it is done in fp32
+        clips = torch.cat([_resized(piece, seen.grid, model) for piece in clips.tensor_split(pieces)])
+    return ClipView(clips, visible)
 
 
 def _resized(clips: Tensor, grid: Grid, model: DualEncoder) -> Tensor:
-    if grid == model.grid:
-        return clips
     size = [side * model.video_model.patch_size for side in grid]
     pixels = F.interpolate(clips.flatten(0, 1).float(), size, mode="bilinear", antialias=True)
     return pixels.round().to(torch.uint8).view(*clips.shape[:3], *size)
