@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +25,14 @@ import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
 from mac_ray.errors import RecipeError, RunError
 from mac_ray.ray_metrics import exported_run
-from mac_ray.tracking.journal import Journal, patiently
+from mac_ray.tracking.journal import FILE_NAME, Journal, patiently
 from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import legs
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 # Ray Train looks whether its workers have ended every 2 s unless told otherwise, and so each stage of a start waits
 QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+# of one worker for another, such as for a frame cache that another node makes; those that die are not waited for
+LONGEST_WAIT_S = 4 * 3600
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,13 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         num_workers = most_with_enough(num_workers, run)
     run.folder.verdict.unlink(missing_ok=True)
     require_workers(cluster, num_workers if isinstance(num_workers, int) else num_workers[0], console)
+    require_shared(run.folder.path, cluster)
     trainer = TorchTrainer(
         train_on_worker,
         train_loop_config={"config": run.config.model_dump(mode="json"), "folder": str(run.folder.path)},
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo"),
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo", timeout_s=LONGEST_WAIT_S
+        ),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
             use_gpu=cluster.gpus_per_worker > 0,
@@ -119,13 +127,13 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
             return Ended(None, error)
         # Ray takes one that returns for one that is done, and lets the others wait for it; one that fails ends them
         # all, and what it left keeps the next group from trying again
-        pass_verdict(folder.verdict, error)
+        pass_verdict(folder.verdict, error, worker.rank)
         raise
 
 
-def pass_verdict(path: Path, error: RunError) -> None:
+def pass_verdict(path: Path, error: RunError, rank: int) -> None:
     # all ranks may write it, and be stopped on the way
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = path.with_suffix(f".{rank}")
     temporary.write_text(json.dumps({"recipe": isinstance(error, RecipeError), "error": str(error)}))
     temporary.replace(path)
 
@@ -144,6 +152,37 @@ def most_with_enough(wanted: int, run: PreparedRun) -> int:
             legs(run.config.model_copy(update={"cluster": cluster}), run.data.train_sizes)
             return number
     return 1
+
+
+def require_shared(folder: Path, cluster: Cluster) -> None:
+    """Every node that workers of such a run may be on sees the folder of a run, or of a sweep, that this one has begun;
+    else it would train for hours into a folder of its own. Raises RunError. Ray must be initialised.
+    """
+    if lacking := nodes_without(folder / FILE_NAME, resources_per_worker(cluster)):
+        raise RunError(
+            f"storage.runs is {folder.parent}, but what is called so on {', '.join(lacking)} is another; give a "
+            "folder that all nodes of the cluster share"
+        )
+
+
+def nodes_without(path: Path, needs: Mapping[str, float]) -> list[str]:
+    """The names of the nodes that have what a worker needs, but do not see a file of this one."""
+    here = ray.get_runtime_context().get_node_id()
+    others = [
+        node["NodeID"]
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] != here
+        if all(node["Resources"].get(name, 0.0) >= amount for name, amount in needs.items())
+    ]
+    look = ray.remote(num_cpus=0)(_look)
+    seen = [
+        look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in others
+    ]
+    return sorted(name for is_there, name in ray.get([one.remote(path) for one in seen]) if not is_there)
+
+
+def _look(path: Path) -> tuple[bool, str]:
+    return path.exists(), socket.gethostname()
 
 
 def resources_per_worker(cluster: Cluster) -> dict[str, float]:

@@ -7,25 +7,32 @@ say, so nothing of Tune's own state is ever restored.
 """
 
 import os
+import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayTaskError
 from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
+from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.tracking.journal import FAULT_TAG, BusyError, Journal, status_of
-from mac_ray.training.distributed import device_of
+from mac_ray.tracking.address import ENVIRONMENT_NAME
+from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, BusyError, Journal, patiently, status_of
+from mac_ray.tracking.process import try_lock
+from mac_ray.training.distributed import device_of, release_gpu
+from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 
@@ -34,6 +41,7 @@ from mac_ray.training.start import PreparedRun
 DRIVER = {"cpu": 0, "node:__internal_head__": 0.001}
 WAIT_FOR_ANOTHER_S = 5.0  # between looks at a run that another sweep is training
 LOG_NAME = "console.log"  # in the run's folder: what a person who started it by hand would have seen
+EXIT_BUSY = 75  # of a run that somebody else is training
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,24 @@ class Job:
     identity: str
     folder: Path
     tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the driver's process has, and an actor on whatever node is given."""
+
+    folder: str  # the working directory: paths in configs are as they were given there
+    launch: Launch
+    uri: str | None  # of MLflow; an actor would look for it in the environment of whoever started its node
+
+    @classmethod
+    def here(cls, launch: Launch, uri: str | None) -> "Site":
+        return cls(str(Path.cwd()), launch, uri)
+
+    def enter(self) -> None:
+        os.chdir(self.folder)  # Tune has moved to a folder of its own
+        if self.uri is not None:
+            os.environ[ENVIRONMENT_NAME] = self.uri
 
 
 def resources_of(config: Config) -> dict[str, float]:
@@ -96,21 +122,61 @@ def say_what_nodes_do_not_share(uri: str | None, console: Console) -> None:
         )
 
 
-def execute(jobs: Sequence[Job], folder: Path) -> None:
-    """Train them all, as many at a time as fit; returns when each has ended, well or not.
+def fitting(configs: Sequence[Config], console: Console) -> int:
+    """How many runs at once, now that the cluster has what one of each needs, for which it is given some time.
 
-    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small, and
-    KeyboardInterrupt.
+    Ray must be initialised. Raises ConfigError when it does not come to have it in cluster.start_timeout_s.
     """
-    configs = [job.config for job in jobs]
-    trainable = tune.with_parameters(_trial, jobs=list(jobs), here=str(Path.cwd()), launch=launch_of(configs))
-    together = min(at_once(config, ray.cluster_resources()) for config in configs)
+    patience = max(config.cluster.start_timeout_s for config in configs)
+    deadline = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return min(at_once(config, ray.cluster_resources()) for config in configs)
+        except ConfigError as error:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                say(console, f"waiting up to {patience} s for the cluster: {error}")
+                told = True
+            time.sleep(1)
+
+
+def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -> None:
+    """Train them all, so many at a time; returns when each has ended, well or not.
+
+    What somebody else is training is waited for when all others have ended: an actor that waits holds its GPU. Tune's
+    own files go to `folder`. Ray must be initialised. Raises KeyboardInterrupt.
+    """
     how = tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True)
-    results = fit(trainable, configs, folder, how, {"number": tune.grid_search(list(range(len(jobs))))})
-    # Tune keeps an interrupt to itself, and counts what it stopped then as if that had ended
-    ended = sum("exit_code" in (result.metrics or {}) for result in results)
-    if ended + results.num_errors < len(jobs):
-        raise KeyboardInterrupt
+    for is_last in (False, True):
+        configs = [job.config for job in jobs]
+        site = Site.here(launch_of(configs), uri)
+        trainable = tune.with_parameters(_trial, jobs=list(jobs), site=site, waits=is_last)
+        results = fit(
+            trainable,
+            configs,
+            folder,
+            how,
+            partial(_job_of, jobs),
+            {"number": tune.grid_search(list(range(len(jobs))))},
+        )
+        codes = [(result.metrics or {}).get("exit_code") for result in results]
+        # Tune keeps an interrupt to itself, and counts what it stopped then as if that had ended
+        if sum(code is not None for code in codes) + results.num_errors < len(jobs):
+            raise KeyboardInterrupt
+        jobs = [
+            job
+            for result, code in zip(results, codes, strict=True)
+            if code == EXIT_BUSY
+            for job in _job_of(jobs, result.config)
+        ]
+        if not jobs:
+            return
+
+
+def _job_of(jobs: Sequence[Job], parameters: Mapping[str, Any]) -> list[Job]:
+    return [jobs[parameters["number"]]]
 
 
 def fit(
@@ -118,10 +184,12 @@ def fit(
     configs: Sequence[Config],
     folder: Path,
     how: tune.TuneConfig,
+    jobs_of: Callable[[Mapping[str, Any]], Sequence[Job]],
     space: Mapping[str, Any] | None = None,
     callbacks: Sequence[tune.Callback] = (),
 ) -> tune.ResultGrid:
-    """Tune's trials to their end, each in an actor that holds what a run of one worker needs."""
+    """Tune's trials to their end, each in an actor that holds what a run of one worker needs. `jobs_of` are those of
+    the parameters of a trial."""
     clusters = [config.cluster for config in configs]
     # an actor is used for one run after another, so it has what the most demanding of them needs
     needs = (
@@ -141,7 +209,7 @@ def fit(
             storage_path=str(folder),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=clusters[0].max_failures),
-            callbacks=list(callbacks),
+            callbacks=[Closing(jobs_of), *callbacks],
         ),
     )
     return tuner.fit()
@@ -156,10 +224,51 @@ def _in_actor(configs: Sequence[Config]) -> bool:
     return all(config.cluster.most_workers == 1 for config in configs)
 
 
-def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], here: str, launch: Launch) -> None:
+class Closing(tune.Callback):  # type: ignore[misc]  # ray has no types
+    """Says in the journals of a trial that Tune has given up what it failed of, where its own process could not."""
+
+    def __init__(self, jobs_of: Callable[[Mapping[str, Any]], Sequence[Job]]) -> None:
+        self._jobs_of = jobs_of
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = trial.get_pickled_error()
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        for job in self._jobs_of(trial.config):
+            close(job, str(cause) if isinstance(cause, RunError) else in_one_line(cause))
+
+
+def close(job: Job, reason: str) -> None:
+    """A run whose process is gone without having said so: on another node than its own, nobody could tell."""
+    if status_of(job.folder) in ("FINISHED", "FAILED", "KILLED"):
+        return
+    lock = try_lock(RunFolder(job.folder).driver_lock)
+    if lock is None:  # somebody is training it
+        return
+    try:
+        with suppress(BusyError):  # by a worker that Ray has not stopped yet
+            _fail(job, reason)
+    finally:
+        os.close(lock)
+
+
+def _fail(job: Job, reason: str) -> None:
+    opened = partial(
+        Journal.open_or_create,
+        job.folder,
+        name=job.folder.name,
+        experiment=job.config.tracking.experiment,
+        identity=job.identity,
+    )
+    with patiently(opened) as journal:
+        journal.tags({**job.tags, FAULT_TAG: "machine"})
+        journal.status("FAILED", reason)
+
+
+def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site, waits: bool) -> None:
     """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
-    os.chdir(here)  # Tune moves to a folder of its own, but paths in configs are as they were given
-    tune.report({"exit_code": run_quietly(jobs[parameters["number"]], launch)})
+    site.enter()
+    (job,) = _job_of(jobs, parameters)
+    tune.report({"exit_code": run_quietly(job, site.launch, waits)})
 
 
 def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
@@ -168,17 +277,24 @@ def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
     Ray does not hide GPUs from an actor that asked for none, so what is asked for decides.
     """
     device = device_of(run.config.cluster)
-    with exported_run(run.folder.path, device):
-        return train_in_thread(run, device)
+    try:
+        with exported_run(run.folder.path, device):
+            return train_in_thread(run, device)
+    finally:
+        release_gpu()
 
 
-def run_quietly(job: Job, launch: Launch) -> int:
+def run_quietly(job: Job, launch: Launch, waits: bool = True) -> int:
     """As `python -m mac_ray.pretrain` with its output in a file; the exit code.
 
-    Waits where another sweep is training the same run, and takes its result. What keeps the run from being started on
-    this node, where it could be on the driver's, is why it failed.
+    Where another sweep is training the same run, waits and takes its result, or returns EXIT_BUSY. What keeps the run
+    from being started on this node, where it could be on the driver's, is why it failed. Raises RunError on a node that
+    does not see the folder that the driver has made.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
+    if not (job.folder / FILE_NAME).exists():
+        raise RunError(
+            f"{job.folder} is not seen by {socket.gethostname()}; let storage.runs be a folder that all nodes share"
+        )
     with (job.folder / LOG_NAME).open("a") as log:
         console = Console(file=log, width=120)
         while True:
@@ -186,18 +302,13 @@ def run_quietly(job: Job, launch: Launch) -> int:
                 return pretrain(job.config, console, launch, more_tags=job.tags)
             except (ConfigError, ManifestError) as error:
                 say(console, f"error: {error}")
-                with Journal.open_or_create(
-                    job.folder,
-                    name=job.folder.name,
-                    experiment=job.config.tracking.experiment,
-                    identity=job.identity,
-                ) as journal:
-                    journal.tags({**job.tags, FAULT_TAG: "machine"})
-                    journal.status("FAILED", str(error))
+                _fail(job, str(error))
                 return EXIT_BAD_INPUT
             except BusyError as error:
                 if status_of(job.folder) == "FINISHED":
                     return 0
+                if not waits:
+                    return EXIT_BUSY
                 console.print(f"waiting: {error}", markup=False)
                 time.sleep(WAIT_FOR_ANOTHER_S)
 

@@ -20,7 +20,13 @@ from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
-from mac_ray.ablation.execute import execute, on_ray, say_what_nodes_do_not_share, to_jobs
+from mac_ray.ablation.execute import (
+    execute,
+    fitting,
+    on_ray,
+    say_what_nodes_do_not_share,
+    to_jobs,
+)
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import TableError
@@ -43,6 +49,7 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
+from mac_ray.ray_train import require_shared
 from mac_ray.tracking.journal import (
     PARENT_TAG,
     SWEEP_TAG,
@@ -123,9 +130,7 @@ def run_sweep(
         say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
         return 0
     locator.require_media(run for run in asked_runs if not is_finished(run))
-    identity = hashlib.sha256(
-        json.dumps([sweep.model_dump(mode="json"), [run.identity for run in runs]], sort_keys=True).encode()
-    ).hexdigest()
+    identity = identity_of(sweep, runs)
     folder = storage / folder_name(sweep.name, identity)
     asked_runs = locator.claimed(asked_runs)
     where = {run.identity: run.folder for run in asked_runs}
@@ -137,12 +142,13 @@ def run_sweep(
         def work() -> tuple[Table, str]:
             record.keep(folder, journal)
             train_missing(asked_runs, tags, row_flops, sweep.name, folder, uri, console)
-            if missing := send_rest((run.folder for run in asked_runs), uri):
-                say(console, missing, "yellow")
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):
                 journal.artifact(path, "plots" if path.parent != folder else "")
+            # last, as an MLflow that is away is waited for
+            if missing := send_rest((run.folder for run in asked_runs), uri):
+                say(console, missing, "yellow")
             failed = sum(not is_finished(run) for run in asked_runs)
             return table, f"{failed} of {len(asked_runs)} runs failed" if failed else ""
 
@@ -152,6 +158,15 @@ def run_sweep(
     show_results(table, console)
     say_where(folder, uri, console)
     return 0 if all(map(is_finished, asked_runs)) else EXIT_FAILED
+
+
+def identity_of(sweep: Sweep, runs: Sequence[PlannedRun]) -> str:
+    """Neither how the question is put, nor what the base and overrides say of where and how fast to train: the runs
+    have what they train."""
+    asked = sweep.model_dump(mode="json", exclude={"question", "base", "overrides"})
+    return hashlib.sha256(
+        json.dumps([asked, [run.identity for run in runs]], sort_keys=True).encode()
+    ).hexdigest()
 
 
 def _asked_rows(sweep: Sweep, rows: Sequence[Row], only: Sequence[str] | None) -> set[str]:
@@ -178,12 +193,15 @@ def train_missing(
     if not missing:
         return
     board = Board(runs, {run.identity: row_flops[run.point.row.label] for run in runs}, console)
+    jobs = to_jobs(missing, tags)
     with on_ray():
+        together = fitting([job.config for job in jobs], console)
+        require_shared(folder, jobs[0].config.cluster)
         say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
             with exported_trials(name, board.states):
-                execute(to_jobs(missing, tags), folder)
+                execute(jobs, folder, uri, together)
         finally:
             board.stop()
 

@@ -21,7 +21,7 @@ from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
-from mac_ray.ablation.execute import on_ray, say_what_nodes_do_not_share
+from mac_ray.ablation.execute import fitting, on_ray, say_what_nodes_do_not_share
 from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
@@ -47,6 +47,7 @@ from mac_ray.data.sets import Progress
 from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
+from mac_ray.ray_train import require_shared
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.plan import legs
@@ -152,12 +153,12 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             if not is_over(study, search):
                 planner.archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, uri, console)
-            # of all trials, also where MLflow was away from an earlier driver
-            if missing := send_rest((run.folder for run in runs_of(begun(study), search, planner)), uri):
-                say(console, missing, "yellow")
             report = report_of(record, search, study, planner)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")
+            # of all trials, also where MLflow was away from an earlier driver; last, as one that is away is waited for
+            if missing := send_rest((run.folder for run in runs_of(begun(study), search, planner)), uri):
+                say(console, missing, "yellow")
             return report, summary_of(report.findings)
 
         report = as_parent(sweep, journal, uri, console, work)
@@ -216,11 +217,15 @@ def train_trials(
 
     proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
     with on_ray():
+        together = fitting([base], console)
+        require_shared(folder, base.cluster)
         say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
             with exported_trials(sweep.name, board.states):
-                execute_search(proposals, lambda own: tags_of(sweep, own, parent), base, folder)
+                execute_search(
+                    proposals, lambda own: tags_of(sweep, own, parent), base, folder, uri, together
+                )
         except (StorageInternalError, OSError) as error:
             cause = cause_of(error)
             raise RunError(

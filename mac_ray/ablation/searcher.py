@@ -4,19 +4,18 @@ Ray's own OptunaSearch tells a pruned trial as complete with its early value, an
 which trials were under way. So Tune has a searcher that hands out `Proposals` and says when one has ended, no more.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from mac_ray.ablation.execute import Job, at_once, fit, launch_of, run_quietly
+from mac_ray.ablation.execute import Job, Site, fit, launch_of, run_quietly
 from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
 from mac_ray.config import Config
 from mac_ray.pretrain import Launch, opened_journal
@@ -86,12 +85,17 @@ class Judging(tune.Callback):  # type: ignore[misc]
 
 
 def execute_search(
-    proposals: Proposals, tags: Callable[[Proposal], Sequence[Mapping[str, str]]], base: Config, folder: Path
+    proposals: Proposals,
+    tags: Callable[[Proposal], Sequence[Mapping[str, str]]],
+    base: Config,
+    folder: Path,
+    uri: str | None,
+    together: int,
 ) -> None:
-    """Train all trials there are to be, as many at a time as fit; `tags` are those of each run of a trial.
+    """Train all trials there are to be, so many at a time; `tags` are those of each run of a trial.
 
-    Tune's own files go to `folder`. Ray must be initialised. Raises ConfigError when the cluster is too small, and what
-    telling the study raises, StorageInternalError or OSError where it cannot be written.
+    Tune's own files go to `folder`. Ray must be initialised. Raises what telling the study raises, StorageInternalError
+    or OSError where it cannot be written.
     """
 
     def to_jobs(proposal: Proposal) -> list[Job]:
@@ -103,17 +107,16 @@ def execute_search(
     searcher = ProposalSearcher(proposals, to_jobs)
     try:
         fit(
-            tune.with_parameters(
-                _train_proposal, here=str(Path.cwd()), launch=marking_pruned(launch_of([base]))
-            ),
+            tune.with_parameters(_train_proposal, site=Site.here(marking_pruned(launch_of([base])), uri)),
             [base],
             folder,
             tune.TuneConfig(
                 search_alg=searcher,
                 num_samples=-1,  # until the searcher has no more
-                max_concurrent_trials=at_once(base, ray.cluster_resources()),
+                max_concurrent_trials=together,
                 reuse_actors=True,
             ),
+            itemgetter("jobs"),
             callbacks=[Judging(searcher)],
         )
     except Exception as error:
@@ -122,12 +125,12 @@ def execute_search(
         raise searcher.failed from error
 
 
-def _train_proposal(parameters: Mapping[str, Any], here: str, launch: Launch) -> None:
+def _train_proposal(parameters: Mapping[str, Any], site: Site) -> None:
     """One run after the other, up to the first that does not finish."""
-    os.chdir(here)
+    site.enter()
     code = 0
     for job in parameters["jobs"]:
-        code = run_quietly(job, launch)
+        code = run_quietly(job, site.launch)
         if code:
             break
     tune.report({"exit_code": code})

@@ -23,6 +23,7 @@ from mac_ray.tracking.process import Process
 
 LOG_NAME = "sender.log"
 POLL_S = 0.2
+AWAY_AFTER = 3  # runs in a row that could not be sent
 # Of sh, which ends and leaves its child to the system: runs what it is given, with $0 as its log, and prints its pid.
 # SIGTERM is ignored: a scheduler that ends a job sends it to every process, and this one has yet to tell of the end.
 ORPHANED = """trap '' TERM; "$@" >>"$0" 2>&1 </dev/null & echo $!"""
@@ -79,7 +80,8 @@ def wait(sender: Process, run_directory: Path, uri: str, timeout_s: float = 60.0
 def send_rest(folders: Iterable[Path], uri: str | None) -> str | None:
     """What the MLflow at `uri` missed of ended runs while it was away; a sentence about what it still lacks.
 
-    A run's own sender ends soon after the run, so that nothing is at work on it any more when somebody replays it.
+    A run's own sender ends soon after the run, so that nothing is at work on it any more when somebody replays it. A
+    server that is away for some runs in a row is not asked for the others: it may take minutes to say nothing.
     """
     behind = [folder for folder in dict.fromkeys(folders) if progress.is_behind(folder, uri)] if uri else []
     if not uri or not behind:
@@ -89,14 +91,20 @@ def send_rest(folders: Iterable[Path], uri: str | None) -> str | None:
     from mac_ray.tracking.sender import replay
 
     left: list[tuple[Path, Exception]] = []
-    for folder in behind:
+    away = 0  # in a row
+    for number, folder in enumerate(behind):
         try:
             replay(folder, uri)
+            away = 0
         except (RefusedError, UnavailableError) as error:  # the others may do
             left.append((folder, error))
+            away = away + 1 if isinstance(error, UnavailableError) else 0
+            if away == AWAY_AFTER:
+                left += [(untried, error) for untried in behind[number + 1 :]]
+                break
     if not left:
         return None
-    folder, problem = left[-1]
+    folder, problem = left[0]
     runs, each = ("a run", "") if len(left) == 1 else (f"{len(left)} runs", " for each")
     return (
         f"MLflow does not have all of {runs} ({problem}); their journals do, and the same command, or "

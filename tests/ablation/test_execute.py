@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,14 +17,25 @@ import torch
 from rich.console import Console
 
 from mac_ray.ablation import execute
-from mac_ray.ablation.execute import Job, at_once, run_quietly, say_what_nodes_do_not_share, to_jobs
+from mac_ray.ablation.execute import (
+    EXIT_BUSY,
+    Job,
+    Site,
+    at_once,
+    close,
+    fitting,
+    run_quietly,
+    say_what_nodes_do_not_share,
+    to_jobs,
+)
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.plan import Point, Row, expand
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.tracking.journal import status_of
+from mac_ray.errors import RunError
+from mac_ray.tracking.journal import Journal, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
@@ -138,9 +151,67 @@ def test_run_that_another_sweep_is_training_is_waited_for_and_its_result_taken(
         while status_of(run.folder) != "RUNNING":
             assert other.poll() is None
             time.sleep(0.01)
-        assert run_quietly(Job(run.point.config, run.identity, run.folder, {}), never) == 0
+        job = Job(run.point.config, run.identity, run.folder, {})
+        assert run_quietly(job, never, waits=False) == EXIT_BUSY
+        close(job, "its node was lost")
+        assert status_of(run.folder) == "RUNNING"  # of somebody else
+        assert run_quietly(job, never) == 0
+        close(job, "its node was lost")
     assert "waiting: " in (run.folder / execute.LOG_NAME).read_text()
     assert outcome_in(run.folder, "tiny", 0, run.identity).status == "FINISHED"
+
+
+def test_folder_that_the_driver_has_made_and_this_node_does_not_see_is_not_made_here(
+    tiny: Config, tmp_path: Path
+) -> None:
+    (run,) = planned({"row": tiny}, tmp_path)
+    with pytest.raises(RunError, match=r"row-\w+ is not seen by .* storage.runs .* all nodes share"):
+        run_quietly(Job(run.point.config, run.identity, run.folder, {}), never)
+    assert not run.folder.exists()
+
+
+def test_run_that_was_lost_with_its_node_is_failed_of_what_ray_says(tiny: Config, tmp_path: Path) -> None:
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    with Journal.open_or_create(run.folder, name="row", experiment="e", identity=run.identity) as journal:
+        journal.status("RUNNING")
+    path = run.folder / "journal.jsonl"
+    path.write_text(path.read_text().replace(socket.gethostname(), "another-node"))
+    outcome = outcome_in(run.folder, "row", 0, run.identity)
+    assert outcome.status == "RUNNING"  # as far as anybody can tell from here
+
+    close(Job(run.point.config, run.identity, run.folder, {"mac_ray.row": "row"}), "its node was lost")
+    outcome = outcome_in(run.folder, "row", 0, run.identity)
+    assert (outcome.status, outcome.reason) == ("FAILED", "its node was lost")
+    assert summarize(run.folder).tags == {"mac_ray.row": "row", "mac_ray.fault": "machine"}
+
+
+def test_actor_is_where_its_driver_is_and_sends_to_its_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # as in a node that somebody else has started
+    monkeypatch.chdir(tmp_path)
+    site = Site.here(never, "http://mlflow.lab:5000")
+    monkeypatch.chdir("/")
+    with monkeypatch.context() as environment:
+        environment.setenv("MLFLOW_TRACKING_URI", "sqlite:////of/the/node.db")
+        site.enter()
+        assert (Path.cwd(), os.environ["MLFLOW_TRACKING_URI"]) == (tmp_path, "http://mlflow.lab:5000")
+
+
+def test_cluster_that_grows_is_waited_for_and_one_that_does_not_is_refused_after_a_while(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = tiny.cluster.model_copy(update={"gpus_per_worker": 1.0, "start_timeout_s": 1})
+    config = tiny.model_copy(update={"cluster": section})
+    nodes = iter([{"CPU": 2.0}, {"CPU": 4.0, "GPU": 2.0}])
+    monkeypatch.setattr("ray.cluster_resources", lambda: next(nodes))
+    console = Console(file=StringIO(), width=500)
+    assert fitting([config], console) == 2
+    assert isinstance(console.file, StringIO)
+    assert "waiting up to 1 s for the cluster: a run needs 1 CPUs and 1 GPUs" in console.file.getvalue()
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(ConfigError, match="the cluster has 2 CPUs and 0 GPUs"):
+        fitting([config], console)
 
 
 def test_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:
