@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from mlflow.server import get_app_client
 from mlflow.tracking import MlflowClient
 
 from mac_ray.tracking.address import public
@@ -132,3 +133,11 @@ def test_replay_to_a_server_with_passwords_brings_a_run_and_its_artifacts_throug
     assert run.info.status == "FINISHED"
     kept = tmp_path / "kept" / run.info.experiment_id / run.info.run_id / "artifacts" / "scores"
     assert (kept / "scores.json").read_text() == '{"R1": 19}'
+
+    get_app_client("basic-auth", address).create_user("ada", "another-password")
+    write_a_run(tmp_path / "hers", "shapes-1", experiment="secured")
+    replay(tmp_path / "hers", address.replace(f"admin:{ADMIN_PASSWORD}", "ada:another-password"))
+    found = MlflowClient(tracking_uri=address).search_runs([run.info.experiment_id])
+    assert {one.info.run_name: one.info.status for one in found} == dict.fromkeys(
+        ("shapes-0", "shapes-1"), "FINISHED"
+    )
