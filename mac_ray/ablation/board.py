@@ -142,7 +142,8 @@ class Board(threading.Thread):
 
     def _table(self) -> Table:
         summaries = self._summaries()
-        table = Table(title=self._headline(summaries), title_justify="left", box=None, show_header=False)
+        headline = escape(self._headline(summaries))
+        table = Table(title=headline, title_justify="left", box=None, show_header=False)
         for name, found in summaries.items():
             if found.status == "RUNNING":
                 share = self._share(name, found)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mac_ray.ablation.table import TableRow  # whose tables have these notes
 
 UNEQUAL = {"samples": 0.02, "flops": 0.02, "seconds": 0.1}  # of a budget, beyond which a reader is told
+NAMED = 6  # rows; more are counted
 UNEVEN = 1.25  # seconds of the slowest seed of a row to those of the fastest, beyond which a reader is told
 
 
@@ -31,32 +32,42 @@ def notes(
     yield from _precisions(done)
     yield from _pace(done)
     yield from _collapsed(done)
-    yield from _chosen(rows)
+    yield from _chosen(rows, baseline)
+
+
+def named(labels: Sequence[str]) -> str:
+    return f"{len(labels)} rows" if len(labels) > NAMED else ", ".join(map(repr, labels))
+
+
+def uncompared(rows: Sequence[TableRow], baseline: str) -> tuple[list[str], list[str]]:
+    """Labels of finished rows that stand beside a finished baseline without a comparison: those that share no seed
+    with it, and those that scored other test samples.
+    """
+    base = next((set(row.by_seed) for row in rows if row.label == baseline), set())
+    finished = [row for row in rows if base and row.by_seed and row.label != baseline]
+    unpaired = [row.label for row in finished if not base & set(row.by_seed)]
+    apart = [row.label for row in finished if row.comparison is None and row.label not in unpaired]
+    return unpaired, apart
 
 
 def _coverage(done: Sequence[Outcome]) -> Iterator[str]:
     parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
     for decoded, expected in sorted(parts):
         own = [outcome for outcome in done if outcome.coverage == (decoded, expected)]
-        named = ", ".join(dict.fromkeys(repr(outcome.row) for outcome in own))
+        labels = list(dict.fromkeys(outcome.row for outcome in own))
         which = "All" if len(own) == len(done) else f"{len(own)} of {len(done)}"
         yield (
-            f"{which} finished runs{'' if which == 'All' else f', those of {named},'} scored {decoded:,} of "
+            f"{which} finished runs{'' if which == 'All' else f', those of {named(labels)},'} scored {decoded:,} of "
             f"{expected:,} test samples, which is easier than scoring all."
         )
 
 
 def _galleries(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
     """A rank is among all that a run has scored, so a smaller gallery is an easier task."""
-    base = next((set(row.by_seed) for row in rows if row.label == baseline), set())
-    apart = [
-        repr(row.label)
-        for row in rows
-        if row.label != baseline and row.comparison is None and base & set(row.by_seed)
-    ]
+    _, apart = uncompared(rows, baseline)
     if apart:
         yield (
-            f"{', '.join(apart)} scored other test samples than the baseline, so ranks are among other ones, and there "
+            f"{named(apart)} scored other test samples than the baseline, so ranks are among other ones, and there "
             "is no comparison."
         )
 
@@ -84,18 +95,15 @@ def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
     if all(row.label != baseline for row in finished):
         yield f"No run of the baseline {baseline!r} has finished, so nothing is compared with it."
         return
-    base = next(set(row.by_seed) for row in finished if row.label == baseline)
-    unpaired = [repr(row.label) for row in finished if row.label != baseline and not base & set(row.by_seed)]
+    unpaired, _ = uncompared(rows, baseline)
     if unpaired:
-        yield f"No seed of {', '.join(unpaired)} has finished for the baseline too, so there is no comparison."
+        yield f"No seed of {named(unpaired)} has finished for the baseline too, so there is no comparison."
     alone = [
-        repr(row.label)
-        for row in finished
-        if row.comparison and row.comparison.seeds == 1 and len(row.by_seed) > 1
+        row.label for row in finished if row.comparison and row.comparison.seeds == 1 and len(row.by_seed) > 1
     ]
     if alone:
         yield (
-            f"Of {', '.join(alone)} one seed alone has finished for the baseline too: that comparison covers the test "
+            f"Of {named(alone)} one seed alone has finished for the baseline too: that comparison covers the test "
             "samples and says nothing about how much another seed changes."
         )
 
@@ -122,6 +130,8 @@ def _budget(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> Iterator[s
     equal = sweep.budget.equal
     if off := unequal(sweep, rows, baseline):
         said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
+        if len(off) > NAMED:
+            said = f"{len(off)} rows, from {min(off.values()):.2f} to {max(off.values()):.2f}"
         if sweep.budget.is_as_configured:
             yield f"Rows were trained as long as their configs say, which is on more or fewer samples: {said}."
             return
@@ -153,8 +163,8 @@ def _precisions(done: Sequence[Outcome]) -> Iterator[str]:
         yield f"Runs were trained in different precisions: {said}; set precision, and small differences compare too."
 
 
-def _chosen(rows: Sequence[TableRow]) -> Iterator[str]:
-    count = sum(bool(row.by_seed) for row in rows)
+def _chosen(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
+    count = sum(bool(row.by_seed) for row in rows) - sum(map(len, uncompared(rows, baseline)))
     if count > 2:
         yield (
             f"The best of {count} rows is chosen by the very scores that are shown for it, so it is lucky as well as "

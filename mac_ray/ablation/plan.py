@@ -20,6 +20,7 @@ from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config.file import changed
 
 ROOT = Path(__file__).parents[2]
+LONGEST_NAME = 200  # bytes; a file system takes 255, and the name of a folder goes on with the identity
 NOT_TRAINED = ("name", "cluster", "storage", "tracking")  # sections that make no other run
 SHORT = {
     "strategy": 2,
@@ -100,6 +101,14 @@ def _require_own_paths(sweep: Sweep) -> None:
     for label, bundle in sweep.variants.items():
         for path in bundle:  # which may ask for the GPUs that a larger row needs
             require_varied(sweep, f"variants.{label}", path, ("name", "storage", "tracking"))
+    sections = {path for bundle in sweep.variants.values() for path in bundle} | sweep.factors.keys()
+    for path in sweep.overrides:
+        for section in sections:
+            if path.startswith(f"{section}."):  # rows that set it replace it, so others alone would follow
+                raise ConfigError(
+                    f"sweep {sweep.name}: an override sets {path}, which reaches only the rows that do not set "
+                    f"{section} themselves, as the baseline may not; take it out, or write it into the rows"
+                )
 
 
 def _require_own_labels(sweep: Sweep, rows: Sequence[Row]) -> None:
@@ -229,7 +238,9 @@ def baseline_of(sweep: Sweep, rows: list[Row]) -> Row:
 def run_name(sweep: Sweep, row: Row, seed: int) -> str:
     """What the run of a point is called where people look for it; it is no part of what identifies the run."""
     label = re.sub(r"[^\w.,=+-]+", "_", row.label).strip("_")
-    return f"{sweep.name}.{label}.seed={seed}"
+    room = LONGEST_NAME - len(f"{sweep.name}..seed={seed}".encode())
+    cut = label.encode()[: max(room, 0)].decode(errors="ignore")  # never in the midst of a letter
+    return f"{sweep.name}.{cut}.seed={seed}"
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:

@@ -100,11 +100,11 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two orders of the same rows agree."""
+    """How far an order of rows is that of others."""
 
     rows: int
-    pairs: int  # that both order
-    agreeing: int
+    pairs: int  # that the other side, theirs, orders
+    agreeing: int  # of these, that ours orders alike; one that it ties does not
     tau: float  # Kendall's tau-b; NaN where one side orders nothing
     p_value: float  # exact without ties, of no association
 
@@ -118,11 +118,11 @@ def agreement(ours: FloatArray, theirs: FloatArray) -> Agreement:
     """Of two or more rows."""
     result = stats.kendalltau(ours, theirs)
     first, second = np.triu_indices(len(ours), k=1)
-    signs = np.sign(ours[first] - ours[second]) * np.sign(theirs[first] - theirs[second])
+    order = np.sign(theirs[first] - theirs[second])
     return Agreement(
         rows=len(ours),
-        pairs=int(np.count_nonzero(signs)),
-        agreeing=int(np.count_nonzero(signs > 0)),
+        pairs=int(np.count_nonzero(order)),
+        agreeing=int(np.count_nonzero(np.sign(ours[first] - ours[second]) * order > 0)),
         tau=float(result.statistic),
         p_value=float(result.pvalue),
     )

@@ -108,20 +108,20 @@ class Table:
 
     @property
     def best(self) -> TableRow | None:
-        """The best finished row, the first of equals: by what its seeds share with the baseline's, where that has
-        finished, or a row would win by the seeds that it has not trained yet.
+        """The best finished row, the first of equals.
+
+        Where the baseline has finished, among it and the rows compared with it, by what their seeds share with its: or
+        a row would win by the seeds that it has not trained yet, or by a smaller gallery.
         """
         sign = 1 if self.maximize else -1
-        base = next(
-            (row.metrics[self.metric].mean for row in self.finished if row.label == self.baseline), 0.0
-        )
+        base = next((row for row in self.finished if row.label == self.baseline), None)
+        if base is None:
+            return max(self.finished, key=lambda row: sign * row.metrics[self.metric].mean, default=None)
 
         def standing(row: TableRow) -> float:
-            if row.comparison is None:
-                return row.metrics[self.metric].mean
-            return base + row.comparison.difference.mean
+            return sign * row.comparison.difference.mean if row.comparison else 0.0
 
-        return max(self.finished, key=lambda row: sign * standing(row), default=None)
+        return max((row for row in self.finished if row is base or row.comparison), key=standing)
 
     def row(self, label: str) -> TableRow:
         (row,) = (row for row in self.rows if row.label == label)

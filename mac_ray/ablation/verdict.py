@@ -5,12 +5,15 @@ A row that cannot be told apart from the baseline is never called equal to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 
+from mac_ray.ablation.notes import UNEQUAL, named, uncompared
 from mac_ray.ablation.statistics import LEVEL
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
 
-NAMED = 6  # rows; more are counted
+ALONE = " over test samples, of one seed alone"  # what is significant, but not shown
 
 
 def verdict(table: Table) -> list[str]:
@@ -20,6 +23,7 @@ def verdict(table: Table) -> list[str]:
     return [
         _answer(table, table.best),
         *_told_apart(table),
+        *_not_compared(table),
         *_cheapest(table),
         *_above_chance(table),
         *_published_order(table),
@@ -64,27 +68,33 @@ def _answer(table: Table, best: TableRow) -> str:
     if len(table.finished) == 1:
         return f"Only {best.label!r} has finished, with {name} {value}: there is nothing to compare it with."
     compared = [row.comparison for row in table.rows if row.comparison]
+    among = " of the rows that can be compared" if any(uncompared(table.rows, table.baseline)) else ""
     if best.label == table.baseline:
-        if compared and not any(map(is_significant, compared)):
-            return f"The baseline {best.label!r} has the best {name}, {value}, but no row is significantly worse."
-        return f"The baseline {best.label!r} has the best {name}, {value}."
+        if not compared:
+            return (
+                f"The baseline {best.label!r} has {name} {value}, and no other row that has finished can be compared "
+                "with it."
+            )
+        said = f"The baseline {best.label!r} has the best {name}{among}, {value}"
+        if any(map(is_shown, compared)):
+            return f"{said}."
+        return f"{said}, but no row is significantly worse{_over_seeds(compared)}."
     if best.comparison is None:
         return f"{best.label!r} has the best {name}, {value}; no seed of the baseline is there to compare it with."
     gap = (
         f"a difference of {signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
-        f"{'significant' if is_significant(best.comparison) else 'not significant'}{_of([best.comparison])} "
-        f"({_p(best.comparison.adjusted)}, {_corrected(compared)})"
+        f"{'significant' if is_significant(best.comparison) else 'not significant'}"
+        f"{ALONE if best.comparison.seeds == 1 else ''} ({_p(best.comparison.adjusted)}, {_corrected(compared)})"
     )
-    if is_significant(best.comparison):
-        return f"{best.label!r} has the best {name}, {value}, {gap}."
-    better = [
-        row
-        for row in table.rows
-        if row.comparison and is_significant(row.comparison) and is_better(table, row.comparison)
-    ]
-    if better:
-        return f"{best.label!r} has the best mean {name}, {value}, {gap}."
-    return f"No row is significantly better than the baseline: the best, {best.label!r}, has {name} {value}, {gap}."
+    if is_shown(best.comparison):
+        return f"{best.label!r} has the best {name}{among}, {value}, {gap}."
+    better = [pair for pair in compared if is_better(table, pair)]
+    if any(map(is_shown, better)):
+        return f"{best.label!r} has the best mean {name}{among}, {value}, {gap}."
+    return (
+        f"No row is significantly better than the baseline{_over_seeds(better)}: the best{among}, {best.label!r}, has "
+        f"{name} {value}, {gap}."
+    )
 
 
 def _told_apart(table: Table) -> Iterator[str]:
@@ -92,18 +102,26 @@ def _told_apart(table: Table) -> Iterator[str]:
     if not compared:
         return
     groups = {
-        "significantly better": [
-            row.label for row, pair in compared if is_significant(pair) and is_better(table, pair)
-        ],
-        "significantly worse": [
-            row.label for row, pair in compared if is_significant(pair) and not is_better(table, pair)
-        ],
-        "not told apart from it (which does not show them to be equal)": [
-            row.label for row, pair in compared if not is_significant(pair)
-        ],
+        f"significantly {'better' if better else 'worse'}{ALONE if alone else ''}": [
+            row.label
+            for row, pair in compared
+            if is_significant(pair) and is_better(table, pair) == better and is_shown(pair) != alone
+        ]
+        for better, alone in product((True, False), (False, True))
     }
-    parts = [f"{what}: {_named(labels)}" for what, labels in groups.items() if labels]
-    yield f"Against the baseline{_of([pair for _, pair in compared])}, {'; '.join(parts)}."
+    groups["not told apart from it (which does not show them to be equal)"] = [
+        row.label for row, pair in compared if not is_significant(pair)
+    ]
+    parts = [f"{what}: {named(labels)}" for what, labels in groups.items() if labels]
+    yield f"Against the baseline, {'; '.join(parts)}."
+
+
+def _not_compared(table: Table) -> Iterator[str]:
+    unpaired, apart = uncompared(table.rows, table.baseline)
+    reasons = [f"{named(unpaired)}, of which no seed has finished for the baseline too"] * bool(unpaired)
+    reasons += [f"{named(apart)}, scored among other test samples"] * bool(apart)
+    if reasons:
+        yield f"Not compared with the baseline: {'; '.join(reasons)}."
 
 
 def _cheapest(table: Table) -> Iterator[str]:
@@ -112,7 +130,7 @@ def _cheapest(table: Table) -> Iterator[str]:
         row
         for row in table.rows
         if row.comparison
-        and row.cost_ratios.get("flops", 1.0) < 0.99
+        and row.cost_ratios.get("flops", 1.0) < 1 - UNEQUAL["flops"]
         and (is_better(table, row.comparison) or row.comparison.p_value >= LEVEL)
     ]
     if enough:
@@ -136,7 +154,7 @@ def _above_chance(table: Table) -> Iterator[str]:
         if (value.low <= level if table.maximize else value.high >= level)
     ]
     if at_chance:
-        yield f"Not shown to be better than chance ({level:.1f}): {_named(at_chance)}."
+        yield f"Not shown to be better than chance ({level:.1f}): {named(at_chance)}."
 
 
 def _published_order(table: Table) -> Iterator[str]:
@@ -144,7 +162,13 @@ def _published_order(table: Table) -> Iterator[str]:
     if found is None:
         return
     if not found.pairs:
-        yield f"{table.source} has {found.rows} of the rows, but they are tied, so there is no order to reproduce."
+        yield f"{table.source} has {found.rows} of the rows, but ties them all, so there is no order to reproduce."
+        return
+    if math.isnan(found.tau):
+        yield (
+            f"The {found.rows} rows that {table.source} has are all tied here, so nothing can be said of the order "
+            "published there."
+        )
         return
     sentence = (
         f"The order published in {table.source} is {'' if found.agreeing == found.pairs else 'not wholly '}reproduced: "
@@ -166,18 +190,15 @@ def _unfinished(table: Table) -> Iterator[str]:
         yield f"Without a result, of {runs} runs: {', '.join(f'{n} {status}' for status, n in counts.items())}."
 
 
-def _of(compared: Sequence[Comparison]) -> str:
-    return " over test samples, of one seed alone" if all(pair.seeds == 1 for pair in compared) else ""
+def _over_seeds(compared: Sequence[Comparison]) -> str:
+    """What a denial is limited to where some are significant, but of one seed alone."""
+    return " over several seeds" if any(map(is_significant, compared)) else ""
 
 
 def _corrected(compared: Sequence[Comparison]) -> str:
     return (
         f"after Holm's correction for {len(compared)} comparisons" if len(compared) > 1 else "one comparison"
     )
-
-
-def _named(labels: Sequence[str]) -> str:
-    return f"{len(labels)} rows" if len(labels) > NAMED else ", ".join(map(repr, labels))
 
 
 def _p(p_value: float) -> str:

@@ -86,6 +86,10 @@ def refused(asked: Sweep, options: Sequence[str], folder: Path, capsys: pytest.C
         ({"variants": {}, "factors": {"cluster.workers": (1, 2)}}, ["cluster.workers makes no other run"]),
         ({"overrides": {"name": "x"}}, ["an override sets name", "the sweep names its runs"]),
         (
+            {"variants": [*ROWS, ("c", {"masking.text": {}})], "overrides": {"masking.text.ratio": 0.3}},
+            ["sets masking.text.ratio, which reaches only the rows that do not set masking.text themselves"],
+        ),
+        (
             {"overrides": {"evaluation.masked_views": {"videos": 999}}},
             ["masked_views.videos is 999, but the val split of shapes has only 8 samples; lower it"],
         ),

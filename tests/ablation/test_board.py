@@ -23,7 +23,7 @@ FLOPS = 1e15
 @pytest.fixture
 def runs(tmp_path: Path) -> list[PlannedRun]:
     """One that has finished, one that has failed, one in the midst of its training, one that waits."""
-    labels = ("done", "lost", "under way [latent]", "later")
+    labels = ("done [x] [/x]", "lost", "under way [latent]", "later")
     runs = [
         PlannedRun(Point(Row(label, {}), 0, Config()), label, tmp_path / str(number))
         for number, label in enumerate(labels)
@@ -54,14 +54,16 @@ def test_states_are_those_of_the_journals(runs: list[PlannedRun]) -> None:
 def test_log_has_a_line_for_each_run_that_has_ended(runs: list[PlannedRun]) -> None:
     lines = shown(runs, terminal=False).splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("done · seed 0: FINISHED · 1 of 4 runs finished · 1 failed")
+    assert lines[0].startswith("done [x] [/x] · seed 0: FINISHED · 1 of 4 runs finished · 1 failed")
     assert lines[1].startswith("lost · seed 0: FAILED")
-    assert all("best val/t2v/R1" in line and line.endswith(": done · seed 0") for line in lines)
+    assert all("best val/t2v/R1" in line and line.endswith(": done [x] [/x] · seed 0") for line in lines)
 
 
 def test_terminal_has_a_bar_for_each_run_that_trains(runs: list[PlannedRun]) -> None:
     output = shown(runs, terminal=True)
-    assert "1 of 4 runs finished · 1 failed" in output
+    title = " ".join(output.split())  # over several lines
+    assert "1 of 4 runs finished · 1 failed" in title
+    assert ": done [x] [/x] · seed 0" in title
     (line,) = (line for line in output.splitlines() if "under way [latent] · seed 0" in line)
     assert "━━━━━━━━━━╌╌╌╌╌╌╌╌╌╌" in line
     assert "50%" in line

@@ -11,7 +11,8 @@ from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.search import require_sound
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import require_metric
-from mac_ray.config import ConfigError
+from mac_ray.config import Config, ConfigError
+from mac_ray.training.folder import IN_NAME
 
 RATIO, STRATEGY = "masking.video.ratio", "masking.video.strategy"
 
@@ -95,6 +96,19 @@ def test_runs_are_named_by_their_rows_and_known_by_what_they_train() -> None:
     assert point.config.name == "s.no_tail,_60.seed=3"
     renamed = point.config.model_copy(update={"name": "another"})
     assert renamed.identity({"shapes": "f"}, {}) == point.config.identity({"shapes": "f"}, {})
+
+
+@pytest.mark.parametrize("letters", ["aaa", "あ", "aあ", "aaあ"])  # of one byte and of three
+def test_long_label_is_cut_in_the_name_of_a_run_to_what_a_file_system_takes(
+    letters: str, tmp_path: Path
+) -> None:
+    label = 100 * letters
+    point = expand(sweep(variants={label: {}}))[0]
+    (tmp_path / f"{point.config.name}-{'0' * IN_NAME}").mkdir()
+    assert Config.model_validate({"name": point.config.name}).name == point.config.name
+    cut = point.config.name.removeprefix("s.").removesuffix(".seed=3")
+    assert label.startswith(cut)
+    assert len(cut) > 50
 
 
 def test_baseline_is_the_first_row_unless_one_is_named() -> None:

@@ -123,7 +123,7 @@ def test_holm_agrees_with_a_worked_example() -> None:
 
 
 def test_agreement_counts_pairs_and_gives_tau_b() -> None:
-    ours, theirs = [3.0, 1.0, 2.0, 5.0, 2.0], [30.0, 10.0, 25.0, 20.0, 25.0]
+    ours, theirs = [3.0, 1.0, 2.0, 5.0, 2.0], [30.0, 10.0, 25.0, 20.0, 20.0]
     signs = [
         ((ours[i] > ours[j]) - (ours[i] < ours[j]), (theirs[i] > theirs[j]) - (theirs[i] < theirs[j]))
         for i, j in combinations(range(5), 2)
@@ -133,8 +133,18 @@ def test_agreement_counts_pairs_and_gives_tau_b() -> None:
     )
     found = agreement(np.array(ours), np.array(theirs))
     assert found.tau == pytest.approx(expected)
-    assert found.pairs == sum(a * b != 0 for a, b in signs)
+    # of those published as different, the ones that are tied here do not agree
+    assert (found.pairs, found.pairs - found.agreeing) == (9, 3)
+    assert found.pairs == sum(b != 0 for _, b in signs)
     assert found.agreeing == sum(a * b > 0 for a, b in signs)
+
+
+def test_agreement_of_what_one_side_ties_counts_the_pairs_that_theirs_orders() -> None:
+    tied, ordered = np.array([1.0, 1.0, 1.0]), np.array([10.0, 20.0, 30.0])
+    for ours, theirs, pairs in ((tied, ordered, 3), (ordered, tied, 0)):
+        found = agreement(ours, theirs)
+        assert (found.pairs, found.agreeing) == (pairs, 0)
+        assert math.isnan(found.tau)
 
 
 def test_agreement_of_three_rows_can_not_be_told_from_chance() -> None:

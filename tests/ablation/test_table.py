@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mac_ray.ablation.outcome import Outcome, TableError
+from mac_ray.ablation.plan import Row
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.sweep import Budget
 from mac_ray.ablation.table import Table, build_table
@@ -224,7 +225,7 @@ def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
 def test_row_scored_among_other_samples_is_not_compared(tmp_path: Path) -> None:
     for seed in (0, 1):
         finished_run(run_folder(tmp_path, PLAIN, seed), seed, 0.5, num_samples=60)
-        finished_run(run_folder(tmp_path, MASKED, seed), seed, 0.5, num_samples=30, expected=60)
+        finished_run(run_folder(tmp_path, MASKED, seed), seed, 0.7, num_samples=30, expected=60)
     found = build_table(SWEEP, recorded(SWEEP, tmp_path).rows, recorded(SWEEP, tmp_path).outcomes())
     assert found.row(MASKED).comparison is None
     assert (
@@ -232,6 +233,25 @@ def test_row_scored_among_other_samples_is_not_compared(tmp_path: Path) -> None:
         "comparison." in found.notes
     )
     assert not [note for note in found.notes if note.startswith("No seed of")]
+    assert found.row(MASKED).metrics["t2v/R1"].mean > found.row(PLAIN).metrics["t2v/R1"].mean
+    assert found.best == found.row(PLAIN)
+
+
+def test_notes_of_many_rows_count_them(study: SweepRecord) -> None:
+    (first, *_) = (outcome for outcome in study.outcomes() if outcome.row == PLAIN)
+    rows = [Row(f"row {number}", {}) for number in range(9)]
+    sweep = SWEEP.model_copy(update={"reference": None, "published": {}, "budget": Budget(equal="flops")})
+    outcomes = [
+        replace(first, row=row.label, seed=min(number, 1), costs={"flops": 1e15 * (number + 1)})
+        for number, row in enumerate(rows)
+    ]
+    for count, unpaired, costs in (
+        (7, ", ".join(f"'row {number}'" for number in range(1, 7)), "'row 1' 2.00, 'row 2' 3.00, "),
+        (9, "8 rows", "8 rows, from 2.00 to 9.00."),
+    ):
+        notes = " ".join(build_table(sweep, rows[:count], outcomes[:count]).notes)
+        assert f"No seed of {unpaired} has finished for the baseline too" in notes
+        assert f"but some did not, relative to 'row 0': {costs}" in notes
 
 
 def test_best_of_three_rows_is_said_to_be_lucky_too(study: SweepRecord) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+
+import pytest
 
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
@@ -32,6 +35,11 @@ def table(*rows: TableRow, maximize: bool = True, agreement: Agreement | None = 
     )
 
 
+def of_one_seed(found: TableRow) -> TableRow:
+    assert found.comparison is not None
+    return replace(found, comparison=replace(found.comparison, seeds=1))
+
+
 def test_significant_best_row_is_the_answer() -> None:
     said = verdict(table(row("none", 40), row("tube", 44, 4, 0.01, flops=0.4), row("random", 38, -2, 0.3)))
     assert said[0] == (
@@ -43,16 +51,71 @@ def test_significant_best_row_is_the_answer() -> None:
 
 
 def test_what_rests_on_one_seed_is_said_to_and_has_no_star() -> None:
-    one = row("tube", 44, 4, 0.01)
-    assert one.comparison is not None
-    alone = replace(one, comparison=replace(one.comparison, seeds=1))
+    several = row("tube", 44, 4, 0.01)
+    alone = of_one_seed(several)
     first, second, *_ = verdict(table(row("none", 40), alone))
     assert "that is significant over test samples, of one seed alone (p = 0.010, one comparison)" in first
-    assert second.startswith(
-        "Against the baseline over test samples, of one seed alone, significantly better"
+    assert second == (
+        "Against the baseline, significantly better over test samples, of one seed alone: 'tube'."
     )
-    assert is_shown(one.comparison)
-    assert not is_shown(replace(one.comparison, seeds=1))
+    assert several.comparison
+    assert alone.comparison
+    assert is_shown(several.comparison)
+    assert not is_shown(alone.comparison)
+
+
+def test_rows_of_one_seed_stand_apart_from_those_that_are_told_apart_over_seeds() -> None:
+    found = table(
+        row("none", 40),
+        row("frame", 43, 3, 0.01),
+        of_one_seed(row("tube", 42, 2, 0.01)),
+        row("random", 30, -10, 0.01),
+        of_one_seed(row("block", 31, -9, 0.01)),
+        of_one_seed(row("causal", 39, -1, 0.3)),
+    )
+    assert verdict(found)[1] == (
+        "Against the baseline, significantly better: 'frame'; significantly better over test samples, of one seed "
+        "alone: 'tube'; significantly worse: 'random'; significantly worse over test samples, of one seed alone: "
+        "'block'; not told apart from it (which does not show them to be equal): 'causal'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "beginning", "end"),
+    [
+        (
+            [of_one_seed(row("tube", 44, 4, 0.01))],
+            "No row is significantly better than the baseline over several seeds: the best, 'tube',",
+            "that is significant over test samples, of one seed alone (p = 0.010, one comparison).",
+        ),
+        (
+            [row("frame", 45, 5, 0.3), of_one_seed(row("tube", 44, 4, 0.01))],
+            "No row is significantly better than the baseline over several seeds: the best, 'frame',",
+            "that is not significant (p = 0.30, after Holm's correction for 2 comparisons).",
+        ),
+        (
+            [row("frame", 45, 5, 0.3), of_one_seed(row("block", 31, -9, 0.01))],
+            "No row is significantly better than the baseline: the best, 'frame',",
+            "that is not significant (p = 0.30, after Holm's correction for 2 comparisons).",
+        ),
+        (
+            [of_one_seed(row("block", 31, -9, 0.01))],
+            "The baseline 'none' has the best",
+            "but no row is significantly worse over several seeds.",
+        ),
+        (
+            [of_one_seed(row("tube", 46, 6, 0.01)), row("frame", 45, 5, 0.01)],
+            "'tube' has the best mean",
+            "of one seed alone (p = 0.010, after Holm's correction for 2 comparisons).",
+        ),
+    ],
+)
+def test_row_of_one_seed_is_not_enough_to_call_a_row_better_or_worse(
+    rows: list[TableRow], beginning: str, end: str
+) -> None:
+    (first, *_) = verdict(table(row("none", 40), *rows))
+    assert first.startswith(beginning)
+    assert first.endswith(end)
 
 
 def test_best_row_that_is_not_significant_is_not_called_better() -> None:
@@ -82,6 +145,33 @@ def test_row_is_best_by_the_seeds_it_shares_and_not_by_those_it_has_yet_to_train
     assert first.startswith("'random' has the best")
 
 
+def test_row_that_can_not_be_compared_is_not_best_and_the_reason_is_said() -> None:
+    unpaired = replace(row("other seeds", 90), by_seed={7: 90.0})
+    apart = row("fewer samples", 95)
+    found = table(row("none", 40), unpaired, row("tube", 44, 4, 0.01), apart)
+    assert found.best == found.row("tube")
+    said = verdict(found)
+    assert said[0].startswith("'tube' has the best text-to-video R@1 of the rows that can be compared, 44.0")
+    reasons = (
+        "Not compared with the baseline: 'other seeds', of which no seed has finished for the baseline too; 'fewer "
+        "samples', scored among other test samples."
+    )
+    assert said[2] == reasons
+    nothing = table(row("none", 40), unpaired, apart)
+    assert nothing.best == nothing.row("none")
+    assert verdict(nothing)[:2] == [
+        "The baseline 'none' has text-to-video R@1 40.0 [37.0, 43.0], and no other row that has finished can be "
+        "compared with it.",
+        reasons,
+    ]
+
+
+def test_without_the_baseline_the_best_mean_is_best_and_nothing_is_compared() -> None:
+    found = table(row("tube", 44), row("random", 38))
+    assert found.best == found.row("tube")
+    assert verdict(found)[0].endswith("no seed of the baseline is there to compare it with.")
+
+
 def test_lower_is_better_when_the_direction_says_so() -> None:
     said = verdict(table(row("none", 5), row("tube", 3, -2, 0.01), maximize=False))
     assert said[0].startswith("'tube' has the best")
@@ -91,6 +181,15 @@ def test_lower_is_better_when_the_direction_says_so() -> None:
 def test_row_that_is_surely_worse_before_correction_is_not_offered_as_cheap() -> None:
     said = verdict(table(row("none", 40), row("tube", 35, -5, 0.06, flops=0.3)))
     assert not [sentence for sentence in said if "cheapest" in sentence]
+
+
+@pytest.mark.parametrize(("flops", "is_offered"), [(0.981, False), (0.97, True)])
+def test_row_that_costs_as_much_but_for_whole_steps_is_not_offered_as_cheap(
+    flops: float, is_offered: bool
+) -> None:
+    said = " ".join(verdict(table(row("none", 40), row("tube", 41, 1, 0.5, flops=flops))))
+    assert ("takes 97% of the baseline's FLOPs" in said) == is_offered
+    assert ("cheapest" in said) == is_offered
 
 
 def test_row_at_chance_is_named() -> None:
@@ -109,6 +208,29 @@ def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
     assert many[-1].endswith(
         "is not wholly reproduced: 9 of 10 pairs of means agree (Kendall tau-b 0.80, p = 0.083, 5 rows)."
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            Agreement(3, 3, 2, 0.82, 0.22),
+            "is not wholly reproduced: 2 of 3 pairs of means agree (Kendall tau-b 0.82, p = 0.22, 3 rows); 3 rows are "
+            "too few to tell agreement from chance.",
+        ),
+        (
+            Agreement(3, 0, 0, math.nan, math.nan),
+            "Paper, Table 1 has 3 of the rows, but ties them all, so there is no order to reproduce.",
+        ),
+        (
+            Agreement(3, 3, 0, math.nan, math.nan),
+            "The 3 rows that Paper, Table 1 has are all tied here, so nothing can be said of the order published "
+            "there.",
+        ),
+    ],
+)
+def test_tied_rows_reproduce_no_order_and_it_is_said_who_ties_them(found: Agreement, said: str) -> None:
+    assert verdict(table(row("none", 40), row("tube", 41, 1), agreement=found))[-1].endswith(said)
 
 
 def test_numbers_have_the_precision_that_helps() -> None:

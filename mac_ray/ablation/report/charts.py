@@ -97,20 +97,23 @@ def against_factor(
 ) -> Chart:
     name = metric_name(table.metric)
     title = short_names(path for row in table.rows for path in row.values)[factor]
-    values = [row.values[factor] for rows in series.values() for row in rows]
+    drawn = _best_lines(table, series)
+    left_out = len(series) - len(drawn)
+    values = [row.values[factor] for rows in drawn.values() for row in rows]
     is_log = min(values) > 0 and max(values) / min(values) > FAR_APART
     data = [
         _dot(table, row) | {"value": row.values[factor], "series": label}
-        for label, rows in series.items()
+        for label, rows in drawn.items()
         for row in rows
     ]
     return Chart(
         f"against_{factor.replace('.', '_')}",
         _capital(f"{name} against {title}"),
-        "Means over seeds; the band is the 95% interval over seeds and test samples.",
-        lines(data, "value", factor, name, tuple(series), palette, DECADES if is_log else PLAIN, is_log),
+        "Means over seeds; the band is the 95% interval over seeds and test samples."
+        + (f" The {left_out} worst of {len(series)} lines are left out." if left_out else ""),
+        lines(data, "value", factor, name, tuple(drawn), palette, DECADES if is_log else PLAIN, is_log),
         height=300,
-        series=tuple(series) if len(series) > 1 else (),
+        series=tuple(drawn) if len(drawn) > 1 else (),
     )
 
 
@@ -238,7 +241,7 @@ def against_published(table: Table, palette: Palette) -> Chart:
 def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
     """By dotted path, finished rows that differ in this number alone, by what else they set.
 
-    Only what makes a chart: a line has at least FEWEST_VALUES points, and a chart no more lines than there are shapes.
+    Only what makes a line, which has at least FEWEST_VALUES points.
     """
     found: dict[str, dict[str, list[TableRow]]] = {}
     short = short_names(path for row in table.rows for path in row.values)
@@ -248,9 +251,9 @@ def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
             if _is_number(row, path):
                 others = (f"{short[other]}={value}" for other, value in row.values.items() if other != path)
                 series.setdefault(", ".join(others), []).append(row)
-        drawn = {label: rows for label, rows in series.items() if len(rows) >= FEWEST_VALUES}
-        if 0 < len(drawn) <= MOST_SERIES:
-            found[path] = drawn
+        lasting = {label: rows for label, rows in series.items() if len(rows) >= FEWEST_VALUES}
+        if lasting:
+            found[path] = lasting
     return found
 
 
@@ -277,6 +280,19 @@ def _best(table: Table, count: int) -> list[TableRow]:
     )
     kept = {row.label for row in ranked[:count]}
     return [row for row in table.finished if row.label in kept]
+
+
+def _best_lines(table: Table, series: Mapping[str, Sequence[TableRow]]) -> dict[str, Sequence[TableRow]]:
+    """As many as there are shapes, by the best row of each, the baseline's among them, in the order of the table."""
+    sign = -1 if table.maximize else 1
+
+    def standing(label: str) -> tuple[bool, float]:
+        rows = series[label]
+        best = min(sign * row.metrics[table.metric].mean for row in rows)
+        return all(row.label != table.baseline for row in rows), best
+
+    kept = sorted(series, key=standing)[:MOST_SERIES]
+    return {label: rows for label, rows in series.items() if label in kept}
 
 
 def _differs(table: Table, cost: str) -> bool:

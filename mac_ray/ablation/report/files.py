@@ -15,6 +15,7 @@ from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_shown, metric_name, shown, shown_p, signed, verdict
 from mac_ray.retrieval.metrics import NAMES
 
+MARKDOWN_SPECIAL = re.compile(r"[\\|*_<`~&]")
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -43,7 +44,9 @@ def write_tables(folder: Path, table: Table) -> list[Path]:
 
 
 def _flat(table: Table) -> list[list[Any]]:
-    """A header and a line per row: everything the table holds, in full precision."""
+    """A header and a line per row: everything the table holds, in full precision. What a row sets is JSON, empty
+    where it does not set it.
+    """
     paths = list(dict.fromkeys(path for row in table.rows for path in row.values))
     header = ["row", *paths, "baseline", "seeds_finished", "seeds_planned"]
     for name in NAMES:
@@ -53,8 +56,8 @@ def _flat(table: Table) -> list[list[Any]]:
     header += [f"published/{table.metric}", "problems"]
     lines: list[list[Any]] = [header]
     for row in table.rows:
-        line: list[Any] = [row.label, *(row.values.get(path) for path in paths), row.label == table.baseline]
-        line += [len(row.by_seed), row.planned]
+        values = [json.dumps(row.values[path]) if path in row.values else "" for path in paths]
+        line: list[Any] = [row.label, *values, row.label == table.baseline, len(row.by_seed), row.planned]
         for name in NAMES:
             value = row.metrics.get(name)
             line += [value.mean, value.low, value.high] if value else [None] * 3
@@ -92,12 +95,17 @@ def _markdown(table: Table) -> str:
     cells = [[_escaped_markdown(cell) for cell in line] for line in (header, *lines)]
     ruler = ["---", *["--:"] * (len(header) - 1)]
     return "\n".join(
-        [*(f"| {' | '.join(line)} |" for line in (cells[0], ruler, *cells[1:])), "", *_said(table), ""]
+        [
+            *(f"| {' | '.join(line)} |" for line in (cells[0], ruler, *cells[1:])),
+            "",
+            *map(_escaped_markdown, _said(table)),
+            "",
+        ]
     )
 
 
 def _escaped_markdown(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", cell)
 
 
 def _latex(table: Table) -> str:
@@ -121,9 +129,9 @@ def _latex(table: Table) -> str:
 
 
 def _escaped_latex(cell: str) -> str:
-    # a hyphen is shorter than a minus, and a bracket after the end of a line would be its argument
+    # a hyphen is shorter than a minus, and a star or a bracket after the end of a line would belong to that
     escaped = "".join(LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", cell))
-    return ("{}" if cell.startswith("[") else "") + escaped
+    return ("{}" if cell.lstrip().startswith(("*", "[")) else "") + escaped
 
 
 def _readable(table: Table) -> tuple[list[str], list[list[str]]]:

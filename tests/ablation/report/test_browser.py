@@ -132,5 +132,18 @@ def test_nothing_is_wider_than_the_screen(opened: webdriver.Chrome, width: int, 
     browser.assert_fits(opened, width, media)
 
 
+@pytest.mark.parametrize("width", [390, 320])
+def test_long_words_are_broken_where_they_would_widen_the_page(opened: webdriver.Chrome, width: int) -> None:
+    opened.execute_script(
+        """document.querySelector("section").insertAdjacentHTML("beforeend", "<ul class=notes><li></li></ul>");
+        for (const place of [".verdict", "header li", ".notes li", ".legend li", "figcaption", ".dim", "dt", "h3"]) {
+            const found = document.querySelectorAll(place);
+            if (!found.length) throw new Error(place);
+            found.forEach(element => element.append("w".repeat(200)));
+        }"""
+    )
+    browser.assert_fits(opened, width)
+
+
 def test_words_can_be_read_in_light_in_dark_and_on_paper(opened: webdriver.Chrome) -> None:
     browser.assert_readable(opened)

@@ -72,6 +72,22 @@ def test_many_rows_are_shown_by_the_best_and_the_baseline() -> None:
     assert shown == ["0", *map(str, range(30 - MOST_SERIES + 1, 30))]
 
 
+@pytest.mark.parametrize("maximize", [True, False])
+def test_many_lines_are_shown_by_the_best_and_that_of_the_baseline(maximize: bool) -> None:
+    sign = 1 if maximize else -1
+    rows = [
+        row(f"{width} {rate}", 40 + sign * (width + rate), 1, width=width, rate=rate)
+        for width in range(12)
+        for rate in (0.1, 0.2, 0.3)
+    ]
+    (chart,) = (
+        chart for chart in charts(table(*rows, maximize=maximize), [], LIGHT) if chart.name == "against_rate"
+    )
+    assert chart.series == ("width=0", *(f"width={width}" for width in range(12 - MOST_SERIES + 1, 12)))
+    assert {dot["series"] for dot in chart.spec["data"]["values"]} == set(chart.series)
+    assert chart.caption.endswith("The 4 worst of 12 lines are left out.")
+
+
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.CaptureFixture[str]) -> None:
     rows = [row(f"row <{n}>", 40 + n % 7, 1.0 + n, ratio=float(n)) for n in range(count)]

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.report.files import _escaped_latex, write_tables
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Table, build_table
+from tests.parsed import Parsed
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,19 @@ def test_csv_has_a_line_per_row_in_full_precision(table: Table, folder: Path) ->
     assert "seed 0 failed: step 7" in lines[2]["problems"]
 
 
+def test_csv_tells_a_factor_that_is_none_from_one_that_is_not_set(table: Table, tmp_path: Path) -> None:
+    path, value = "objectives.reconstruction", {"weight": 0.1, "target": "pixels", "normed": True}
+    rows = [
+        replace(row, values=values)
+        for row, values in zip(table.rows, ({path: None}, {}, {path: value}), strict=True)
+    ]
+    write_tables(tmp_path, replace(table, rows=tuple(rows)))
+    with (tmp_path / "table.csv").open(newline="") as file:
+        cells = [line[path] for line in csv.DictReader(file)]
+    assert cells[:2] == ["null", ""]
+    assert json.loads(cells[2]) == value
+
+
 def test_json_is_valid_and_holds_the_verdict(table: Table, folder: Path) -> None:
     content = json.loads((folder / "table.json").read_text(), parse_constant=pytest.fail)
     assert content["rows"][1]["comparison"]["adjusted"] == table.rows[1].comparison.adjusted
@@ -57,12 +72,26 @@ def test_markdown_lines_have_equally_many_cells(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "label", [r"a\|b", "*a* b*c*", "_a_ __b__", "<b>a</b> < &lt;", "`a` ``", "~~a~~", "a\\\\b"]
+)
+def test_markdown_shows_a_label_as_it_is(label: str, table: Table, tmp_path: Path) -> None:
+    rows = (replace(table.rows[0], label=label), *table.rows[1:])
+    write_tables(tmp_path, replace(table, rows=rows, baseline=label))
+    shown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    parsed = Parsed(shown.render((tmp_path / "table.md").read_text()))
+    assert label in parsed.words
+    assert any(f"from the baseline {label!r} that is" in words for words in parsed.words)
+
+
+@pytest.mark.parametrize(
     ("cell", "written"),
     [
         ("< 0.001", "$<$ 0.001"),
         ("a|b > c", r"a\textbar{}b $>$ c"),
         ("-1.7 [-3.0, +0.2]", "$-$1.7 [$-$3.0, +0.2]"),
         ("[latent] MVM-2", "{}[latent] MVM-2"),
+        ("*latent", "{}*latent"),
+        (" [latent]", "{} [latent]"),
         ("frames 1–8", "frames 1--8"),
     ],
 )
