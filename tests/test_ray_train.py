@@ -48,8 +48,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def node(*arguments: str) -> Iterator[psutil.Process]:
-    """A node of one CPU as `ray start` makes it; its processes are below the one that is yielded.
+def node(*arguments: str, unseen: Path | None = None) -> Iterator[psutil.Process]:
+    """A node of one CPU as `ray start` makes it; its processes are below the one that is yielded. It has a folder of
+    its own where the others see `unseen`.
 
     `ray stop` would end those of other clusters too, and jobs that are told of no cluster join the one that was
     last started in their folder. An agent that finds its fixed default port taken, by another test's, goes on
@@ -63,6 +64,9 @@ def node(*arguments: str) -> Iterator[psutil.Process]:
         "--dashboard-agent-listen-port=0",
         "--disable-usage-stats",
     ]
+    if unseen is not None:
+        mounted = f'mount -t tmpfs none {unseen} && exec "$@"'
+        start = ["unshare", "--mount", "sh", "-c", mounted, "sh", *start]
     with (
         TemporaryDirectory(dir="/tmp", prefix="ray_", ignore_cleanup_errors=True) as folder,
         subprocess.Popen(
@@ -230,6 +234,22 @@ def test_ray_train_on_two_nodes_trains_one_run_together(
         done = run_job([*tiny_overrides, *LONGER], tmp_path, RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a folder")
+def test_ray_train_with_a_node_that_does_not_see_the_runs_ends_before_it_trains(
+    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str]
+) -> None:
+    address, _ = head
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with node(f"--address={address}", unseen=runs):
+        done = run_job([*tiny_overrides, "cluster.workers=2"], tmp_path, RAY_ADDRESS=address)
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = " ".join(done.stdout.split())
+    assert f"storage.runs is {runs}, but what is called so on {socket.gethostname()} is another" in said
+    assert status_of(the_run(runs)) == "FAILED"
+    assert not list(runs.glob("*/checkpoints/step_*"))
 
 
 def test_ray_train_elastic_goes_on_with_the_workers_left_when_a_node_dies(

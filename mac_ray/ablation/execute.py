@@ -7,6 +7,7 @@ say, so nothing of Tune's own state is ever restored.
 """
 
 import os
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -231,7 +232,9 @@ class Closing(tune.Callback):  # type: ignore[misc]  # ray has no types
         self._jobs_of = jobs_of
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error()
+        # where Tune has just written it; what it offers to read comes from storage, where it is copied later
+        kept = trial.pickled_error_file
+        error = pickle.loads(Path(kept).read_bytes()) if kept else RunError("Ray Tune gave the run up")
         cause = error.cause if isinstance(error, RayTaskError) else error
         for job in self._jobs_of(trial.config):
             close(job, str(cause) if isinstance(cause, RunError) else in_one_line(cause))

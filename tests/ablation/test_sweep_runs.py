@@ -9,16 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import mlflow
 import psutil
 import pytest
 
 from mac_ray.ablation import main
+from mac_ray.ablation.execute import LOG_NAME
 from mac_ray.config import file as config_file
-from mac_ray.tracking.journal import read, status_of
+from mac_ray.tracking.journal import read, status_of, summarize
 from mac_ray.training import checkpoint
 from tests.runs import weights_and_metrics
 from tests.training.whole_runs import trained
@@ -39,6 +42,7 @@ SWEEP = Sweep(
 if __name__ == "__main__":
     raise SystemExit(main(SWEEP))
 """
+AnyT = TypeVar("AnyT")
 RATIOS = {f"video {ratio}": {"masking.video.ratio": ratio} for ratio in (0.0, 0.5, 0.75)}
 
 
@@ -95,6 +99,15 @@ def wait_for_checkpoints(job: subprocess.Popen[str], runs: Path, count: int) -> 
         time.sleep(0.05)
 
 
+def wait_for(found: Callable[[], AnyT]) -> AnyT:
+    """What it finds at last."""
+    deadline = time.monotonic() + WITHIN_S
+    while not (what := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return what
+
+
 def steps_saved(runs: Path) -> int:
     """Of all runs together, each up to its newest checkpoint."""
     newest = (checkpoint.latest(folder) for folder in runs.glob("tiny*/checkpoints"))
@@ -108,13 +121,19 @@ def kill_an_actor(job: subprocess.Popen[str], runs: Path) -> None:
         assert job.poll() is None, finish(job)
         assert time.monotonic() < deadline
         time.sleep(0.02)
-        if steps_saved(runs) == before:
-            continue
-        for process in psutil.Process(job.pid).children(recursive=True):
-            with suppress(psutil.Error):  # it has ended meanwhile
-                if any("ImplicitFunc.train" in word for word in process.cmdline()):
-                    process.kill()
-                    return
+        if steps_saved(runs) > before and (actors := actors_of(job)):
+            actors[0].kill()
+            return
+
+
+def actors_of(job: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Tune's."""
+    actors = []
+    for process in psutil.Process(job.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if any("ImplicitFunc.train" in word for word in process.cmdline()):
+                actors.append(process)
+    return actors
 
 
 def runs_below(folder: Path) -> dict[str, Path]:
@@ -187,6 +206,42 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
     }
     assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+
+
+def test_run_that_somebody_else_trains_is_waited_for_last_and_one_that_is_given_up_says_why(
+    tiny_overrides: list[str], tmp_path: Path, base: str
+) -> None:
+    overrides = [*tiny_overrides, "cluster.max_failures=0", UNTRACKED]
+    variants = {"theirs": {"masking.video.ratio": 0.75}, "ours": {"stages.0.epochs": 2000}}
+    by_hand = [
+        sys.executable,
+        "-m",
+        "mac_ray.pretrain",
+        "--without-ray",
+        *overrides,
+        "masking.video.ratio=0.75",
+    ]
+    with subprocess.Popen(by_hand, cwd=tmp_path, stdout=subprocess.DEVNULL) as other:
+        theirs = wait_for(lambda: next((tmp_path / "runs").glob("tiny-*/journal.jsonl"), None)).parent
+        wait_for(lambda: status_of(theirs) == "RUNNING")
+        other.send_signal(signal.SIGSTOP)
+        job = start(write_sweep(tmp_path, base, variants), overrides, tmp_path)
+        wait_for(lambda: list((tmp_path / "runs").glob("tiny-ratio.ours*/checkpoints/step_*")))
+        for actor in actors_of(job):
+            actor.kill()
+        log = theirs / LOG_NAME
+        wait_for(lambda: log.exists() and "waiting: " in log.read_text())
+        other.send_signal(signal.SIGCONT)
+        code, output = finish(job)
+    assert code == 1, output
+    assert status_of(theirs) == "FINISHED"
+    (ours,) = (tmp_path / "runs").glob("tiny-ratio.ours*")
+    assert summarize(ours).status == "FAILED"
+    assert summarize(ours).reason.startswith("ActorDiedError")
+    (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
+    rows = {row["label"]: row for row in json.loads(table.read_text())["rows"]}
+    assert rows["theirs"]["metrics"]
+    assert "ActorDiedError" in rows["ours"]["problems"][0]["reason"]
 
 
 def test_sweep_whose_runs_have_several_workers_trains_them_on_ray_train(
