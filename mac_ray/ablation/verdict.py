@@ -134,7 +134,15 @@ def _cheapest(table: Table) -> Iterator[str]:
         and (is_better(table, row.comparison) or row.comparison.p_value >= LEVEL)
     ]
     if enough:
-        row = min(enough, key=lambda row: row.cost_ratios["flops"])
+        sign = -1 if table.maximize else 1
+        # of rows that cost the same to a percent, the best
+        row = min(
+            enough,
+            key=lambda row: (
+                round(row.cost_ratios["flops"], 2),
+                sign * row.comparison.difference.mean if row.comparison else 0.0,
+            ),
+        )
         assert row.comparison is not None
         yield (
             f"The cheapest row that is not shown to be worse than the baseline, {row.label!r}, takes "

@@ -192,6 +192,14 @@ def test_row_that_costs_as_much_but_for_whole_steps_is_not_offered_as_cheap(
     assert ("cheapest" in said) == is_offered
 
 
+@pytest.mark.parametrize(("maximize", "chosen"), [(True, "motion"), (False, "random")])
+def test_of_rows_that_are_as_cheap_the_best_is_offered(maximize: bool, chosen: str) -> None:
+    rows = row("random", 35, -5, 0.3, flops=0.761), row("motion", 39, -1, 0.8, flops=0.763)
+    said = verdict(table(row("none", 40), *rows, row("resize", 41, 1, 0.8, flops=0.81), maximize=maximize))
+    (sentence,) = (sentence for sentence in said if "cheapest" in sentence)
+    assert f"{chosen!r}, takes 76%" in sentence
+
+
 def test_row_at_chance_is_named() -> None:
     assert "Not shown to be better than chance (1.0): 'tube'." in verdict(
         table(row("none", 40), row("tube", 2, -38, 0.001))
