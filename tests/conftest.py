@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -23,8 +24,8 @@ from mac_ray.data.sets import open_set
 from tests.runs import TINY, USE_OWN
 
 MOST_PROCESSES = 4  # each takes 1.5 GB, and 15 s to import what the tests need
-# of what processes of a fork server need, it imports the slow part once for all of them
-multiprocessing.set_forkserver_preload(["mac_ray.training.loop", "mac_ray.training.start"])
+# what processes of a fork server need: ranks, what measures their memory, and of the tests those that start them
+PRELOADED = ("mac_ray.training.loop", "mac_ray.training.start", "mac_ray.bench.step", "pandas", "pytest")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -32,6 +33,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.args_source is pytest.Config.ArgsSource.ARGS:  # files, or names, given on the command line
         return 0
     return min(usable_cores(), MOST_PROCESSES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_fork_server() -> Iterator[None]:
+    """The fork server of this process, once there is one, imports what is slow once for all processes that it starts.
+
+    A process has one list of what to import. The package asks for what its loaders need, and for no more; ranks of
+    tests would then import the rest anew, in seconds each.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        multiprocessing.set_forkserver_preload(list(PRELOADED))
+        patch.setattr(forkserver, "set_forkserver_preload", lambda names: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,6 +60,10 @@ def own_ray() -> Iterator[None]:
         token.write_text(uuid4().hex)
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("RAY_TMPDIR", folder)
+        # no workers for the first driver, a core each: Tune's and Train's have environments of their own
+        patch.setenv("RAY_prestart_worker_first_driver", "0")
+        # by default workers wait for whatever else runs here, other tests too
+        patch.setenv("RAY_worker_niceness", "0")
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
             patch.delenv(name, raising=False)
         yield

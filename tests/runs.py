@@ -42,6 +42,7 @@ USE_OWN = [
     "evaluation.data=own",
     "cluster.cache_budget_gb=0",
 ]
+UNTRACKED = "tracking.enabled=false"  # where MLflow is not asked, its tables and senders only take time
 TINY_STEPS = 8 + 3  # int(2.5 * 26 / 8) masked, int(26 / 8) unmasked
 CLOCKED = ("train/samples_per_second", "train/step_seconds", "train/data_wait", "cost/seconds")
 Point = tuple[str, int]  # metric, step

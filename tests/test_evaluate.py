@@ -21,7 +21,7 @@ from mac_ray.data.sets import open_set
 from mac_ray.evaluate import main
 from mac_ray.export import main as export
 from mac_ray.tracking.journal import read, status_of
-from tests.runs import TINY
+from tests.runs import TINY, UNTRACKED
 from tests.training.whole_runs import trained
 
 
@@ -40,7 +40,7 @@ def here(tmp_path: Path, shared_cache: Path) -> list[str]:
         "--without-ray",
         f"storage.runs={tmp_path / 'runs'}",
         f"storage.cache={shared_cache}",
-        "tracking.enabled=false",
+        UNTRACKED,
         "cluster.threads=1",
     ]
 

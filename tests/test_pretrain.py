@@ -19,10 +19,11 @@ from mac_ray.config import file as config_file
 from mac_ray.pretrain import main
 from mac_ray.tracking import progress
 from mac_ray.tracking.journal import Journal, read, status_of
-from mac_ray.tracking.sender import replay
+from mac_ray.tracking.process import wait_for_lock
+from mac_ray.tracking.sender import LOCK_NAME, replay
 from mac_ray.training import checkpoint
 from mac_ray.training.start import parameters, prepare
-from tests.runs import TINY, TINY_STEPS, the_run, weights_and_metrics
+from tests.runs import TINY, TINY_STEPS, UNTRACKED, the_run, weights_and_metrics
 
 WITHIN_S = 600  # a loaded machine takes a while to import torch
 
@@ -65,7 +66,7 @@ def wait_for_checkpoint(runs: Path, job: subprocess.Popen[bytes], after: int) ->
     while job.poll() is None and time.monotonic() < deadline:
         if saved_step(runs) > after:
             return
-        time.sleep(0.002)
+        time.sleep(0.01)  # a look takes a part of a core that the job is to have
     assert job.poll() is not None, "no checkpoint within the time"
 
 
@@ -116,7 +117,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Fi
 def test_pretrain_killed_again_and_again_ends_as_if_untouched(
     tiny_overrides: list[str], tmp_path: Path, finished: Finished
 ) -> None:
-    overrides = [*tiny_overrides, "storage.checkpoint_every=1", "tracking.enabled=false"]
+    overrides = [*tiny_overrides, "storage.checkpoint_every=1", UNTRACKED]
     reached = 0
     for _ in range(3):  # at the first checkpoint, then right after a later one, wherever the job then is
         job = start_job(overrides, tmp_path, "--without-ray")
@@ -164,16 +165,15 @@ def journal_records(runs: Path) -> list[dict[str, object]]:
 
 
 def test_pretrain_of_a_run_that_is_being_trained_leaves_it_alone(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = [*tiny_overrides, "stages.0.epochs=2000"]
+    overrides = [*tiny_overrides, "stages.0.epochs=2000", UNTRACKED]
     job = start_job(overrides, tmp_path, "--without-ray")
     wait_for_checkpoint(tmp_path / "runs", job, after=0)
     run = the_run(tmp_path / "runs")
     before = [record for record in read(run / "journal.jsonl") if record["kind"] in ("status", "tags")]
-    second = run_job(overrides, tmp_path, "--without-ray")
-    assert second.returncode == 2
-    assert f"the run in {run} is being trained; let it end, or stop it" in second.stdout
+    assert main([*overrides, "--without-ray"]) == 2
+    assert f"the run in {run} is being trained; let it end, or stop it" in capsys.readouterr().out
     after = [record for record in read(run / "journal.jsonl") if record["kind"] in ("status", "tags")]
     assert after == before
     job.send_signal(signal.SIGTERM)
@@ -225,15 +225,19 @@ def test_pretrain_logs_to_mlflow_what_it_promises(finished: Finished) -> None:
 
 
 def test_pretrain_finished_before_shows_the_result_and_trains_nothing(
-    tiny_overrides: list[str], finished: Finished
+    tiny_overrides: list[str],
+    finished: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs = finished.folder / "runs"
     records = len(journal_records(runs))
-    again = run_job([*tiny_overrides, f"storage.runs={runs}"], finished.folder, "--without-ray")
-    assert again.returncode == 0
-    assert "already finished" in again.stdout
+    monkeypatch.chdir(finished.folder)
+    assert main([*tiny_overrides, f"storage.runs={runs}", "--without-ray"]) == 0
+    again = capsys.readouterr().out
+    assert "already finished" in again
     table = re.compile(r"│ R@1 .*")
-    assert table.findall(again.stdout) == table.findall(finished.output) != []
+    assert table.findall(again) == table.findall(finished.output) != []
     assert len(journal_records(runs)) == records
 
 
@@ -241,7 +245,7 @@ def test_pretrain_says_once_and_before_training_which_mask_nothing_sees(
     tiny_overrides: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["objectives.contrastive=null", "objectives.language={}", "stages.1.objectives={}"]
-    assert main([*tiny_overrides, *given, "tracking.enabled=false", "--without-ray"]) == 0
+    assert main([*tiny_overrides, *given, UNTRACKED, "--without-ray"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("stages.0 hides words") == 1
     assert shown.index("stages.0 hides words") < shown.index("R@10")
@@ -250,12 +254,21 @@ def test_pretrain_says_once_and_before_training_which_mask_nothing_sees(
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://no-such-host.invalid"])
 def test_pretrain_with_an_unreachable_tracking_server_finishes_and_says_how_to_send_later(
-    tiny_overrides: list[str], tmp_path: Path, address: str
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
 ) -> None:
-    done = run_job(tiny_overrides, tmp_path, "--without-ray", MLFLOW_TRACKING_URI=address)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "mac_ray.tracking replay" in done.stdout
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setenv("MLFLOW_TRACKING_URI", address)
+        code = main([*tiny_overrides, "--without-ray"])
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    assert "mac_ray.tracking replay" in shown
     run = the_run(tmp_path / "runs")
+    os.close(wait_for_lock(run / LOCK_NAME))  # which the sender that was killed has for a moment longer
     assert status_of(run) == "FINISHED"
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     replay(run, store)
@@ -264,10 +277,12 @@ def test_pretrain_with_an_unreachable_tracking_server_finishes_and_says_how_to_s
     assert sorted(point.step for point in points) == [2, 4, 6, 8, 10, TINY_STEPS]
 
 
-def test_pretrain_dry_run_prints_the_resolved_config_and_makes_nothing(tmp_path: Path) -> None:
-    done = run_job(["masking.video.ratio=0.75"], tmp_path, "--dry-run")
-    assert done.returncode == 0
-    assert "ratio: 0.75" in done.stdout
+def test_pretrain_dry_run_prints_the_resolved_config_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["masking.video.ratio=0.75", "--dry-run"]) == 0
+    assert "ratio: 0.75" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -304,7 +319,7 @@ def test_pretrain_with_bad_input_ends_with_one_sentence_before_it_starts(
 def test_run_begun_by_code_that_derived_other_numbers_goes_on(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
-    options = [*tiny_overrides, "tracking.enabled=false"]
+    options = [*tiny_overrides, UNTRACKED]
     run = prepare(config_file.load(None, options), tmp_path, tmp_path, lambda *_: None)
     counted = "derived.masked.forward_gflops"
     with Journal.open_or_create(

@@ -30,7 +30,7 @@ from mac_ray.ray_metrics import DESCRIPTIONS, exported_run, exported_trials
 from mac_ray.ray_train import fit
 from mac_ray.tracking.journal import Journal, read
 from mac_ray.training.start import prepare
-from tests.runs import TINY
+from tests.runs import TINY, UNTRACKED
 
 DASHBOARD = Path(__file__).parents[1] / "dashboards" / "grafana" / "mac_ray.json"
 SWEEP, RUN = "masking-ratio", "video.ratio=0.6 · seed 1"
@@ -139,7 +139,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterat
         target = f"{ray.util.get_node_ip_address()}:{ports['_metrics_export_port']}"
         prometheus = stack.enter_context(running_prometheus(folder, target))
         storage = [f"storage.runs={folder / 'runs'}", f"storage.cache={shared_cache}"]
-        longer = ["stages.0.epochs=300", "cluster.workers=2", "tracking.enabled=false"]
+        longer = ["stages.0.epochs=300", "cluster.workers=2", UNTRACKED]
         run = prepare(config_file.load(None, [*TINY, *storage, *longer]), folder, folder, lambda *_: None)
         place = {"name": RUN, "experiment": "test", "identity": run.identity}
         with Journal.open_or_create(run.folder.path, **place) as journal:

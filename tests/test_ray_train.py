@@ -20,7 +20,7 @@ from mac_ray.config import file as config_file
 from mac_ray.ray_train import most_with_enough
 from mac_ray.tracking.journal import status_of
 from mac_ray.training.start import PreparedRun, prepare
-from tests.runs import TINY, Point, the_run, weights_and_metrics
+from tests.runs import TINY, UNTRACKED, Point, the_run, weights_and_metrics
 from tests.test_pretrain import (
     command,
     run_job,
@@ -176,7 +176,7 @@ def test_ray_train_with_the_driver_killed_then_terminated_continues_under_the_sa
 def test_ray_train_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
-    job = start_job([*tiny_overrides, *LONGER, "stages.0.epochs=400"], tmp_path)
+    job = start_job([*tiny_overrides, *LONGER, "stages.0.epochs=400", UNTRACKED], tmp_path)
     wait_for_checkpoint(tmp_path / "runs", job, after=0)
     job.send_signal(signal.SIGINT)
     assert job.wait(WITHIN_S) == 130, (tmp_path / "job.log").read_text()
@@ -191,7 +191,7 @@ def test_ray_train_with_what_one_worker_cannot_go_on_from_ends_with_its_sentence
     for path in sorted((tmp_path / "set" / "train").glob("*.mp4"))[1:]:
         path.write_bytes(b"")
     (tmp_path / "config.yaml").write_text(config_file.to_yaml(config))
-    done = run_job(["config.yaml", "cluster.workers=2", "data.max_bad_share=0.999"], tmp_path)
+    done = run_job(["config.yaml", "cluster.workers=2", "data.max_bad_share=0.999", UNTRACKED], tmp_path)
     assert done.returncode == 1
     assert re.search(
         r"is FAILED: \d+ (samples drawn one for another cannot|of the .* could not) be", done.stdout
@@ -215,10 +215,8 @@ def prepared_by_hand(overrides: list[str]) -> PreparedRun:
 def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_is_missing(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
-    done = run_job(
-        [*tiny_overrides, "cluster.workers=2", "cluster.cpus_per_worker=250", "cluster.start_timeout_s=3"],
-        tmp_path,
-    )
+    too_much = ["cluster.workers=2", "cluster.cpus_per_worker=250", "cluster.start_timeout_s=3"]
+    done = run_job([*tiny_overrides, *too_much, UNTRACKED], tmp_path)
     assert done.returncode == 1
     assert "waiting up to 3 s" in done.stdout
     assert "500 CPUs are needed" in done.stdout
@@ -231,7 +229,7 @@ def test_ray_train_on_two_nodes_trains_one_run_together(
 ) -> None:
     address, _ = head
     with node(f"--address={address}"):
-        done = run_job([*tiny_overrides, *LONGER], tmp_path, RAY_ADDRESS=address)
+        done = run_job([*tiny_overrides, *LONGER, UNTRACKED], tmp_path, RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
@@ -244,7 +242,7 @@ def test_ray_train_with_a_node_that_does_not_see_the_runs_ends_before_it_trains(
     runs = tmp_path / "runs"
     runs.mkdir()
     with node(f"--address={address}", unseen=runs):
-        done = run_job([*tiny_overrides, "cluster.workers=2"], tmp_path, RAY_ADDRESS=address)
+        done = run_job([*tiny_overrides, "cluster.workers=2", UNTRACKED], tmp_path, RAY_ADDRESS=address)
     assert done.returncode == 1, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert f"storage.runs is {runs}, but what is called so on {socket.gethostname()} is another" in said
@@ -258,7 +256,8 @@ def test_ray_train_elastic_goes_on_with_the_workers_left_when_a_node_dies(
     address, _ = head
     monkeypatch.setenv("RAY_ADDRESS", address)
     with node(f"--address={address}") as second:
-        job = start_job([*tiny_overrides, *LONGER, "cluster.workers=[1, 2]", "stages.0.epochs=40"], tmp_path)
+        overrides = [*tiny_overrides, *LONGER, "cluster.workers=[1, 2]", "stages.0.epochs=40", UNTRACKED]
+        job = start_job(overrides, tmp_path)
         wait_for_checkpoint(tmp_path / "runs", job, after=3)
         kill(second)
         assert job.wait(WITHIN_S) == 0, (tmp_path / "job.log").read_text()

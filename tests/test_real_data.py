@@ -9,7 +9,7 @@ import pytest
 
 from mac_ray.prepare import __main__ as prepare
 from mac_ray.tracking.journal import status_of
-from tests.runs import TINY, USE_OWN, metrics_of, the_run
+from tests.runs import TINY, UNTRACKED, USE_OWN, metrics_of, the_run
 from tests.test_pretrain import run_job
 
 pytestmark = pytest.mark.realdata
@@ -28,7 +28,7 @@ def real_data() -> Path:
 
 def train_on(manifest: Path, folder: Path, *overrides: str) -> Path:
     """The folder of a run of a few steps on a manifest."""
-    own = ["data.sets.own.kind=manifest", f"data.sets.own.path={manifest}", *USE_OWN]
+    own = ["data.sets.own.kind=manifest", f"data.sets.own.path={manifest}", *USE_OWN, UNTRACKED]
     done = run_job([*SIZES, *own, f"storage.cache={folder / 'cache'}", *overrides], folder, "--without-ray")
     assert done.returncode == 0, done.stdout + done.stderr
     run = the_run(folder / "runs")

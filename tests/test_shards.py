@@ -15,7 +15,7 @@ from mac_ray.data.pool import random_in_intervals
 from mac_ray.data.sets import open_set
 from mac_ray.prepare.transcode import Options
 from tests.prepare.sharded import converted
-from tests.runs import USE_OWN, the_run, weights_and_metrics
+from tests.runs import UNTRACKED, USE_OWN, the_run, weights_and_metrics
 from tests.test_pretrain import run_job, start_job, wait_for_checkpoint
 
 OPTIONS = Options(form="jpeg", frames=3, rate=None, short_side=None, quality=95, decoder="pyav")
@@ -49,7 +49,7 @@ def test_run_on_shards_killed_ends_as_if_untouched_with_cached_frames(
 ) -> None:
     shards = converted(source, tmp_path / "shards", OPTIONS)
     own = ["data.sets.own.kind=manifest", f"data.sets.own.path={shards.path}", *USE_OWN]
-    overrides = [*tiny_overrides, *own, "storage.checkpoint_every=1", "tracking.enabled=false"]
+    overrides = [*tiny_overrides, *own, "storage.checkpoint_every=1", UNTRACKED]
     job = start_job(overrides, tmp_path, "--without-ray")
     wait_for_checkpoint(tmp_path / "runs", job, after=1)
     os.killpg(job.pid, signal.SIGKILL)

@@ -39,6 +39,7 @@ from mac_ray.tracking.journal import Journal, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
+from tests.runs import UNTRACKED
 
 
 def planned(configs: dict[str, Config], folder: Path) -> list[PlannedRun]:
@@ -142,7 +143,7 @@ def test_run_that_another_sweep_is_training_is_waited_for_and_its_result_taken(
 ) -> None:
     monkeypatch.setattr(execute, "WAIT_FOR_ANOTHER_S", 0.05)
     runs = Path(tiny.storage.runs)
-    options = [*tiny_overrides, "stages.0.epochs=30", "tracking.enabled=false"]
+    options = [*tiny_overrides, "stages.0.epochs=30", UNTRACKED]
     (run,) = planned({"tiny": config_file.load(None, options)}, runs)
     command = [sys.executable, "-m", "mac_ray.pretrain", "--without-ray", *options]
     with subprocess.Popen(

@@ -17,6 +17,7 @@ from mac_ray.config.file import to_yaml
 from mac_ray.pretrain import EXIT_FAILED
 from mac_ray.tracking.journal import summarize
 from tests.ablation.test_sweep_runs import base, finish, finish_here, start, wait_for_checkpoints
+from tests.runs import UNTRACKED
 
 __all__ = ["base"]  # a fixture
 
@@ -122,7 +123,8 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     sound = clip.read_bytes()
     clip.write_bytes(b"not a video")
 
-    code, output = finish(start(file, tiny_overrides, tmp_path))
+    overrides = [*tiny_overrides, UNTRACKED]
+    code, output = finish(start(file, overrides, tmp_path))
     assert code == EXIT_FAILED, output
     said = " ".join(output.split())
     assert "trials that failed one after the other" in said
@@ -130,7 +132,7 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     assert "the same command tries them again" in said
 
     clip.write_bytes(sound)
-    code, output = finish(start(file, tiny_overrides, tmp_path))
+    code, output = finish(start(file, overrides, tmp_path))
     assert code == 0, output
     (folder,) = (tmp_path / "runs").glob("sweep-tiny-search-*")
     storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))

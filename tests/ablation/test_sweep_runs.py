@@ -23,13 +23,12 @@ from mac_ray.ablation.execute import LOG_NAME
 from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import read, status_of, summarize
 from mac_ray.training import checkpoint
-from tests.runs import weights_and_metrics
+from tests.runs import UNTRACKED, weights_and_metrics
 from tests.training.whole_runs import trained
 
 pytestmark = pytest.mark.ray
 
 WITHIN_S = 400
-UNTRACKED = "tracking.enabled=false"  # where MLflow is not asked, its tables and senders only take time
 SWEEP = """
 from mac_ray.ablation import Sweep, main
 SWEEP = Sweep(
@@ -154,7 +153,7 @@ def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothin
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    overrides = [*tiny_overrides, "stages.0.epochs=60", UNTRACKED]
+    overrides = [*tiny_overrides, "stages.0.epochs=40", UNTRACKED]
     file = write_sweep(tmp_path, base, RATIOS)
     job = start(file, overrides, tmp_path)
     wait_for_checkpoints(job, tmp_path / "runs", 1)

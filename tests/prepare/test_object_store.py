@@ -18,7 +18,7 @@ from mac_ray.prepare.__main__ import main
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options
 from tests.prepare.sharded import converted
-from tests.runs import TINY, USE_OWN, the_run, weights_and_metrics
+from tests.runs import TINY, UNTRACKED, USE_OWN, the_run, weights_and_metrics
 from tests.test_pretrain import run_job
 
 pytestmark = pytest.mark.s3
@@ -98,7 +98,7 @@ def test_shards_in_a_store_are_those_on_disk_and_train_the_same(
         folder = tmp_path / f"{len(trained)}"
         folder.mkdir()
         own = ["data.sets.own.kind=manifest", f"data.sets.own.path={place}", *USE_OWN, way]
-        own += [f"storage.cache={folder / 'cache'}", "evaluation.every_epochs=10", "tracking.enabled=false"]
+        own += [f"storage.cache={folder / 'cache'}", "evaluation.every_epochs=10", UNTRACKED]
         run = run_job([*TINY, *own], folder, "--without-ray")
         assert run.returncode == 0, run.stdout + run.stderr
         trained.append(weights_and_metrics(the_run(folder / "runs")))
