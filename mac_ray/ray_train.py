@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -178,7 +179,13 @@ def nodes_without(path: Path, needs: Mapping[str, float]) -> list[str]:
     seen = [
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)) for node in others
     ]
-    return sorted(name for is_there, name in ray.get([one.remote(path) for one in seen]) if not is_there)
+    lacking = []
+    for answer in [one.remote(path) for one in seen]:
+        with suppress(RayError):  # of a node that has died meanwhile
+            is_there, name = ray.get(answer)
+            if not is_there:
+                lacking.append(name)
+    return sorted(lacking)
 
 
 def _look(path: Path) -> tuple[bool, str]:

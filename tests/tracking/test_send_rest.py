@@ -44,5 +44,17 @@ def test_mlflow_that_is_still_away_is_a_sentence_with_the_command(runs: list[Pat
     assert "tracking replay" in said
 
 
+def test_mlflow_that_is_away_is_not_asked_for_every_run(tmp_path: Path) -> None:
+    uri = "http://127.0.0.1:9"
+    folders = [tmp_path / str(seed) for seed in range(5)]
+    for seed, folder in enumerate(folders):
+        finished_run(folder, seed, 0.5)
+        progress.save(folder, uri, progress.Progress(problem="connection refused"))
+    said = send_rest(folders, uri)
+    assert said is not None
+    assert "MLflow does not have all of 5 runs" in said
+    assert [bool(progress.load(folder)[uri].tried) for folder in folders] == [True] * 3 + [False] * 2
+
+
 def test_without_mlflow_nothing_is_sent(runs: list[Path]) -> None:
     assert send_rest(runs, None) is None
