@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -217,23 +217,31 @@ def workers_wanted(cluster: Cluster) -> int | tuple[int, int]:
 def require_workers(cluster: Cluster, fewest: int, console: Console) -> None:
     """Wait for the cluster to have what `fewest` workers need. Raises RunError after cluster.start_timeout_s."""
     wanted = {name: amount * fewest for name, amount in resources_per_worker(cluster).items()}
-    deadline = time.monotonic() + cluster.start_timeout_s
-    told = False
-    while missing := {
-        name: (there, amount)
-        for name, amount in wanted.items()
-        if (there := ray.cluster_resources().get(name, 0.0)) < amount
-    }:
-        sentence = " and ".join(
-            f"{amount:g} {name}s are needed, the cluster has {there:g}"
-            for name, (there, amount) in missing.items()
+
+    def lacking() -> str:
+        there = ray.cluster_resources()
+        return " and ".join(
+            f"{amount:g} {name}s are needed, the cluster has {there.get(name, 0.0):g}"
+            for name, amount in wanted.items()
+            if there.get(name, 0.0) < amount
         )
+
+    if sentence := wait_for_cluster(lacking, cluster.start_timeout_s, console):
+        raise RunError(
+            f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower "
+            "cluster.workers or cluster.gpus_per_worker"
+        )
+
+
+def wait_for_cluster(lacking: Callable[[], str], patience_s: float, console: Console) -> str:
+    """Until it lacks nothing, which is said by "", or for so long; what it lacks then, in words."""
+    deadline = time.monotonic() + patience_s
+    told = False
+    while sentence := lacking():
         if time.monotonic() > deadline:
-            raise RunError(
-                f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower "
-                "cluster.workers or cluster.gpus_per_worker"
-            )
+            return sentence
         if not told:
-            say(console, f"waiting up to {cluster.start_timeout_s} s for the cluster: {sentence}")
+            say(console, f"waiting up to {patience_s} s for the cluster: {sentence}")
             told = True
         time.sleep(1)
+    return ""

@@ -29,6 +29,7 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
+from mac_ray.ray_train import wait_for_cluster
 from mac_ray.tracking.address import ENVIRONMENT_NAME
 from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, BusyError, Journal, patiently, status_of
 from mac_ray.tracking.process import try_lock
@@ -128,19 +129,19 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
 
     Ray must be initialised. Raises ConfigError when it does not come to have it in cluster.start_timeout_s.
     """
-    patience = max(config.cluster.start_timeout_s for config in configs)
-    deadline = time.monotonic() + patience
-    told = False
-    while True:
+
+    def lacking() -> str:
         try:
-            return min(at_once(config, ray.cluster_resources()) for config in configs)
+            fit_now()
         except ConfigError as error:
-            if time.monotonic() > deadline:
-                raise
-            if not told:
-                say(console, f"waiting up to {patience} s for the cluster: {error}")
-                told = True
-            time.sleep(1)
+            return str(error)
+        return ""
+
+    def fit_now() -> int:
+        return min(at_once(config, ray.cluster_resources()) for config in configs)
+
+    wait_for_cluster(lacking, max(config.cluster.start_timeout_s for config in configs), console)
+    return fit_now()
 
 
 def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,7 @@ def test_cluster_that_grows_is_waited_for_and_one_that_does_not_is_refused_after
 ) -> None:
     section = tiny.cluster.model_copy(update={"gpus_per_worker": 1.0, "start_timeout_s": 1})
     config = tiny.model_copy(update={"cluster": section})
-    nodes = iter([{"CPU": 2.0}, {"CPU": 4.0, "GPU": 2.0}])
+    nodes = chain([{"CPU": 2.0}], repeat({"CPU": 4.0, "GPU": 2.0}))
     monkeypatch.setattr("ray.cluster_resources", lambda: next(nodes))
     console = Console(file=StringIO(), width=500)
     assert fitting([config], console) == 2

@@ -251,15 +251,20 @@ def test_check_killed_in_the_middle_goes_on_and_reports_as_if_untouched(many: Pa
     assert resumed == untouched
 
 
+def signal_the_decoder(job: int, clips: Path, number: int) -> None:
+    """Once it has looked at one more clip; until it is gone."""
+    done = len(kept(clips))
+    wait_for(lambda: len(kept(clips)) > done)
+    (decoder,) = psutil.Process(job).children()
+    os.kill(decoder.pid, number)
+    wait_for(lambda: not decoder.is_running())
+
+
 def test_hung_and_killed_decoders_are_named_and_the_rest_is_checked(many: Path) -> None:
     report_path = many.parent / "report.json"
     job = start(many, "--without-ray", "--workers", "1", "--timeout", "3", "--json", str(report_path))
     for signal_number in (signal.SIGSTOP, signal.SIGKILL):
-        done = len(kept(many))
-        wait_for(lambda done=done: len(kept(many)) > done)  # type: ignore[misc]
-        (decoder,) = psutil.Process(job.pid).children()
-        os.kill(decoder.pid, signal_number)
-        wait_for(lambda decoder=decoder: not decoder.is_running())  # type: ignore[misc]
+        signal_the_decoder(job.pid, many, signal_number)
     assert job.wait(WITHIN_S) == 1
 
     report = json.loads(report_path.read_text())
