@@ -3,7 +3,7 @@
     python dashboards/report.py SWEEP [--runs FOLDER] [--out FOLDER]
 
 SWEEP is the folder of a sweep, or its name: then the newest sweep of that name below --runs is taken. The sweep may
-still be running. For a search, run it where the search was started: it reads the base config.
+still be running, and its folder may have been moved, together with those of its runs beside it.
 """
 
 import argparse
@@ -22,7 +22,6 @@ from mac_ray.ablation.table import build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.console import say
-from mac_ray.data.manifest import ManifestError
 from mac_ray.tracking.journal import JournalError
 
 EXIT_BAD_INPUT = 2
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record, out = read_record(folder), given.out or folder
         out.mkdir(parents=True, exist_ok=True)
         if record.sweep.search:
-            found = report_again(record, record.sweep.search, folder, console)
+            found = report_again(record, record.sweep.search, folder)
             write_search_report(out, found)
             answer = search_verdict(found.findings, found.chosen, found.sweep)[0]
         else:
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table = build_table(record.sweep, record.rows, outcomes)
             write_report(out, table, record.sweep, outcomes, record.context)
             answer = verdict(table)[0]
-    except (ConfigError, JournalError, ManifestError, RecordError, TableError) as error:
+    except (ConfigError, JournalError, RecordError, TableError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
     say(console, answer)

@@ -4,7 +4,8 @@ Values are read from the journal by a thread beside training, so the loop knows 
 cannot be exported, the thread says why on stderr and the run goes on. Ray forgets a gauge 20 s after it was
 last set; so all are set again and again, and the curves of a run end with it, also in a worker used again.
 
-`ray_` stands in front of the names in Prometheus; labels are `run`, `sweep` and those named below.
+`ray_` stands in front of the names in Prometheus; labels are `run` and `sweep`, and of recall how it was scored; those
+of a sweep's runs by state are `sweep` and `state`.
 """
 
 import re
@@ -30,13 +31,13 @@ DESCRIPTIONS = {
     "mac_ray_epoch": "Epochs of the stage made",
     "mac_ray_stage": "Number of the stage, from 0",
     "mac_ray_samples": "Samples trained on",
-    "mac_ray_flops": "Floating-point operations of training so far",
+    "mac_ray_flops_per_second": "Floating-point operations per second of training since the last log",
     "mac_ray_undecodable_samples": "Draws that could not be decoded and were replaced",
     "mac_ray_recall": "Percent of queries whose match is among the first k",
     "mac_ray_memory_bytes": "Resident memory of rank 0",
     "mac_ray_gpu_memory_bytes": "GPU memory that tensors of rank 0 take",
     "mac_ray_gpu_memory_peak_bytes": "The most GPU memory that tensors of rank 0 took",
-    "mac_ray_trials": "Trials of a sweep by state",
+    "mac_ray_trials": "Runs of a sweep by state",
 }
 FROM_JOURNAL = {
     "train/loss": "mac_ray_loss",
@@ -46,7 +47,6 @@ FROM_JOURNAL = {
     "train/epoch": "mac_ray_epoch",
     "train/stage": "mac_ray_stage",
     "cost/samples": "mac_ray_samples",
-    "cost/flops": "mac_ray_flops",
     "cost/failures": "mac_ray_undecodable_samples",
 }
 RECALL = re.compile(r"(?P<scored>[^/]+)/(?P<direction>\w+)/R(?P<k>\d+)")
@@ -70,7 +70,7 @@ def exported_run(run_folder: Path, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def exported_trials(sweep: str, count: Callable[[], Mapping[str, int]]) -> Iterator[None]:
-    """Within it, the number of trials in each state is exported. Another thread asks `count` every second."""
+    """Within it, the number of a sweep's runs in each state is exported. Another thread asks `count` every second."""
 
     def readings() -> Iterator[Reading]:
         for state, number in count().items():
@@ -89,11 +89,17 @@ class _Run:
         self._process = psutil.Process()
         self._summary = Summary()
         self._offset = 0
+        self._spent = (0.0, 0.0)  # seconds and FLOPs, as last logged
+        self._speed: float | None = None  # FLOPs per second between the last two logs
 
     def readings(self) -> Iterator[Reading]:
         for record, end in read_from(self._journal, self._offset):
             self._summary.add(record)
             self._offset = end
+            if record["kind"] == "metrics" and {"cost/seconds", "cost/flops"} <= record["values"].keys():
+                self._note_speed(
+                    float(record["values"]["cost/seconds"]), float(record["values"]["cost/flops"])
+                )
         labels = {"run": self._summary.name, "sweep": self._summary.tags.get(SWEEP_TAG, "")}
         for metric, (step, value) in self._summary.latest.items():
             if metric == "train/loss":
@@ -102,12 +108,20 @@ class _Run:
                 yield Reading(FROM_JOURNAL[metric], value, labels)
             if recall := RECALL.fullmatch(metric):
                 yield Reading("mac_ray_recall", value, labels | recall.groupdict())
+        if self._speed is not None:
+            yield Reading("mac_ray_flops_per_second", self._speed, labels)
         yield Reading("mac_ray_memory_bytes", self._process.memory_info().rss, labels)
         if self._device.type == "cuda":
             yield Reading("mac_ray_gpu_memory_bytes", torch.cuda.memory_allocated(self._device), labels)
             yield Reading(
                 "mac_ray_gpu_memory_peak_bytes", torch.cuda.max_memory_allocated(self._device), labels
             )
+
+    def _note_speed(self, seconds: float, flops: float) -> None:
+        before, done = self._spent
+        if seconds > before:
+            self._speed = (flops - done) / (seconds - before)
+        self._spent = (seconds, flops)
 
 
 @contextmanager

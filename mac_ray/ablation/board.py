@@ -5,7 +5,7 @@ Read from the journals, so it does not matter where runs train, or whether anoth
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +21,7 @@ from mac_ray.tracking.journal import FILE_NAME, Summary
 LOOK_EVERY_S = 2.0
 BAR = 20  # characters
 WATCHED = "val/t2v/R1"
+BROKEN_OFF = ("FAILED", "KILLED")
 
 
 class Board(threading.Thread):
@@ -31,21 +32,21 @@ class Board(threading.Thread):
         runs: Sequence[PlannedRun],
         flops: Mapping[str, float],
         console: Console,
-        planned: int | None = None,
+        to_come: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`flops` are planned ones, of each run by identity; `planned` is how many runs there are to be, if more come
-        by `add`."""
+        """`flops` are planned ones, of each run by identity; `to_come` says how many runs are yet to come by `add`."""
         super().__init__(daemon=True)
         self._runs = {run.identity: run for run in runs}
         self._flops = dict(flops)
-        self._planned = len(self._runs) if planned is None else planned
+        self._to_come = to_come
         self._console = console
         self._ended = threading.Event()
         self._told: dict[str, str] = {}
         self._begun = time.monotonic()
-        self._before: dict[
-            str, float
-        ] = {}  # share of each run that had been made when it was first looked at
+        # of each run when it was first looked at: the share that had been made, and the length of its journal if it was
+        # left unfinished; until more is written there it waits for its turn, whatever status it was left with
+        self._before: dict[str, float] = {}
+        self._leftover: dict[str, int] = {}
         self._followed: dict[str, Followed] = {}
         self._reading = threading.Lock()
 
@@ -53,7 +54,7 @@ class Board(threading.Thread):
         # what the thread iterates over is replaced, not changed
         self._flops = self._flops | {run.identity: flops}
         self._runs = self._runs | {run.identity: run}
-        self._note_shares(self._summaries())
+        self._look_first()
 
     def states(self) -> dict[str, int]:
         """How many runs are in each state."""
@@ -70,7 +71,7 @@ class Board(threading.Thread):
 
     def run(self) -> None:
         self._begun = time.monotonic()
-        self._note_shares(self._summaries())
+        self._look_first()
         if self._console.is_terminal:
             with Live(console=self._console, refresh_per_second=2) as live:
                 while not self._ended.wait(LOOK_EVERY_S):
@@ -81,13 +82,30 @@ class Board(threading.Thread):
                 self._tell()
             self._tell()
 
-    def _summaries(self) -> dict[str, Summary]:
-        """Of those that have begun. Two threads ask."""
+    def _look_first(self) -> None:
+        """At runs that are new here. What they have come to is no news, and no time of this sweep went into it."""
         with self._reading:
-            for identity, run in self._runs.items():
-                followed = self._followed.setdefault(identity, Followed(run.folder / FILE_NAME))
+            for name in self._runs.keys() - self._before.keys():
+                followed = self._followed[name] = Followed(self._runs[name].folder / FILE_NAME)
                 followed.read_on()
-            return {name: followed.summary for name, followed in self._followed.items() if followed.read}
+                found = followed.summary
+                self._before[name] = self._share(name, found)
+                if found.status in BROKEN_OFF or found.is_abandoned:
+                    self._leftover[name] = followed.read
+                else:
+                    self._told[name] = found.status or ""
+
+    def _summaries(self) -> dict[str, Summary]:
+        """Of those that have finished, or begun since the first look. Two threads ask."""
+        self._look_first()
+        with self._reading:
+            for followed in self._followed.values():
+                followed.read_on()
+            return {
+                name: followed.summary
+                for name, followed in self._followed.items()
+                if followed.read and followed.read != self._leftover.get(name)
+            }
 
     def _share(self, identity: str, summary: Summary) -> float:
         if summary.status == "FINISHED":
@@ -95,22 +113,13 @@ class Board(threading.Thread):
         _, spent = summary.latest.get("cost/flops", (0, 0.0))
         return min(float(spent) / self._flops[identity], 1.0)
 
-    def _note_shares(self, summaries: Mapping[str, Summary]) -> None:
-        """What had been made of runs before: only what is gained since says how long the rest takes."""
-        for name in self._runs.keys() - self._before.keys():
-            self._before[name] = self._share(name, summaries[name]) if name in summaries else 0.0
-
     def _left(self, summaries: Mapping[str, Summary]) -> str:
-        if not self._before:
-            return ""
-        gained = sum(
-            (self._share(name, found) - self._before.get(name, 0.0)) * self._flops[name]
-            for name, found in summaries.items()
-        )
-        known = sum((1 - before) * self._flops[name] for name, before in self._before.items())
-        # of a search, only the runs that there are by now are known
-        unknown = max(self._planned - len(self._flops), 0) * sum(self._flops.values()) / len(self._flops)
-        to_go = known + unknown - gained
+        shares = self._before | {name: self._share(name, found) for name, found in summaries.items()}
+        gained = sum((share - self._before[name]) * self._flops[name] for name, share in shares.items())
+        over = {name for name, found in summaries.items() if found.status in BROKEN_OFF}
+        to_go = sum((1 - share) * self._flops[name] for name, share in shares.items() if name not in over)
+        if shares:  # runs to come are taken to be like these
+            to_go += self._to_come() * sum(self._flops.values()) / len(shares)
         if gained <= 0 or to_go <= 0:
             return ""
         return f" · {in_words((time.monotonic() - self._begun) / gained * to_go)} left"
@@ -127,7 +136,7 @@ class Board(threading.Thread):
         said = f" · best {WATCHED} {scores[best]:.1f}: {self._runs[best].point.label}" if best else ""
         failed = f" · {ended['FAILED']} failed" if ended["FAILED"] else ""
         stopped = f" · {ended['KILLED']} stopped" if ended["KILLED"] else ""
-        done = f"{ended['FINISHED']} of {self._planned} runs finished"
+        done = f"{ended['FINISHED']} of {len(self._runs) + self._to_come()} runs finished"
         return f"{done}{failed}{stopped}{self._left(summaries)}{said}"
 
     def _tell(self) -> None:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.plan import short_names, shown
-from mac_ray.ablation.proposals import FLOPS, IDENTITY, REASON
+from mac_ray.ablation.proposals import COMMAND, FLOPS, REASON, RUNS
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.sweep import Search, Sweep
 
@@ -39,14 +39,19 @@ class Finding:
     flops: float  # of a run; 0 unless complete
     chosen: bool  # the best, or on the front where cost is weighed
     reason: str  # why it failed or was stopped
-    # of its run of the first seed, by which trials of one recipe are known; empty without one
-    identity: str = ""
+    identities: tuple[
+        str, ...
+    ] = ()  # of its runs, by which trials of one recipe are known; empty without any
+    command: str = ""  # that trains the first of them
 
     @property
-    def said(self) -> list[str]:
+    def said(self) -> str:
         """Its values as people read them."""
-        short = short_names(self.values)
-        return [f"{short[path]}={shown(value)}" for path, value in self.values.items()]
+        return said_of(self.values)
+
+    @property
+    def label(self) -> str:
+        return label_of(self.number, self.values)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,6 @@ class Chosen:
 
     finding: Finding
     outcomes: Sequence[Outcome]  # of each seed
-    command: str  # that trains the first of them
 
     def tested(self, metric: str) -> tuple[float, list[tuple[float, float]]] | None:
         """Mean over seeds, and each seed's 95% interval over queries; None where a run's results are gone."""
@@ -63,6 +67,17 @@ class Chosen:
             return None
         values = [outcome.metrics[metric] for outcome in self.outcomes]
         return sum(values) / len(values), [outcome.intervals[metric] for outcome in self.outcomes]
+
+
+def said_of(values: Mapping[str, Any]) -> str:
+    """As people read them, of knobs by dotted path."""
+    short = short_names(values)
+    return ", ".join(f"{short[path]}={shown(value)}" for path, value in values.items())
+
+
+def label_of(number: int, values: Mapping[str, Any]) -> str:
+    """Of a trial."""
+    return f"trial {number}: {said_of(values)}"
 
 
 def find(study: Study, search: Search) -> list[Finding]:
@@ -77,7 +92,8 @@ def find(study: Study, search: Search) -> list[Finding]:
             False,
             # one that was tried again may have a reason why it failed at first
             trial.user_attrs.get(REASON, "") if trial.state == TrialState.FAIL else _why_stopped(trial),
-            trial.user_attrs.get(IDENTITY, ""),
+            tuple(trial.user_attrs.get(RUNS, ())),
+            trial.user_attrs.get(COMMAND, ""),
         )
         for trial in study.get_trials(deepcopy=False, states=ENDED)
     ]
@@ -144,7 +160,7 @@ def front(findings: Sequence[Finding], maximize: bool) -> list[Finding]:
 
 
 def _rows(sweep: Sweep, findings: Sequence[Finding]) -> Iterator[list[Any]]:
-    """A line per trial, a column per knob; JSON where a value is no plain one."""
+    """A line per trial, a column per knob, whose values are JSON."""
     knobs = list(dict.fromkeys(path for finding in findings for path in finding.values))
     yield ["trial", "state", "chosen", f"val/{sweep.metric}", "flops", "reason", *knobs]
     for found in findings:

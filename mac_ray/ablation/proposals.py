@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.plan import command_of
 from mac_ray.ablation.pruning import STRATUM, percent_made, stratum_of
 from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
@@ -27,7 +28,8 @@ from mac_ray.training.folder import RunFolder
 
 # attributes of a trial
 REASON, FLOPS = "mac_ray.reason", "mac_ray.flops"
-IDENTITY = "mac_ray.identity"  # of its first run: trials of one recipe are known by it
+RUNS = "mac_ray.runs"  # identities, of the run of each seed: by them its folders are found, wherever they lie by then
+COMMAND = "mac_ray.command"  # that trains the first of them by itself
 # percent of the run that the pruner has seen, and whether it condemned the trial there
 JUDGED = "mac_ray.judged"
 PRUNED_TAG = "mac_ray.pruned"  # of a run
@@ -90,12 +92,18 @@ class Proposals:
         self._study, self._sweep, self._search = study, sweep, search
         self._parent, self._plan, self._num_steps = parent, plan, num_steps
         self._left = leftovers(study)
+        self._to_draw = max(search.trials - len(begun(study)), 0)
         self._underway: dict[int, Proposal] = {}
         self._twins: list[Proposal] = []  # wait for the runs of a trial under way
         self._in_a_row: list[str] = []  # why trials failed since the last one that ended well
         self._doubtful: list[tuple[Proposal, str]] = []  # those trials, and why
         self._has_worked = False
         self.stopped = ""  # why no more trials are handed out, in one sentence
+
+    @property
+    def to_come(self) -> int:
+        """How many trials are yet to be taken up or drawn."""
+        return len(self._left) + self._to_draw
 
     def next(self) -> Proposal | None:
         """A trial to be trained; None when all have been handed out.
@@ -144,7 +152,8 @@ class Proposals:
 
     def _proposal(self, trial: optuna.Trial, runs: Sequence[PlannedRun]) -> Proposal:
         trial.set_user_attr(STRATUM, stratum_of(runs[0].point.config, self._search, self._sweep.budget))
-        trial.set_user_attr(IDENTITY, runs[0].identity)
+        trial.set_user_attr(RUNS, [run.identity for run in runs])
+        trial.set_user_attr(COMMAND, command_of(self._sweep, runs[0].point))
         followed = Followed(runs[0].folder / FILE_NAME, f"val/{self._sweep.metric}")
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         proposal = Proposal(trial, runs, followed, set(frozen.intermediate_values))
@@ -193,6 +202,7 @@ class Proposals:
             self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
             return taken_up(self._study, number)
         number = len(begun(self._study))
+        self._to_draw = max(self._search.trials - number - 1, 0)
         if number >= self._search.trials:
             return None
         self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)

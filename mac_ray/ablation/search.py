@@ -22,13 +22,13 @@ from rich.table import Table as RichTable
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.execute import fitting, on_ray, say_what_nodes_do_not_share
-from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances
+from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances, label_of
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
-from mac_ray.ablation.plan import Point, Row, command_of, config_of, short_names, shown
-from mac_ray.ablation.proposals import IDENTITY, PRUNED_TAG, Proposal, Proposals, UntrainableError
+from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
+from mac_ray.ablation.proposals import PRUNED_TAG, RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
@@ -50,6 +50,7 @@ from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
 from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
 from mac_ray.tracking.launch import send_rest
+from mac_ray.training.folder import KnownRuns, RunFolder
 from mac_ray.training.plan import legs
 
 TRIAL_TAG = "mac_ray.trial"
@@ -78,11 +79,9 @@ class TrialPlanner:
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """One run per seed. Raises UntrainableError for values that do not go together, and ConfigError for what
         another trial would stumble over as well."""
-        short = short_names(values)
-        said = [f"{short[path]}={shown(value)}" for path, value in values.items()]
-        row = Row(f"trial {number}: {', '.join(said)}", values)
+        row = Row(label_of(number, values), values)
         try:
-            points = [Point(row, seed, config_of(self.sweep, values, seed)) for seed in self.sweep.seeds]
+            points = [self.point(row, number, seed) for seed in self.sweep.seeds]
             for point in points:
                 self.num_steps(point.config)
             self.locator.planned(points)
@@ -93,6 +92,12 @@ class TrialPlanner:
         runs = self.locator.planned(points)
         self.archive.bring_back(runs)
         return runs
+
+    def point(self, row: Row, number: int, seed: int) -> Point:
+        """Raises ConfigError."""
+        short = Row(f"trial {number}", {})  # with all the values in it, the name would be cut
+        config = config_of(self.sweep, row.values, seed)
+        return Point(row, seed, config.model_copy(update={"name": run_name(self.sweep, short, seed)}))
 
     def num_steps(self, config: Config) -> int:
         """Raises ConfigError for stages that do not fit their data."""
@@ -153,7 +158,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             if not is_over(study, search):
                 planner.archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, uri, console)
-            report = report_of(record, search, study, planner)
+            report = report_of(record, search, study, folder)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")
             # of all trials, also where MLflow was away from an earlier driver; last, as one that is away is waited for
@@ -169,25 +174,30 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     return 0 if any(finding.value is not None for finding in report.findings) else EXIT_FAILED
 
 
-def report_again(record: SweepRecord, search: Search, folder: Path, console: Console) -> SearchReport:
-    """From what the study in the sweep's folder and the runs have by now, also while a driver goes on with it.
-
-    The base config is looked for where this is run. Raises ConfigError or ManifestError.
+def report_again(record: SweepRecord, search: Search, folder: Path) -> SearchReport:
+    """From what the study in the sweep's folder and the runs beside it have by now, also while a driver goes on with
+    it. Raises ConfigError where there is no study.
     """
-    sweep = record.sweep
-    study = kept_study(sweep, search, folder.name, folder)
+    study = kept_study(record.sweep, search, folder.absolute().name, folder)
     if study is None:
         raise ConfigError(f"{folder} has no trial yet to report of; wait for one, or start the search again")
-    here, experiment = working_directory(console), base_point(sweep).config.tracking.experiment
-    with preparing(console) as progress:
-        planner = TrialPlanner.of(sweep, here, Archive(None, experiment, console), progress)
-        return report_of(record, search, study, planner)
+    return report_of(record, search, study, folder)
 
 
-def report_of(record: SweepRecord, search: Search, study: Study, planner: TrialPlanner) -> SearchReport:
+def report_of(record: SweepRecord, search: Search, study: Study, folder: Path) -> SearchReport:
+    """`folder` is the sweep's; the runs lie beside it, wherever both were moved."""
+    known = KnownRuns.below_folder(folder.absolute().parent)
     findings = find(study, search)
-    chosen = [chosen_of(finding, record.sweep, planner) for finding in findings if finding.chosen]
+    chosen = [chosen_of(finding, record.sweep, known) for finding in findings if finding.chosen]
     return SearchReport(record.sweep, findings, chosen, importances(study, search), record.context)
+
+
+def chosen_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> Chosen:
+    outcomes = [
+        outcome_in(RunFolder.of(known, sweep.name, identity).path, finding.label, seed, identity)
+        for seed, identity in zip(sweep.seeds, finding.identities, strict=True)
+    ]
+    return Chosen(finding, outcomes)
 
 
 def train_trials(
@@ -205,8 +215,7 @@ def train_trials(
     Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself, and RunError where something keeps
     trials from being trained, or their study from being written.
     """
-    to_go = search.trials - sum(counted(study).get(state.name, 0) for state in ENDED)
-    board = Board([], {}, console, to_go * len(sweep.seeds))
+    board = Board([], {}, console, lambda: proposals.to_come * len(sweep.seeds))
     parent = run_key(folder)
 
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
@@ -244,7 +253,7 @@ def runs_of(trials: Iterable[FrozenTrial], search: Search, planner: TrialPlanner
     """Of those that were drawn to the end, and can be trained."""
     runs: list[PlannedRun] = []
     for trial in trials:
-        if IDENTITY in trial.user_attrs:
+        if RUNS in trial.user_attrs:
             with suppress(UntrainableError):
                 runs += planner(trial.number, values_of(trial.params, search.space))
     return runs
@@ -341,7 +350,7 @@ def show_findings(report: SearchReport, console: Console) -> None:
     tested = {one.finding.number: one.tested(sweep.metric) for one in chosen}
     best = [finding for finding in findings if finding.value is not None]
     for finding in [one.finding for one in chosen] + [one for one in best[:SHOWN_TRIALS] if not one.chosen]:
-        cells = [escape(f"{finding.number}: {', '.join(finding.said)}")]
+        cells = [escape(finding.label.removeprefix("trial "))]
         cells += [f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
         if scored := tested.get(finding.number):
             mean, intervals = scored
@@ -354,9 +363,3 @@ def show_findings(report: SearchReport, console: Console) -> None:
     reasons = dict.fromkeys(finding.reason for finding in findings if finding.state == "FAIL")
     for reason in reasons:
         say(console, f"failed: {reason}", "yellow")
-
-
-def chosen_of(finding: Finding, sweep: Sweep, planner: TrialPlanner) -> Chosen:
-    runs = planner(finding.number, finding.values)
-    outcomes = [outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity) for run in runs]
-    return Chosen(finding, outcomes, command_of(sweep, runs[0].point))

@@ -46,8 +46,17 @@ def values_of(parameters: Mapping[str, Any], space: Space) -> dict[str, Any]:
         knob = space[path]
         if path in parameters and _is_there(knob, values):
             stored = parameters[path]
-            values[path] = knob.domain.named[stored] if isinstance(knob.domain, Choice) else stored
+            values[path] = (
+                knob.domain.named[stored]
+                if isinstance(knob.domain, Choice)
+                else _rounded(stored, knob.domain)
+            )
     return values
+
+
+def _rounded(value: float, domain: Range) -> float:
+    """As people write it: 0.3 and a step of 0.15 make 0.45, not 0.44999999999999996, which would be another run."""
+    return value if domain.whole or domain.step is None else float(f"{value:.12g}")
 
 
 def _is_there(knob: Knob, values: Mapping[str, Any]) -> bool:
@@ -79,7 +88,8 @@ def _draw(trial: BaseTrial, path: str, domain: Choice | Range) -> Any:
             step = int(domain.step or 1)
             return trial.suggest_int(path, int(domain.low), int(domain.high), step=step, log=domain.log)
         case Range():
-            return trial.suggest_float(path, domain.low, domain.high, step=domain.step, log=domain.log)
+            drawn = trial.suggest_float(path, domain.low, domain.high, step=domain.step, log=domain.log)
+            return _rounded(drawn, domain)
 
 
 # ---------------------------------------------------------------- what is wrong with it

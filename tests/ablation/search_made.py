@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mac_ray.ablation.findings import Chosen, find, importances
 from mac_ray.ablation.outcome import outcome_in
-from mac_ray.ablation.plan import command_of
 from mac_ray.ablation.report.search_page import SearchReport
 from mac_ray.ablation.sweep import Search
 from tests.ablation.made import CONTEXT, finished_run
@@ -19,10 +18,8 @@ REASON = "step 7 has a loss that is not finite; lower <optimizer.learning_rate>"
 def made_search(folder: Path, search: Search) -> SearchReport:
     """The rate decides, the best one is 1e-3; the fifth trial fails, and the tenth is stopped if that is asked for."""
     driver = Driver(folder, search, question="Which <recipe>?", name="made-search")
-    runs = {}
     while (proposal := driver.proposals.next()) is not None:
         (run,) = proposal.runs
-        runs[proposal.number] = run
         score = 50 - 20 * abs(math.log10(run.point.config.optimizer.learning_rate) + 3)
         if proposal.number == 4:
             write_run(run, "FAILED", reason=REASON)
@@ -41,5 +38,5 @@ def made_search(folder: Path, search: Search) -> SearchReport:
             tested = folder / f"tested-{finding.number}"
             finished_run(tested, 0, 0.6)
             outcome = outcome_in(tested, "trial", 0, tested.name)
-            chosen.append(Chosen(finding, [outcome], command_of(driver.sweep, runs[finding.number].point)))
+            chosen.append(Chosen(finding, [outcome]))
     return SearchReport(driver.sweep, findings, chosen, importances(driver.study, search), CONTEXT)

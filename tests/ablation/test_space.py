@@ -71,6 +71,14 @@ def test_range_of_whole_numbers_gives_whole_numbers_with_both_ends() -> None:
     assert all(isinstance(value, int) for value in found)
 
 
+def test_step_gives_the_numbers_that_people_write() -> None:
+    """0.3 + 0.15 is 0.44999999999999996, which would be another run than that of 0.45."""
+    space = {RATIO: Knob(domain=Range(low=0.3, high=0.75, step=0.15))}
+    found = draws(space, 40)
+    assert {values[RATIO] for values, _ in found} == {0.3, 0.45, 0.6, 0.75}
+    assert all(values_of(stored, space) == values for values, stored in found)
+
+
 def test_value_that_only_some_combinations_allow_is_no_mistake() -> None:
     # resize and none hide nothing, which reconstruction cannot be trained with; random does
     space = {

@@ -1,5 +1,6 @@
 """Runs of a search as their folders tell of them, written without training anything."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,17 @@ class Driver:
     """A driver of a search that can be let go of at any moment, as one that is killed."""
 
     def __init__(
-        self, folder: Path, search: Search, key: str = PARENT, steps: int = STEPS, **given: Any
+        self,
+        folder: Path,
+        search: Search,
+        key: str = PARENT,
+        steps: int = STEPS,
+        study: str = "sweep-s",
+        **given: Any,
     ) -> None:
         self.folder, self.sweep = folder, sweep_of(search, **given)
         folder.mkdir(exist_ok=True)
-        self.study = open_study(self.sweep, search, "sweep-s", folder, key)
+        self.study = open_study(self.sweep, search, study, folder, key)
         self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: steps)
 
     def plan(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
@@ -46,7 +53,7 @@ class Driver:
                 config = config_of(self.sweep, values, seed)
             except ConfigError as error:
                 raise UntrainableError(str(error)) from error
-            identity = f"{sorted(values.items())}-{seed}".replace("/", " ")
+            identity = hashlib.sha256(f"{sorted(values.items())}-{seed}".encode()).hexdigest()
             runs.append(
                 PlannedRun(Point(Row(str(number), values), seed, config), identity, self.folder / identity)
             )

@@ -9,7 +9,8 @@ import pytest
 from dashboards.report import main
 from mac_ray.ablation.record import Context, SweepRecord, folder_name
 from mac_ray.ablation.sweep import Choice, Knob, Search, Sweep
-from tests.ablation.made import make_runs, recorded
+from tests.ablation.made import finished_run, make_runs, recorded
+from tests.ablation.trials import SPACE, Driver, write_run
 
 SWEEP = Sweep(
     name="two-rows",
@@ -44,6 +45,31 @@ def test_sweep_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     assert "there is neither a folder nowhere nor a sweep of that name" in capsys.readouterr().out.replace(
         "\n", " "
     )
+
+
+def test_report_of_a_search_is_made_again_wherever_its_folders_were_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The base config is not needed, nor are the data: a job's folder is gone when it has ended."""
+    runs = tmp_path / "runs"
+    folder = runs / folder_name("s", "1a2b3c4d5e6f")
+    runs.mkdir()
+    driver = Driver(folder, Search(trials=3, space=SPACE), study=folder.name)
+    while (proposal := driver.proposals.next()) is not None:
+        (run,) = proposal.runs
+        write_run(run, "FINISHED", [(100, 10.0 * proposal.number)])
+        finished_run(runs / f"other-{run.identity[:10]}", 0, 0.6)
+        driver.proposals.ended(proposal.number)
+    gone = driver.sweep.model_copy(update={"base": "gone.yaml"})
+    SweepRecord(gone, [], [], Context("python sweeps/search.py")).write(folder)
+    moved = tmp_path / "elsewhere"
+    runs.rename(moved)
+    monkeypatch.chdir(tmp_path)
+    assert main(["s", "--runs", str(moved)]) == 0
+    assert "Trial 2 has the best validation" in " ".join(capsys.readouterr().out.split())
+    page = (moved / folder.name / "report.html").read_text()
+    assert "On the test split, where nothing was chosen, it has" in page
+    assert not (tmp_path / "runs").exists()
 
 
 def test_search_without_a_trial_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from mac_ray.ablation.notes import unequal
 from mac_ray.ablation.outcome import Outcome
@@ -11,7 +10,7 @@ from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.report.document import made, report_page
-from mac_ray.ablation.report.markup import gallery, interval
+from mac_ray.ablation.report.markup import folder_of, gallery, interval, linked, opening
 from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
@@ -31,10 +30,6 @@ from mac_ray.page.markup import (
 )
 from mac_ray.page.palette import IN_PAGE
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
-from mac_ray.tracking import progress
-from mac_ray.tracking.journal import FETCHED_NAME
-
-LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
 
 
 def page(
@@ -174,40 +169,19 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
     lines = []
     for outcome in outcomes:
         status = outcome.status.lower() if outcome.status else "not started"
-        link = _link(outcome.folder, context)
-        label = f'<a href="{text(link)}">{breakable(outcome.row)}</a>' if link else breakable(outcome.row)
         value = table.row(outcome.row).by_seed.get(outcome.seed)
         lines.append(
             [
-                Cell(label, outcome.row),
+                Cell(linked(breakable(outcome.row), outcome.folder, context), outcome.row),
                 Cell(str(outcome.seed), outcome.seed),
                 Cell(status, status, "" if outcome.status == "FINISHED" else "failed"),
                 number(value, ".1f"),
                 duration(outcome.costs.get("seconds")),
-                _folder(outcome.folder),
+                Cell(folder_of(outcome), outcome.folder.name),
                 Cell(text(outcome.reason), outcome.reason, "text"),
             ]
         )
-    opened = (
-        f'<p class="dim">In MLflow: <code>{text(context.how_to_open)}</code></p>\n'
-        if context.how_to_open
-        else ""
-    )
-    return opened + sortable("Runs", headings, lines)
-
-
-def _folder(folder: Path) -> Cell:
-    fetched = '<span class="tag">from MLflow</span>' if (folder / FETCHED_NAME).exists() else ""
-    return Cell(f"<code>{text(folder.name)}</code>{fetched}", folder.name)
-
-
-def _link(folder: Path, context: Context) -> str:
-    """The run in MLflow; empty when it is not there."""
-    sent = progress.load(folder).get(context.tracking)
-    if sent is None or not sent.run_id:
-        return ""
-    server = context.tracking.rstrip("/") if context.tracking.startswith("http") else LOCAL_SERVER
-    return f"{server}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}?workflowType=machine_learning"
+    return opening(context) + sortable("Runs", headings, lines)
 
 
 # ---------------------------------------------------------------- the rest

@@ -128,7 +128,7 @@ def of_knobs(importances: Mapping[str, float], sweep: Sweep, palette: Palette) -
 
 
 def _dot(finding: Finding) -> Spec:
-    knobs = ", ".join(finding.said)
+    knobs = finding.said
     return {"trial": finding.number, "value": finding.value, "flops": finding.flops, "knobs": knobs}
 
 

@@ -12,6 +12,7 @@ from mac_ray.ablation.findings import Chosen, Finding
 from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.document import made, report_page
+from mac_ray.ablation.report.markup import folder_of, linked, opening
 from mac_ray.ablation.report.search_charts import search_charts
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.verdict import metric_name
@@ -57,7 +58,7 @@ def _answer(chosen: Sequence[Chosen], sweep: Sweep) -> str:
     name = f"validation {metric_name(sweep.metric)}"
     if len(chosen) == 1:
         (one,) = chosen
-        return f"Trial {one.finding.number} has the best {name}, {one.finding.value:.1f}: {_values(one.finding)}."
+        return f"Trial {one.finding.number} has the best {name}, {one.finding.value:.1f}: {one.finding.said}."
     cheap, *_, dear = sorted(chosen, key=lambda one: one.finding.flops)
     return (
         f"{len(chosen)} trials trade {name} against cost: from {cheap.finding.value:.1f} for "
@@ -70,14 +71,16 @@ def _how_sure(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Swee
     if not chosen:
         return
     complete = [finding for finding in findings if finding.value is not None]
-    recipes = {finding.identity or finding.number for finding in complete}
+    recipes = {finding.identities or finding.number for finding in complete}
     for one in chosen[:1] if len(chosen) == 1 else ():
         if (scored := one.tested(sweep.metric)) is not None:
             mean, intervals = scored
             said = ", ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
             yield f"On the test split, where nothing was chosen, it has {mean:.1f}, with 95% over queries {said}."
     first = chosen[0].finding
-    ties = sum(finding.value == first.value and finding.identity != first.identity for finding in complete)
+    ties = sum(
+        finding.value == first.value and finding.identities != first.identities for finding in complete
+    )
     if len(chosen) == 1 and ties:
         which = "cheapest" if sweep.search and sweep.search.sampler == "nsga2" else "first"
         others = "1 other trial has" if ties == 1 else f"{ties} other trials have"
@@ -98,10 +101,6 @@ def _ended(findings: Sequence[Finding]) -> Iterator[str]:
         yield f"Of {len(findings)} trials: {counts}."
 
 
-def _values(finding: Finding) -> str:
-    return ", ".join(finding.said)
-
-
 # ---------------------------------------------------------------- tables
 
 
@@ -120,16 +119,26 @@ def _chosen(report: SearchReport) -> str:
             number(one.finding.value, ".1f"),
             _tested(one, report.sweep.metric),
             large(one.finding.flops),
-            Cell(breakable(_values(one.finding)), _values(one.finding), "text"),
+            Cell(breakable(one.finding.said), one.finding.said, "text"),
         ]
         for one in report.chosen
     ]
     commands = "".join(
-        f"<h3>Trial {one.finding.number}</h3>\n<pre>{text(one.command)}</pre>\n" for one in report.chosen
+        f"<h3>Trial {one.finding.number}</h3>\n{_runs(one, report.context)}<pre>{text(one.finding.command)}</pre>\n"
+        for one in report.chosen
     )
     seed = report.sweep.seeds[0]
     said = f'<p class="dim">To train one by itself, here with seed {seed}; the run of the search is found again.</p>'
-    return f"{sortable('Chosen', headings, lines)}{said}\n{commands}"
+    return f"{sortable('Chosen', headings, lines)}{opening(report.context)}{said}\n{commands}"
+
+
+def _runs(one: Chosen, context: Context) -> str:
+    """The way to the run of each seed."""
+    ways = (
+        f"{linked(f'seed {outcome.seed}', outcome.folder, context)} {folder_of(outcome)}"
+        for outcome in one.outcomes
+    )
+    return f"<p>{', '.join(ways)}</p>\n"
 
 
 def _tested(one: Chosen, metric: str) -> Cell:

@@ -96,6 +96,14 @@ def test_keyboard_sorts_as_well(opened: webdriver.Chrome) -> None:
     assert column(opened, 1) == sorted(before, reverse=True)
 
 
+def test_numbers_in_labels_are_sorted_by_their_size(opened: webdriver.Chrome) -> None:
+    labels = ["none", "text 0.15", "text 0.3", "video 0.6", "video 0.75", "video 0.9", "video 10"]
+    mixed = [labels[place] for place in (5, 0, 3, 6, 4, 2, 1)]
+    assert opened.execute_script("return arguments[0].sort(inOrder)", mixed) == labels
+    rates = ["1e-05", "0.0005", "0.001"]
+    assert opened.execute_script("return arguments[0].sort(inOrder)", rates[::-1]) == rates
+
+
 def test_pointer_on_a_point_shows_its_numbers(opened: webdriver.Chrome) -> None:
     point = opened.find_element(By.CSS_SELECTOR, "#rows .mark-symbol path")
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)

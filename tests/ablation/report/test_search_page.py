@@ -54,7 +54,7 @@ def test_page_says_what_was_chosen_why_trials_ended_and_keeps_markup_out(
     assert REASON not in page
     assert "stopped at 25% of the run with 1.0" in page
     assert "Of 24 trials: 22 complete, 1 stopped early, 1 failed." in page
-    assert html.escape(report.chosen[0].command) in page
+    assert html.escape(report.chosen[0].finding.command) in page
     head = re.search(r"<h2>Trials</h2>.*?</thead>", page, re.DOTALL)
     assert head
     assert re.findall(r"<button>(.*?)</button>", head[0])[:4] == [
