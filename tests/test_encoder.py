@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerFast
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
@@ -18,6 +17,7 @@ from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.inputs import reader
 from mac_ray.training.start import prepare
+from tests.checkpoints import save_text_tower
 
 CAPTIONS = ["a red ball rolls left", "a blue box", "two things"]
 
@@ -91,11 +91,7 @@ def test_captions_beyond_one_chunk_are_the_captions_one_by_one(tiny: Config, tmp
 
 
 def test_encoder_needs_no_text_checkpoint_any_more(tiny_overrides: list[str], tmp_path: Path) -> None:
-    source = tmp_path / "distilbert"
-    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red"]))
-    DistilBertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(source)
-    sizes = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 128, "max_position_embeddings": 80}
-    DistilBertModel(DistilBertConfig(vocab_size=11, **sizes)).save_pretrained(source)
+    source = save_text_tower(tmp_path / "distilbert", ["a", "red"], vocab_size=11)
     config = config_file.load(None, [*tiny_overrides, f"model.text.pretrained={source}"])
     run, _ = saved_run(config, tmp_path / "run")
     expected = load_encoder(run.path).embed_texts(CAPTIONS)

@@ -23,6 +23,7 @@ from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.training.distributed import release_gpu
+from mac_ray.training.first_weights import with_found_weights
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
 from mac_ray.training.plan import legs
@@ -90,8 +91,12 @@ class Calculator:
     def _kinds(self, config: Config) -> list[Kind]:
         data, tokenizer = self.locator.data(config), self._tokenizer(config)
         counts = count_words(captions_of_training(data), tokenizer) if counts_words(config) else {}
-        lexicon, absolute = Lexicon(tokenizer, counts), self.locator.absolute(config)
-        return [Kind(absolute, leg, data, tokenizer, lexicon) for leg in legs(config, data.train_sizes)]
+        lexicon, started = Lexicon(tokenizer, counts), self._started(config)
+        return [Kind(started, leg, data, tokenizer, lexicon) for leg in legs(config, data.train_sizes)]
+
+    def _started(self, config: Config) -> Config:
+        """With absolute folders and, of weights that it starts from, the tokeniser."""
+        return with_found_weights(self.locator.absolute(config))
 
     def _stage_flops(self, config: Config) -> list[tuple[int, int, float]]:
         """Steps, samples per step and FLOPs per sample of each stage."""
@@ -108,7 +113,7 @@ class Calculator:
 
         What is drawn is the same for every call, or the cost of a run would hang on what was asked before.
         """
-        key = _captions_key(config, data)
+        key = _captions_key(self._started(config), data)
         if key not in self._lengths:
             texts = partial(captions_of_training, data, TRAINING_TEXTS[config.data.captions])
             total = sum(1 for _ in texts())
@@ -124,12 +129,12 @@ class Calculator:
 
     def _tokenizer(self, config: Config) -> CaptionTokenizer:
         """That of its runs."""
-        data = self.locator.data(config)
-        key = _captions_key(config, data)
+        data, started = self.locator.data(config), self._started(config)
+        key = _captions_key(started, data)
         if key not in self._tokenizers:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "tokenizer.json"
-                save_tokenizer(self.locator.absolute(config).model.text, captions_of_training(data), path)
+                save_tokenizer(started.model.text, captions_of_training(data), path)
                 self._tokenizers[key] = CaptionTokenizer(path, config.data.max_caption_tokens)
         return self._tokenizers[key]
 

@@ -207,7 +207,7 @@ class Steps:
         )
         share = self.batches.rows.stop - self.batches.rows.start
         longest = config.data.max_caption_tokens
-        self.arm = Arm(config.name, config, stage, longest, device, compiled=False, batch=share)
+        self.arm = Arm(config.name, config, stage, longest, device, False, share, kind.tokenizer)
         self.hide = Hiding(config, self.leg, self.arm.encoder, kind.tokenizer, kind.lexicon, self.arm.worker)
         self.pieces = kind.pieces
         self.taken: list[float] = []  # seconds, of the first piece

@@ -7,6 +7,7 @@ clock drifts by more than arms differ. All of them stay in memory at once, but m
 b samples of a batch, F frames, V visible patches, L tokens.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from mac_ray.bench.memory import fits_on_gpu, largest_batch, resident_peak
 from mac_ray.config import Config, ConfigError, Stage, value_at
 from mac_ray.cores import usable_cores
 from mac_ray.data.order import shares
+from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import Captions, ClipView, guidance_flops, masked_text, view_of_clips
 from mac_ray.model.masking.guidance import GUIDES
@@ -78,20 +80,22 @@ class Arm:
         device: torch.device,
         compiled: bool,
         batch: int,
+        tokenizer: CaptionTokenizer | None = None,
     ) -> None:
+        """`tokenizer` is that of inputs to be learnt from; made-up captions have words enough of their own."""
         self.name, self.config, self.stage, self.batch = name, config, stage, batch
         self.worker = Worker(device=device)
         self.dtype = autocast_dtype(config, device)
         self.use_settings()
         before = _allocated(device)
-        words_known = config.model.text.vocabulary_size
+        words_known = tokenizer.vocabulary_size if tokenizer else config.model.text.vocabulary_size
         self.encoder = untrained_model(config.model, config.data, words_known, config.seed).to(device)
         if compiled:
             for tower in (self.encoder.video_model, self.encoder.text_model):
                 tower.compile(dynamic=False)
         vocabulary = self.encoder.text_model.config.vocab_size
         section = config.stage_objectives(stage)
-        mask_token = vocabulary - 1
+        mask_token = tokenizer.mask_token if tokenizer else vocabulary - 1
         self.objectives = build_objectives(section, self.encoder, mask_token, config.seed).to(device)
         self.learner = Learner(self.encoder, self.objectives.positions)
         self.rates = config.stage_optimizer(stage)
@@ -103,7 +107,8 @@ class Arm:
         self.clips = clips.to(device)  # (b, F, 3, S, S)
         self.masking, self.generator = config.stage_masking(stage), generator
         view = self.view()
-        caption = torch.randint(1, mask_token, (batch, text_tokens), generator=generator)
+        caption = torch.randint(1, vocabulary - 1, (batch, text_tokens), generator=generator)
+        caption += caption >= mask_token  # any but that one
         words = torch.arange(text_tokens).expand(batch, -1)  # each token a word
         attended = torch.ones_like(caption, dtype=torch.bool)
         # without words to know anything of, each is as likely to be hidden
@@ -160,9 +165,10 @@ class Arm:
     def learn(self, inputs: Inputs) -> None:
         """The step's arithmetic on any inputs of the stage, on the device."""
         loss_and_gradients(self.learner, self.objectives.pairs, inputs, self.positions, self.batch, self.now)
-        if self.rates.clip_norm is not None:
-            parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self.rates.clip_norm)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        # its norm is asked for also where nothing is clipped, as in training
+        limit = math.inf if self.rates.clip_norm is None else self.rates.clip_norm
+        nn.utils.clip_grad_norm_(parameters, limit)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.objectives.positions.after_step(self.encoder, 0.0)

@@ -24,6 +24,7 @@ from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
 from mac_ray.model.flops import text_flops
+from mac_ray.model.text import word_embeddings
 from mac_ray.model.video import grow_towers
 from mac_ray.objectives.costs import pretext_flops
 from mac_ray.objectives.position import StepShape
@@ -87,6 +88,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         }
         note_place(journal, place)
     num_patches = model.grid[0] * model.grid[1]
+    vocabulary_size = len(word_embeddings(model.text_model))  # a checkpoint may have more than its tokeniser
     before: Trained | None = None
     meter, costs = Meter(), Costs()
     step = 0  # of the run; the number of steps made
@@ -142,7 +144,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             now = Pass(step, leg.progress(step), stage.accumulate, config.seed, worker, dtype)
             inputs = hide(batch, batches.rows, step)
             positions = global_positions(objectives.positions, inputs, now)
-            shape = StepShape.of(inputs, num_patches, tokenizer.mask_token, tokenizer.vocabulary_size)
+            shape = StepShape.of(inputs, num_patches, tokenizer.mask_token, vocabulary_size)
             inputs = inputs.to(worker.device)
             loss, parts = loss_and_gradients(learner, pairs, inputs, positions, stage.batch_size, now)
 

@@ -10,6 +10,8 @@ from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from tests.checkpoints import save_text_tower
+from tests.test_encoder import saved_run
 from tests.training.whole_runs import metrics_of, trained
 
 
@@ -38,6 +40,30 @@ def test_flops_counted_before_are_those_counted_in_training(
         counted = max(value for (name, _), value in points.items() if name == "cost/flops")
         # captions are padded to the longest of a batch, which is a guess beforehand
         assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+
+
+def test_words_that_a_checkpoint_has_beyond_its_tokeniser_cost_what_they_take(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    """Language objectives score all that the tower embeds."""
+    source = str(save_text_tower(tmp_path / "distilbert", ["a", "red"], vocab_size=700))
+    given = [*tiny_overrides, f"model.text.pretrained={source}", "objectives.language={}"]
+    config = config_file.load(None, given)
+    points = metrics_of(trained(config, tmp_path / "run").folder.path)
+    counted = max(value for (name, _), value in points.items() if name == "cost/flops")
+    assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+
+
+def test_runs_from_another_run_cost_what_they_take_with_its_tokeniser(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    first, _ = saved_run(
+        config_file.load(None, [*tiny_overrides, "model.text.vocabulary_size=40"]), tmp_path / "run"
+    )
+    of_run = config_file.load(None, [*tiny_overrides, f"model.pretrained={first.path}"])
+    of_its_own = config_file.load(None, tiny_overrides)
+    same = config_file.load(None, [*tiny_overrides, f"model.text.tokenizer={first.tokenizer}"])
+    assert calculator.flops(of_run) == calculator.flops(same) > calculator.flops(of_its_own)
 
 
 def test_cost_does_not_hang_on_what_was_asked_before(

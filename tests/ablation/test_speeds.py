@@ -11,10 +11,11 @@ import pytest
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
-from mac_ray.ablation.speeds import MOST_TURNS, error_of_median
+from mac_ray.ablation.speeds import MOST_TURNS, Steps, error_of_median
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from tests.checkpoints import save_text_tower
 
 
 @pytest.fixture
@@ -76,6 +77,21 @@ def test_few_steps_tell_costly_runs_from_cheap_ones_and_keep_nothing(
     assert calculator.seconds_by_few_steps(many) > 4 * calculator.seconds_by_few_steps(few)
     assert not calculator.measured
     assert not (tmp_path / "speeds.json").exists()
+
+
+def test_steps_know_the_words_of_their_tokeniser_and_hide_some_of_them(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    """A tokeniser from elsewhere has more entries than a tower would be built with, and a [MASK] of its own."""
+    fillers = [f"filler{number}" for number in range(2000)]
+    source = save_text_tower(tmp_path / "distilbert", [*fillers, "a", "red", "circle", "square"])
+    given = [*tiny_overrides, f"model.text.tokenizer={source}", "objectives.masked_language={}"]
+    config = config_file.load(None, [*given, "masking.text.ratio=0.6"])
+    steps = Steps(calculator._kinds(config)[0], lambda *_: None)
+    assert steps.take(1) > 0
+    inputs = steps.hide(steps.batches[0], steps.batches.rows, 0)
+    assert int(inputs.caption.max()) > 2000
+    assert steps.arm.objectives.positions.positions(inputs)["masked_language"] > 0
 
 
 def test_unmasked_stage_is_one_kind_whatever_its_ratio_would_be(

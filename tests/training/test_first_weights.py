@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import DistilBertConfig, DistilBertModel, DistilBertTokenizerFast
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
@@ -20,6 +19,7 @@ from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import train
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags
+from tests.checkpoints import save_text_tower
 from tests.runs import the_run
 
 
@@ -35,17 +35,6 @@ def image_vit(path: Path, seed: int = 0) -> None:
     )
     path.parent.mkdir(exist_ok=True)
     save_file(model.state_dict(), path)
-
-
-def text_checkpoint(folder: Path) -> None:
-    """A DistilBERT and its tokeniser, of the size of the tiny run's tower."""
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = folder.parent / "vocab.txt"
-    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue"]))
-    DistilBertTokenizerFast(str(vocabulary)).save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 128, "max_position_embeddings": 80}
-    DistilBertModel(DistilBertConfig(vocab_size=8, **sizes)).save_pretrained(folder)
 
 
 def first_weights(run: PreparedRun) -> dict[str, torch.Tensor]:
@@ -68,7 +57,7 @@ def test_workers_start_from_the_imported_weights_though_their_source_is_gone(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
     image_vit(tmp_path / "vit.safetensors")
-    text_checkpoint(tmp_path / "text")
+    save_text_tower(tmp_path / "text", ["a", "red", "blue"])
     image, text = load_file(tmp_path / "vit.safetensors"), load_file(tmp_path / "text/model.safetensors")
     given = ["model.video.pretrained=vit.safetensors", "model.text.pretrained=text"]
     run = prepared([*tiny_overrides, *given], tmp_path)
@@ -146,7 +135,7 @@ def test_identity_of_a_text_checkpoint_and_its_tokeniser_is_of_their_content(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
     for name in ("one", "two"):
-        text_checkpoint(tmp_path / name / "text")
+        save_text_tower(tmp_path / name / "text", ["a", "red", "blue"])
     identities = [
         prepared([*tiny_overrides, f"model.text.pretrained={name}/text"], tmp_path).identity
         for name in ("one", "two")
