@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mac_ray.ablation.statistics import agreement, estimate, holm
+from mac_ray.ablation.statistics import Uncertainty, agreement, estimate, holm
 
 
 def resampled_means(scores: np.ndarray, num_resamples: int, generator: np.random.Generator) -> np.ndarray:
@@ -107,6 +107,12 @@ def test_p_value_of_a_clear_difference_is_small() -> None:
     difference = made(generator, 5, 400, 0.02) - 0.5 * made(generator, 5, 400, 0.02)
     found = estimate(difference.mean(axis=1), resampled_means(difference, 300, generator))
     assert found.p_value < 0.01
+
+
+def test_p_values_are_those_of_tables_of_student_s_t() -> None:
+    assert Uncertainty(1.0, 10).p_value(2.2281, 99) == pytest.approx(0.05, rel=1e-3)
+    assert Uncertainty(2.0, 2).p_value(-2 * 4.3027, 99) == pytest.approx(0.05, rel=1e-3)
+    assert Uncertainty(1.0, math.inf).p_value(-1.96, 99) == pytest.approx(0.05, abs=1e-3)
 
 
 def test_p_value_without_any_spread_is_one_only_where_there_is_no_difference() -> None:

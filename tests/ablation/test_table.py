@@ -16,11 +16,11 @@ from mac_ray.ablation.outcome import Outcome, TableError
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.sweep import Budget
-from mac_ray.ablation.table import Table, build_table
+from mac_ray.ablation.table import Interval, Table, build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from tests.ablation.conftest import REASON, SWEEP
-from tests.ablation.made import finished_run, recorded, run_folder
+from tests.ablation.made import finished_run, make_runs, recorded, run_folder
 
 PLAIN, MASKED, FAILED = "video.ratio=0", "video.ratio=0.6", "video.ratio=0.9"
 
@@ -109,7 +109,42 @@ def test_row_that_is_the_baseline_under_another_name_differs_by_nothing(study: S
     others = [outcome for outcome in study.outcomes() if outcome.row != MASKED]
     compared = build_table(study.sweep, study.rows, [*others, *twin]).row(MASKED).comparison
     assert compared is not None
-    assert (compared.difference.mean, compared.p_value) == (0.0, 1.0)
+    assert compared.difference == Interval(0.0, 0.0, 0.0)  # every draw of samples is one of both
+    assert compared.p_value == 1.0
+
+
+def test_difference_of_one_seed_is_as_sure_as_its_pairs_of_samples(study: SweepRecord, runs: Path) -> None:
+    first = [outcome for outcome in study.outcomes() if outcome.seed == 0]
+    compared = build_table(SWEEP.model_copy(update={"seeds": (0,)}), study.rows, first).row(MASKED).comparison
+    assert compared is not None
+    hits = [
+        [row["rank"] <= 1 for row in rank_rows(run_folder(runs, label, 0)) if row["direction"] == "t2v"]
+        for label in (MASKED, PLAIN)
+    ]
+    pairs = 100 * (np.array(hits[0], dtype=float) - np.array(hits[1], dtype=float))
+    expected = 1.96 * pairs.std(ddof=1) / math.sqrt(len(pairs))
+    assert compared.difference.high - compared.difference.mean == pytest.approx(expected, rel=0.15)
+
+
+def test_p_values_of_several_rows_are_corrected(tmp_path: Path) -> None:
+    qualities = {PLAIN: 0.5, MASKED: 0.54, FAILED: 0.62}
+    make_runs(SWEEP, tmp_path, qualities, {})
+    found = build_table(SWEEP, recorded(SWEEP, tmp_path).rows, recorded(SWEEP, tmp_path).outcomes())
+    one, other = sorted(
+        (row.comparison for row in found.rows if row.comparison), key=lambda pair: pair.p_value
+    )
+    assert one.p_value < other.p_value < 1
+    assert one.adjusted == pytest.approx(min(1, 2 * one.p_value))
+    assert other.adjusted == max(one.adjusted, other.p_value)
+
+
+def test_row_that_found_everything_may_yet_miss_some(tmp_path: Path) -> None:
+    make_runs(SWEEP, tmp_path, {PLAIN: 1.0}, {})
+    value = build_table(SWEEP, recorded(SWEEP, tmp_path).rows, recorded(SWEEP, tmp_path).outcomes()).row(
+        PLAIN
+    )
+    share = 0.025 ** (1 / 60)  # of 60 queries, by Clopper and Pearson
+    assert (value.metrics["t2v/R1"].low, value.metrics["t2v/R1"].high) == (pytest.approx(100 * share), 100)
 
 
 def test_one_seed_is_said_to_cover_samples_alone(study: SweepRecord) -> None:

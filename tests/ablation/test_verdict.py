@@ -206,6 +206,12 @@ def test_row_at_chance_is_named() -> None:
     )
 
 
+def test_row_at_chance_is_named_also_where_less_is_better() -> None:
+    found = table(row("none", 5), row("tube", 3), row("random", 9), maximize=False)
+    said = verdict(replace(found, chance={"t2v/R1": 10.0}))
+    assert "Not shown to be better than chance (10.0): 'random'." in said
+
+
 def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
     few = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(3, 3, 3, 1.0, 1 / 3)))
     assert few[-1] == (

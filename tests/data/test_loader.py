@@ -137,6 +137,21 @@ def test_draws_differ_between_epochs_seeds_and_stages(mixed: Manifest, tokenizer
     assert len({caption for _, caption in found}) == 3
 
 
+@pytest.mark.parametrize(
+    "overrides", [[], ["data.pool_frames=1", "data.crop_scale=[0.3,1.0]"]], ids=["frames alone", "crop alone"]
+)
+def test_frames_and_crops_are_drawn_anew_each_by_itself(
+    mixed: Manifest, tokenizer_file: Path, overrides: list[str]
+) -> None:
+    batches = batches_of([mixed], tokenizer_file, config_with(overrides))
+    found = {
+        batch.clips[row].numpy().tobytes()
+        for batch in (batches[step] for step in range(STEPS))
+        for row in (batch.samples == 5).nonzero()[:, 0].tolist()
+    }
+    assert len(found) >= 3
+
+
 def test_sets_of_a_stage_are_numbered_one_after_the_other(
     mixed: Manifest, tokenizer_file: Path, tmp_path: Path
 ) -> None:

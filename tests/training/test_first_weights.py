@@ -15,12 +15,12 @@ from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import build_model
 from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
-from mac_ray.training.first_weights import first_model
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import train
 from mac_ray.training.start import PreparedRun, parameters, prepare, tags
 from tests.checkpoints import save_text_tower
 from tests.runs import the_run
+from tests.training.whole_runs import first_weights
 
 
 def prepared(overrides: Sequence[str], folder: Path) -> PreparedRun:
@@ -35,11 +35,6 @@ def image_vit(path: Path, seed: int = 0) -> None:
     )
     path.parent.mkdir(exist_ok=True)
     save_file(model.state_dict(), path)
-
-
-def first_weights(run: PreparedRun) -> dict[str, torch.Tensor]:
-    tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
-    return first_model(run.config, run.folder, tokenizer).state_dict()
 
 
 # ---------------------------------------------------------------- what training starts from

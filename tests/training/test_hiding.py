@@ -86,6 +86,19 @@ def test_masks_of_another_step_are_others(tiny_overrides: list[str]) -> None:
     assert not torch.equal(first, second)
 
 
+def test_words_and_draws_are_of_each_sample_and_step(tiny_overrides: list[str]) -> None:
+    bench = Bench(prepared([*tiny_overrides, "masking.text.ratio=0.5"]))
+    hide = Hiding(bench.config, bench.run.plan[0], bench.model, bench.tokenizer, bench.lexicon, Worker())
+    batch, rows = bench.batch(0, rank=0, num_ranks=1)
+    first, later = hide(batch, rows, 0), hide(batch, rows, 1)
+    assert not torch.equal(first.tokens, later.tokens)
+    places = first.tokens == bench.tokenizer.mask_token
+    lengths = first.attended.sum(dim=1).tolist()
+    alike = [places[[own == length for own in lengths]] for length in set(lengths)]
+    assert any(len(own.unique(dim=0)) > 1 for own in alike)
+    assert len(first.draws.unique(dim=0)) == len(first.draws)
+
+
 def test_schedules_of_both_modalities_follow_the_share_of_the_stage_s_steps(
     tiny_overrides: list[str],
 ) -> None:

@@ -1,5 +1,6 @@
 """Whole small runs in this process: what they leave, and that nothing but the seed decides it."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -21,13 +22,17 @@ from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import agreed_checkpoint, note_place, train
+from mac_ray.training.optim import learning_rate
+from mac_ray.training.start import PreparedRun
 from tests.data.conftest import make_hanging
 from tests.runs import TINY_STEPS, metrics_of
 from tests.training.whole_runs import (
     SMOOTH,
+    Weights,
     assert_close,
     assert_same,
     final_weights,
+    first_weights,
     open_journal,
     prepared,
     trained,
@@ -97,7 +102,7 @@ def test_train_leaves_scores_ranks_pictures_and_metrics(tiny: Config, tmp_path: 
         assert path.stat().st_size > 0
     assert len(list(run.folder.pictures.iterdir())) == 2
     points = metrics_of(run.folder.path)
-    assert ("shapes_one_caption/t2v/R1", TINY_STEPS) in points
+    assert {step for name, step in points if name == "shapes_one_caption/t2v/R1"} == {TINY_STEPS}
     assert {step for name, step in points if name == "train/loss"} == {2, 4, 6, 8, 10, TINY_STEPS}
     # evaluated once an epoch (3 steps) within each stage, and at the end of each
     assert {step for name, step in points if name == "val/t2v/R1"} == {3, 6, 8, TINY_STEPS}
@@ -214,6 +219,58 @@ def test_train_on_several_ranks_equals_one(
     """8 samples on 3 ranks are shares of 3, 3 and 2: losses, gradients and weights, to rounding."""
     config = config_file.load(None, [*tiny_overrides, *SMOOTH, *overrides])
     assert_close(trained(config, tmp_path / "alone"), trained_on(num_ranks, config, tmp_path / "together"))
+
+
+def test_train_goes_on_with_other_workers_as_if_they_had_been_there_from_the_start(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    config = config_file.load(None, [*tiny_overrides, *SMOOTH])
+    stopped = prepared(config, tmp_path / "two")
+    stopped.folder.stop_request.touch()
+    for _ in range(4):  # a step each
+        with open_journal(stopped) as journal:
+            assert train(stopped.config, stopped.folder, Worker(), journal) == "interrupted"
+    stopped.folder.stop_request.unlink()
+    assert_close(trained(config, tmp_path / "one"), trained_on(2, config, tmp_path / "two"))
+
+
+ONE_STEP = [
+    "stages=[{name: only, data: [shapes], epochs: 0.31, frames: 4, batch_size: 8}]",
+    "evaluation.every_epochs=1",
+    "optimizer={learning_rate: 0.5, eps: 1, weight_decay: 0, warmup: 0}",  # a step is the rate times the gradient
+]
+
+
+def steps_of(run: PreparedRun) -> Weights:
+    """How far each weight has come in all steps."""
+    before, after = first_weights(run), final_weights(run)
+    # what else a tower keeps is how many frames it has seen
+    return {name: after[name] - before[name] for name in after if not name.endswith("_extra_state")}
+
+
+def test_gradients_are_clipped_before_the_step(tiny_overrides: list[str], tmp_path: Path) -> None:
+    moved = []
+    for clip in ("null", "0.001"):
+        config = config_file.load(None, [*tiny_overrides, *ONE_STEP, f"optimizer.clip_norm={clip}"])
+        run = trained(config, tmp_path / clip)
+        moved.append(math.sqrt(sum(float(step.square().sum()) for step in steps_of(run).values())))
+    assert moved[1] == pytest.approx(0.5 * 0.001, rel=0.05)
+    assert moved[0] > 10 * moved[1]
+
+
+def test_every_step_has_the_rate_of_its_place_in_its_stage(tiny_overrides: list[str], tmp_path: Path) -> None:
+    section = "optimizer={schedule: cosine, warmup: 0.3, final: 0.1, tower_rates: {video: 0}}"
+    config = config_file.load(None, [*tiny_overrides, section, "tracking.log_every=1"])
+    run = trained(config, tmp_path)
+    found = metrics_of(run.folder.path)
+    for leg in run.plan:
+        rates = config.stage_optimizer(leg.stage)
+        for place in range(leg.num_steps):
+            expected = learning_rate(rates, place, leg.num_steps)
+            assert found["train/learning_rate", leg.first + place + 1] == pytest.approx(expected)
+    moved = steps_of(run)
+    stayed = {name for name, step in moved.items() if not step.any()}
+    assert stayed == {name for name in moved if name.startswith("video_model.")}
 
 
 def test_train_with_a_loss_that_overflows_names_step_and_parts(

@@ -132,3 +132,9 @@ def test_rate_reaches_each_tower_by_its_factor(model: DualEncoder) -> None:
     set_learning_rate(optimizer, section, 0.5)
     found = {(group["tower"], group["lr"]) for group in optimizer.param_groups}
     assert found == {("video", 0.05), ("text", 0.0), ("heads", 1.0)}
+
+
+def test_settings_reach_every_group(model: DualEncoder) -> None:
+    section = Optimizer(betas=(0.8, 0.9), eps=1e-3)
+    for group in build_optimizer(section, model, PairObjectives(Objectives())).param_groups:
+        assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-3)

@@ -9,9 +9,11 @@ from torch import distributed
 from torch.multiprocessing import start_processes
 
 from mac_ray.config import Config
+from mac_ray.data.text import CaptionTokenizer
 from mac_ray.tracking.journal import Journal
 from mac_ray.training import checkpoint
 from mac_ray.training.distributed import Worker
+from mac_ray.training.first_weights import first_model
 from mac_ray.training.loop import train
 from mac_ray.training.start import PreparedRun, prepare
 from tests.runs import TINY_STEPS, metrics_of
@@ -38,6 +40,11 @@ def trained(config: Config, runs: Path) -> PreparedRun:
     return run
 
 
+def first_weights(run: PreparedRun) -> Weights:
+    tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
+    return first_model(run.config, run.folder, tokenizer).state_dict()
+
+
 def final_weights(run: PreparedRun) -> Weights:
     newest = checkpoint.latest(run.folder.checkpoints)
     assert newest is not None
@@ -54,13 +61,21 @@ def assert_same(one: PreparedRun, other: PreparedRun) -> None:
 
 
 def assert_close(one: PreparedRun, other: PreparedRun) -> None:
-    """Losses, norms of gradients and weights, step by step, to the rounding of fp32."""
+    """Losses, norms of gradients and weights, step by step, to the rounding of fp32, what was counted, and scores."""
     first, second = metrics_of(one.folder.path), metrics_of(other.folder.path)
     assert first.keys() == second.keys()
     losses = [point for point in first if point[0].startswith("train/loss")]
     assert {step for _, step in losses} == set(range(1, TINY_STEPS + 1))
     for point in losses:
         assert first[point] == pytest.approx(second[point], rel=1e-4, abs=1e-6), point
+    for point, value in first.items():
+        name, _ = point
+        if name in ("cost/samples", "cost/visible_tokens", "cost/failures"):
+            assert second[point] == value, point
+        elif name.endswith("/MnR"):  # of 8 queries, one may be a place further by rounding
+            assert second[point] == pytest.approx(value, abs=1.01 / 8), point
+        elif name.endswith("/mean_cosine"):
+            assert second[point] == pytest.approx(value, abs=1e-3), point
     weights = final_weights(other)
     for name, tensor in final_weights(one).items():
         torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
@@ -68,7 +83,7 @@ def assert_close(one: PreparedRun, other: PreparedRun) -> None:
 
 def trained_on(num_ranks: int, config: Config, runs: Path) -> PreparedRun:
     """By as many processes."""
-    runs.mkdir()
+    runs.mkdir(exist_ok=True)
     start_processes(_rank, (config, runs, num_ranks), num_ranks, start_method="forkserver")
     return prepared(config, runs)
 
