@@ -1,4 +1,4 @@
-"""Ways a run can end that starting it again would only repeat. The message says what to change."""
+"""Ways a run can end that were foreseen. The message says what to change before it is started again."""
 
 LONGEST_REASON = 500  # characters
 

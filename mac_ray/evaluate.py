@@ -130,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
     parser.add_argument(
-        "--without-ray", action="store_true", help="score in this process, on this machine alone"
+        "--without-ray",
+        action="store_true",
+        help="score in this process, on this machine alone, on its GPU if it has one",
     )
     parser.add_argument(
         "--tracking-uri",

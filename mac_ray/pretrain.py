@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
     parser.add_argument(
-        "--without-ray", action="store_true", help="train in this process, on this machine alone"
+        "--without-ray",
+        action="store_true",
+        help="train in this process, on this machine alone, on its GPU if it has one",
     )
     given = parser.parse_intermixed_args(arguments)
     path, overrides = given.config, given.overrides

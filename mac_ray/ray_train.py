@@ -228,8 +228,8 @@ def require_workers(cluster: Cluster, fewest: int, console: Console) -> None:
 
     if sentence := wait_for_cluster(lacking, cluster.start_timeout_s, console):
         raise RunError(
-            f"{fewest} workers do not fit: {sentence}; add nodes with `ray start --address=…`, or lower "
-            "cluster.workers or cluster.gpus_per_worker"
+            f"{fewest} {'worker does' if fewest == 1 else 'workers do'} not fit: {sentence}; add nodes with "
+            "`ray start --address=…`, or lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker"
         )
 
 

@@ -185,9 +185,11 @@ def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
     """The config of one run. Raises ConfigError."""
     config = changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
     require_stages(config, "a sweep compares what is")
-    cluster = config.cluster
-    if cluster.threads is None:  # by itself a run takes the whole machine, here it has others beside it
+    cluster = config.cluster  # by itself a run takes the whole machine, here it has others beside it
+    if cluster.threads is None:
         cluster = cluster.model_copy(update={"threads": cluster.cpus_per_worker})
+    if cluster.workers == "auto":
+        cluster = cluster.model_copy(update={"workers": cluster.most_workers})
     return config.model_copy(update={"cluster": cluster})
 
 

@@ -10,8 +10,8 @@ from mac_ray.config.section import Positive, Section
 
 
 class Cluster(Section):
-    # auto: every GPU, or two processes on CPUs, or one where it shares a GPU; as many as batches go round for. A pair
-    # (min, max) trains elastically
+    # auto: every GPU, or two processes on CPUs, or one where it shares a GPU; as many as batches go round for. In a
+    # sweep, whose runs go side by side, one. A pair (min, max) trains elastically
     workers: Positive | tuple[Positive, Positive] | Literal["auto"] = "auto"
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     cpus_per_worker: Positive = 1
@@ -24,7 +24,7 @@ class Cluster(Section):
     # a video that takes longer is given up for this run, and one that crashes its decoder; it counts as undecodable.
     # None: no limit, and decoded where the batch is made, which saves about 1 ms a clip
     decode_timeout_s: Annotated[float, Field(gt=0)] | None = 120.0
-    cache_budget_gb: Annotated[float, Field(ge=0)] = 8.0  # decoded frames kept on disk, per set
+    cache_budget_gb: Annotated[float, Field(ge=0)] = 8.0  # decoded frames kept on disk, per split of a set
 
     @property
     def most_workers(self) -> int:
@@ -54,7 +54,7 @@ class Storage(Section):
     """Folders. Relative ones are taken from where the command is started."""
 
     runs: str = "runs"  # checkpoints, journals, artifacts; shared by all nodes
-    cache: str = "~/.cache/mac_ray"  # made data, decoded frames, tokenisers; per node
+    cache: str = "~/.cache/mac_ray"  # made data, decoded frames, copies of manifests; per node
     keep_checkpoints: Positive = 2
     checkpoint_every: Positive = 200  # steps
 

@@ -25,7 +25,7 @@ class MovingShapes(Section):
 
 
 class ManifestSet(Section):
-    """Anyone's data: a manifest written by `python -m mac_ray.prepare manifest`."""
+    """Anyone's data: a manifest written by `python -m mac_ray.prepare`."""
 
     kind: Literal["manifest"] = "manifest"
     path: str  # the Parquet file; may be a URL

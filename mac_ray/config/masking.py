@@ -88,7 +88,8 @@ class VideoMasking(Section):
 
 class TextMasking(Section):
     strategy: TextStrategy = "whole_word"
-    ratio: ScheduledRatio = 0.15  # of the words of each caption; of its tokens for "token"
+    # of the words of each caption; of its tokens for "token"; of all training captions together for "frequency"
+    ratio: ScheduledRatio = 0.15
     # max(1, round(ratio * words)) of each caption, instead of a number that is random and right on average
     exact: bool = False
 

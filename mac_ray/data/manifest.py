@@ -114,7 +114,7 @@ class Manifest:
             except OSError as error:
                 raise ManifestError(
                     f"the unpacked copy of manifest {path} cannot be written to {cache} ({error.strerror or error}); "
-                    "set storage.cache to a folder that can be written and has room"
+                    "set storage.cache (--cache of `prepare`) to a folder that can be written and has room"
                 ) from error
         return cls(
             columns=Columns(path, SCHEMA, copy),

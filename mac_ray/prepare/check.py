@@ -80,7 +80,8 @@ def add_parser(commands: Any) -> None:
         "--results",
         type=Path,
         help="where findings are kept, so that a check goes on where one was killed, and looks only at what has\n"
-        "changed; default: beside the manifest. Without this file everything is looked at again",
+        "changed; default: beside the manifest, or in ~/.cache/mac_ray/checked for a URL and where nothing can be\n"
+        "written. Without this file everything is looked at again",
     )
     check.set_defaults(run=run)
 

@@ -29,12 +29,13 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
     Raises ValueError on a folder, which MLflow no longer writes to, and on a scheme MLflow does not know.
     """
     chosen = uri or os.environ.get(ENVIRONMENT_NAME) or "sqlite:///mlflow.db"
+    place = "tracking.uri" if uri else ENVIRONMENT_NAME
     scheme = urlsplit(chosen).scheme.partition("+")[0]
     if chosen in SERVERS or scheme in SERVERS:
         return chosen
     if scheme in ("", "file"):
         raise ValueError(
-            f"tracking.uri {chosen!r} is a folder, which MLflow no longer writes to; use "
+            f"{place} {chosen!r} is a folder, which MLflow no longer writes to; use "
             "sqlite:///mlflow.db or the http(s) address of a server"
         )
     if scheme in DATABASES:
@@ -42,14 +43,14 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
         if file is None:
             return chosen
         if file.name in ("", ":memory:"):
-            raise ValueError(f"tracking.uri {chosen!r} is no file; use sqlite:///mlflow.db")
+            raise ValueError(f"{place} {chosen!r} is no file; use sqlite:///mlflow.db")
         query = urlsplit(chosen).query
         absolute = (working_directory / file.expanduser()).absolute()
         return f"{urlsplit(chosen).scheme}:///{absolute}{'?' if query else ''}{query}"
     plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
     if scheme not in plugins:
         raise ValueError(
-            f"tracking.uri {public(chosen)!r} has the unknown scheme {scheme!r}; MLflow takes "
+            f"{place} {public(chosen)!r} has the unknown scheme {scheme!r}; MLflow takes "
             f"{', '.join((*DATABASES, *SERVERS, *sorted(plugins)))}"
         )
     return chosen

@@ -172,8 +172,9 @@ def require_decoded(
         named = failures or [f"cannot decode {reader.manifest[position].source}" for position in missing]
         raise UndecodableSamplesError(
             f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded ({'; '.join(named[:5])}); "
-            "mend them, and the same command goes on; or leave them out with `python -m mac_ray.prepare`, or set "
-            "evaluation.allow_missing=true, either of which is another run"
+            "mend them, and the same command goes on; or leave them out, by `python -m mac_ray.prepare convert` or by "
+            "deleting the files and writing the manifest again with --drop-missing, or set evaluation.allow_missing="
+            "true, each of which is another run"
         )
 
 

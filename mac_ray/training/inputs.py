@@ -61,7 +61,8 @@ def open_data(config: Config, progress: Progress) -> RunData:
         if not sizes.get(which):
             raise ConfigError(
                 f"data.sets.{name}: {manifests[name].path} has no {which} samples (it has {sizes}); "
-                f"give it a {which} split with `python -m mac_ray.prepare manifest`"
+                f"write it again with a {which} split: by the official lists, a column `split`, or, of your own folder "
+                "or table, `python -m mac_ray.prepare manifest … --val 0.1 --test 0.1`"
             )
         return manifests[name].split(which)
 

@@ -37,6 +37,7 @@ from mac_ray.training.planned import forward_cost, training_flops
 from mac_ray.training.truncation import truncation_notes
 
 FEWEST_SCORED = 2  # samples
+CODE = (":(top)*.py", ":(top)*.yaml")  # what may change a run; manifests and shards lie in checkouts too
 MOST_SAMPLES = 4_000_000  # of a set, whose captions are read: a minute or two
 RECORDED_PACKAGES = ("torch", "ray", "transformers", "tokenizers", "timm", "mlflow", "decord", "av", "numpy")
 
@@ -259,7 +260,7 @@ def git_state() -> dict[str, str]:
             return None
         return asked.stdout.strip() if asked.returncode == 0 else None
 
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *CODE)
     if commit is None or changes is None:
         return {"git.commit": os.environ.get("GIT_COMMIT", "not a git checkout")}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}

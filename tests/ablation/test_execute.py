@@ -102,10 +102,12 @@ def test_runs_of_a_sweep_share_the_cores_of_a_machine(asked: dict[str, int], thr
         base="configs/ablation.yaml",
         seeds=(0,),
         variants={"a": {}},
-        overrides={"cluster.threads": None} | own,  # as of a base that does not say
+        overrides={"cluster.threads": None, "cluster.workers": "auto"}
+        | own,  # as of a base that does not say
     )
     (point,) = expand(sweep)
     assert point.config.cluster.threads == threads
+    assert point.config.cluster.workers == 1  # also where a run by itself would take all there are
 
 
 def test_cluster_on_which_no_run_fits_is_refused(tiny: Config) -> None:

@@ -42,8 +42,14 @@ def test_uri_resolved_is_the_first_given_and_absolute(
     ],
 )
 def test_uri_that_mlflow_does_not_take_is_refused_by_name(uri: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+    with pytest.raises(ValueError, match=rf"^tracking\.uri .*{complaint}"):
         resolve_uri(uri, HERE)
+
+
+def test_uri_of_the_environment_is_refused_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
+    with pytest.raises(ValueError, match=r"^MLFLOW_TRACKING_URI './mlruns' is a folder"):
+        resolve_uri(None, HERE)
 
 
 def test_uri_shown_holds_no_credentials() -> None:
