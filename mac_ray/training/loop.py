@@ -6,6 +6,7 @@ is a function of (seed, k), so a run that was killed and started again is the ru
 b samples on this rank, B in the global batch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
+from torch.optim import AdamW
 
 from mac_ray.config import Config
 from mac_ray.cores import usable_cores
@@ -47,7 +50,7 @@ from mac_ray.training.hiding import Hiding, open_lexicon
 from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.masked_views import masked_view_metrics
 from mac_ray.training.meter import Meter
-from mac_ray.training.optim import apply_gradients, learning_rate
+from mac_ray.training.optim import learning_rate, set_learning_rate
 from mac_ray.training.plan import legs
 
 Outcome = Literal["finished", "interrupted"]
@@ -146,8 +149,13 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             loss, parts = loss_and_gradients(learner, pairs, inputs, positions, stage.batch_size, now)
 
             # the step
+            # asked for also where nothing is clipped: one that is not finite stops the run before its weights are saved
+            limit = math.inf if rates.clip_norm is None else rates.clip_norm
+            parts["gradient_norm"] = nn.utils.clip_grad_norm_(_parameters(optimizer), limit)
             rate = learning_rate(rates, step - leg.first, leg.num_steps)
-            parts["gradient_norm"] = apply_gradients(optimizer, rates, rate)
+            set_learning_rate(optimizer, rates, rate)
+            optimizer.step()
+            optimizer.zero_grad()
             objectives.positions.after_step(model, now.progress)
             step += 1
             meter.add(step, stage.batch_size, loss, parts)
@@ -243,6 +251,10 @@ def agreed_checkpoint(folder: RunFolder, worker: Worker) -> Path | None:
 def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:
     folder.note_failures(worker.rank, embeddings.faults.failures)
     folder.note_shortened(worker.rank, embeddings.faults.shortened)
+
+
+def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 BETWEEN = ", then "  # places of one run

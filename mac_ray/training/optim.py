@@ -2,19 +2,20 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 
 from mac_ray.config import Optimizer
 from mac_ray.model.dual import tower_of
 
+# the last is DistilBERT's; word embeddings do decay
 UNDECAYED = (
     "cls_token",
     "pos_embed",
     "temporal_embed",
     "mask_token",
     "log_scale",
-    "position_embeddings.weight",  # DistilBERT's; word embeddings do decay
+    "position_embeddings.weight",
 )
 
 
@@ -63,18 +64,6 @@ def build_optimizer(section: Optimizer, model: nn.Module, objectives: nn.Module)
         eps=section.eps,
         fused=True,
     )
-
-
-def apply_gradients(optimizer: AdamW, section: Optimizer, rate: float) -> Tensor:
-    """Clip, step at a rate, forget. Returns the norm of all gradients as they came, which is asked for also where
-    nothing is clipped: one that is not finite stops the run before its weights are saved."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    limit = math.inf if section.clip_norm is None else section.clip_norm
-    norm = nn.utils.clip_grad_norm_(parameters, limit)
-    set_learning_rate(optimizer, section, rate)
-    optimizer.step()
-    optimizer.zero_grad()
-    return norm
 
 
 def set_learning_rate(optimizer: AdamW, section: Optimizer, rate: float) -> None:
