@@ -89,14 +89,18 @@ class _Run:
         self._process = psutil.Process()
         self._summary = Summary()
         self._offset = 0
-        self._spent = (0.0, 0.0)  # seconds and FLOPs, as last logged
+        self._spent: tuple[float, float] | None = None  # seconds and FLOPs, as last logged by this attempt
         self._speed: float | None = None  # FLOPs per second between the last two logs
 
     def readings(self) -> Iterator[Reading]:
         for record, end in read_from(self._journal, self._offset):
             self._summary.add(record)
             self._offset = end
-            if record["kind"] == "metrics" and {"cost/seconds", "cost/flops"} <= record["values"].keys():
+            if (
+                record["kind"] == "status"
+            ):  # an attempt goes on from a checkpoint, before what was logged last
+                self._spent = self._speed = None
+            elif record["kind"] == "metrics" and {"cost/seconds", "cost/flops"} <= record["values"].keys():
                 self._note_speed(
                     float(record["values"]["cost/seconds"]), float(record["values"]["cost/flops"])
                 )
@@ -118,9 +122,9 @@ class _Run:
             )
 
     def _note_speed(self, seconds: float, flops: float) -> None:
-        before, done = self._spent
-        if seconds > before:
-            self._speed = (flops - done) / (seconds - before)
+        if self._spent is not None and seconds > self._spent[0]:
+            seconds_before, flops_before = self._spent
+            self._speed = (flops - flops_before) / (seconds - seconds_before)
         self._spent = (seconds, flops)
 
 

@@ -26,9 +26,9 @@ from ray.dashboard.modules.reporter.reporter_agent import GPU_TAG_KEYS, METRICS_
 from rich.console import Console
 
 from mac_ray.config import file as config_file
-from mac_ray.ray_metrics import DESCRIPTIONS, exported_run, exported_trials
+from mac_ray.ray_metrics import DESCRIPTIONS, _Run, exported_run, exported_trials
 from mac_ray.ray_train import fit
-from mac_ray.tracking.journal import Journal, read
+from mac_ray.tracking.journal import FILE_NAME, Journal, read
 from mac_ray.training.start import prepare
 from tests.runs import TINY, UNTRACKED
 
@@ -192,12 +192,13 @@ def samples_of(texts: list[str]) -> dict[str, list[Sample]]:
 @pytest.mark.ray
 def test_ray_metrics_of_a_live_run_are_those_of_its_journal(live: Live) -> None:
     in_journal: dict[str, set[float]] = {"step": set(), "speed": set()}
-    before = (0.0, 0.0)
+    before: tuple[float, float] | None = None
     for record in read(live.journal):
         if record["kind"] == "metrics":
             if "cost/seconds" in record["values"]:
                 spent = (record["values"]["cost/seconds"], record["values"]["cost/flops"])
-                in_journal["speed"].add((spent[1] - before[1]) / (spent[0] - before[0]))
+                if before:
+                    in_journal["speed"].add((spent[1] - before[1]) / (spent[0] - before[0]))
                 before = spent
             for name, value in record["values"].items():
                 in_journal.setdefault(name, set()).add(float(value))
@@ -321,6 +322,26 @@ def test_dashboard_panels_have_ids_of_their_own_and_do_not_overlap() -> None:
         assert max(x for x, _ in cells) < 24  # Grafana's columns
         assert not taken & cells
         taken |= cells
+
+
+def test_speed_is_that_of_an_attempt_and_not_across_a_restart(tmp_path: Path) -> None:
+    """Which goes on from a checkpoint, behind what had been logged, and does not log those steps again."""
+    run = _Run(tmp_path / FILE_NAME, torch.device("cpu"))
+
+    def speeds() -> list[float]:
+        return [value for name, value, _ in run.readings() if name == "mac_ray_flops_per_second"]
+
+    with Journal.open_or_create(tmp_path, name="r", experiment="e", identity="i") as journal:
+        journal.status("RUNNING")
+        journal.metrics(10, {"cost/seconds": 10.0, "cost/flops": 100.0})
+        assert speeds() == []
+        journal.metrics(20, {"cost/seconds": 30.0, "cost/flops": 200.0})
+        assert speeds() == [5.0]
+        journal.status("RUNNING")
+        journal.metrics(30, {"cost/seconds": 30.1, "cost/flops": 300.0})
+        assert speeds() == []
+        journal.metrics(40, {"cost/seconds": 50.1, "cost/flops": 400.0})
+        assert speeds() == [5.0]
 
 
 def test_ray_metrics_that_fail_leave_the_run_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ Read from the journals, so it does not matter where runs train, or whether anoth
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.live import Live
@@ -22,6 +22,7 @@ LOOK_EVERY_S = 2.0
 BAR = 20  # characters
 WATCHED = "val/t2v/R1"
 BROKEN_OFF = ("FAILED", "KILLED")
+GOES_ON = ("", "PENDING", "RUNNING")
 
 
 class Board(threading.Thread):
@@ -47,6 +48,7 @@ class Board(threading.Thread):
         # left unfinished; until more is written there it waits for its turn, whatever status it was left with
         self._before: dict[str, float] = {}
         self._leftover: dict[str, int] = {}
+        self._given_up: set[str] = set()  # of a search: runs of trials that are over
         self._followed: dict[str, Followed] = {}
         self._reading = threading.Lock()
 
@@ -56,13 +58,18 @@ class Board(threading.Thread):
         self._runs = self._runs | {run.identity: run}
         self._look_first()
 
+    def give_up(self, runs: Iterable[PlannedRun]) -> None:
+        """They are not trained any more, whatever they have come to."""
+        self._given_up = self._given_up.union(run.identity for run in runs)
+
     def states(self) -> dict[str, int]:
-        """How many runs are in each state."""
+        """How many runs are in each state; what was given up before it ended is in none."""
         counts = dict.fromkeys(("PENDING", "RUNNING", "FINISHED", "FAILED", "KILLED"), 0)
         found = self._summaries()
         for identity in self._runs:
-            status = found[identity].status if identity in found else None
-            counts[status or "PENDING"] += 1
+            status = (found[identity].status if identity in found else None) or "PENDING"
+            if status not in GOES_ON or identity not in self._given_up:
+                counts[status] += 1
         return counts
 
     def stop(self) -> None:
@@ -85,8 +92,10 @@ class Board(threading.Thread):
     def _look_first(self) -> None:
         """At runs that are new here. What they have come to is no news, and no time of this sweep went into it."""
         with self._reading:
-            for name in self._runs.keys() - self._before.keys():
-                followed = self._followed[name] = Followed(self._runs[name].folder / FILE_NAME)
+            for name, run in self._runs.items():  # in the order of the plan, which tables and logs keep
+                if name in self._before:
+                    continue
+                followed = self._followed[name] = Followed(run.folder / FILE_NAME)
                 followed.read_on()
                 found = followed.summary
                 self._before[name] = self._share(name, found)
@@ -96,7 +105,7 @@ class Board(threading.Thread):
                     self._told[name] = found.status or ""
 
     def _summaries(self) -> dict[str, Summary]:
-        """Of those that have finished, or begun since the first look. Two threads ask."""
+        """Of those that have finished, begun since the first look, or are not trained any more. Several threads ask."""
         self._look_first()
         with self._reading:
             for followed in self._followed.values():
@@ -104,7 +113,7 @@ class Board(threading.Thread):
             return {
                 name: followed.summary
                 for name, followed in self._followed.items()
-                if followed.read and followed.read != self._leftover.get(name)
+                if followed.read and (followed.read != self._leftover.get(name) or name in self._given_up)
             }
 
     def _share(self, identity: str, summary: Summary) -> float:
@@ -116,7 +125,7 @@ class Board(threading.Thread):
     def _left(self, summaries: Mapping[str, Summary]) -> str:
         shares = self._before | {name: self._share(name, found) for name, found in summaries.items()}
         gained = sum((share - self._before[name]) * self._flops[name] for name, share in shares.items())
-        over = {name for name, found in summaries.items() if found.status in BROKEN_OFF}
+        over = self._given_up | {name for name, found in summaries.items() if found.status in BROKEN_OFF}
         to_go = sum((1 - share) * self._flops[name] for name, share in shares.items() if name not in over)
         if shares:  # runs to come are taken to be like these
             to_go += self._to_come() * sum(self._flops.values()) / len(shares)
@@ -142,19 +151,17 @@ class Board(threading.Thread):
     def _tell(self) -> None:
         summaries = self._summaries()
         for name, found in summaries.items():
-            if found.status in ("FINISHED", "FAILED", "KILLED") and self._told.get(name) != found.status:
-                say(
-                    self._console,
-                    f"{self._runs[name].point.label}: {found.status} · {self._headline(summaries)}",
-                )
-            self._told[name] = found.status or ""
+            status = found.status or ""  # once: another thread may read on
+            if status not in GOES_ON and self._told.get(name) != status:
+                say(self._console, f"{self._runs[name].point.label}: {status} · {self._headline(summaries)}")
+            self._told[name] = status
 
     def _table(self) -> Table:
         summaries = self._summaries()
         headline = escape(self._headline(summaries))
         table = Table(title=headline, title_justify="left", box=None, show_header=False)
         for name, found in summaries.items():
-            if found.status == "RUNNING":
+            if found.status == "RUNNING" and name not in self._given_up:
                 share = self._share(name, found)
                 filled = round(share * BAR)
                 score = f"{WATCHED} {found.latest[WATCHED][1]:.1f}" if WATCHED in found.latest else ""

@@ -101,10 +101,11 @@ class Calculator:
     def _stage_flops(self, config: Config) -> list[tuple[int, int, float]]:
         """Steps, samples per step and FLOPs per sample of each stage."""
         data, vocabulary = self.locator.data(config), self._tokenizer(config).vocabulary_size
+        started = self._started(config)
         found = []
         for leg in legs(config, data.train_sizes):
             tokens = self._padded_length(config, data, leg.stage.batch_size)
-            per_sample = training_flops(config, leg.stage, tokens, vocabulary)
+            per_sample = training_flops(started, leg.stage, tokens, vocabulary)
             found.append((leg.num_steps, leg.stage.batch_size, per_sample))
         return found
 

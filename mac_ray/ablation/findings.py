@@ -39,9 +39,8 @@ class Finding:
     flops: float  # of a run; 0 unless complete
     chosen: bool  # the best, or on the front where cost is weighed
     reason: str  # why it failed or was stopped
-    identities: tuple[
-        str, ...
-    ] = ()  # of its runs, by which trials of one recipe are known; empty without any
+    # of its runs, by which trials of one recipe are known; empty without any
+    identities: tuple[str, ...] = ()
     command: str = ""  # that trains the first of them
 
     @property
@@ -63,7 +62,7 @@ class Chosen:
 
     def tested(self, metric: str) -> tuple[float, list[tuple[float, float]]] | None:
         """Mean over seeds, and each seed's 95% interval over queries; None where a run's results are gone."""
-        if not all(metric in outcome.metrics for outcome in self.outcomes):
+        if not self.outcomes or not all(metric in outcome.metrics for outcome in self.outcomes):
             return None
         values = [outcome.metrics[metric] for outcome in self.outcomes]
         return sum(values) / len(values), [outcome.intervals[metric] for outcome in self.outcomes]

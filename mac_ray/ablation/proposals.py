@@ -84,13 +84,16 @@ class Proposals:
         parent: str,
         plan: Plan,
         num_steps: Callable[[Config], int],
+        give_up: Callable[[Sequence[PlannedRun]], None],
     ) -> None:
         """`plan` lays out a trial or raises UntrainableError; `num_steps` are those of a run.
+
+        `give_up` is told the runs of trials that are over, of which some may never have been begun.
 
         `parent` is the key of the sweep's own run, which those that it trains have in their tags.
         """
         self._study, self._sweep, self._search = study, sweep, search
-        self._parent, self._plan, self._num_steps = parent, plan, num_steps
+        self._parent, self._plan, self._num_steps, self._give_up = parent, plan, num_steps, give_up
         self._left = leftovers(study)
         self._to_draw = max(search.trials - len(begun(study)), 0)
         self._underway: dict[int, Proposal] = {}
@@ -212,6 +215,7 @@ class Proposals:
         """What became of the runs of some trials of one recipe, of which the first was trained. Whether the machine has
         done what it should.
         """
+        self._give_up(same[0].runs)
         found = _summaries(same[0].runs)
         unfinished = [run for run in found if run.status != "FINISHED"]
         has_failed = any(run.status == "FAILED" for run in unfinished)

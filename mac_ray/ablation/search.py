@@ -195,7 +195,7 @@ def report_of(record: SweepRecord, search: Search, study: Study, folder: Path) -
 def chosen_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> Chosen:
     outcomes = [
         outcome_in(RunFolder.of(known, sweep.name, identity).path, finding.label, seed, identity)
-        for seed, identity in zip(sweep.seeds, finding.identities, strict=True)
+        for seed, identity in zip(sweep.seeds, finding.identities, strict=False)  # an older study names none
     ]
     return Chosen(finding, outcomes)
 
@@ -224,7 +224,7 @@ def train_trials(
             board.add(run, planner.calculator.flops(run.point.config))
         return runs
 
-    proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps)
+    proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps, board.give_up)
     with on_ray():
         together = fitting([base], console)
         require_shared(folder, base.cluster)
@@ -350,7 +350,7 @@ def show_findings(report: SearchReport, console: Console) -> None:
     tested = {one.finding.number: one.tested(sweep.metric) for one in chosen}
     best = [finding for finding in findings if finding.value is not None]
     for finding in [one.finding for one in chosen] + [one for one in best[:SHOWN_TRIALS] if not one.chosen]:
-        cells = [escape(finding.label.removeprefix("trial "))]
+        cells = [escape(f"{finding.number}: {finding.said}")]
         cells += [f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
         if scored := tested.get(finding.number):
             mean, intervals = scored

@@ -59,6 +59,7 @@ class Kind:
         parts: Mapping[str, object] = {
             "model": config.model.model_dump(mode="json"),
             "data": config.data.model_dump(mode="json", exclude={"sets"}),
+            "words": self.tokenizer.vocabulary_size,
             "sets": [self.data.train[name].fingerprint for name in stage.data],
             "masking": [_what_counts(section) for section in (masking.video, masking.text)],
             "objectives": config.stage_objectives(stage).model_dump(mode="json"),
@@ -207,7 +208,16 @@ class Steps:
         )
         share = self.batches.rows.stop - self.batches.rows.start
         longest = config.data.max_caption_tokens
-        self.arm = Arm(config.name, config, stage, longest, device, False, share, kind.tokenizer)
+        self.arm = Arm(
+            config.name,
+            config,
+            stage,
+            longest,
+            device,
+            compiled=False,
+            batch=share,
+            tokenizer=kind.tokenizer,
+        )
         self.hide = Hiding(config, self.leg, self.arm.encoder, kind.tokenizer, kind.lexicon, self.arm.worker)
         self.pieces = kind.pieces
         self.taken: list[float] = []  # seconds, of the first piece

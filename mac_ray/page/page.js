@@ -5,7 +5,6 @@ for (const [name, spec] of Object.entries(JSON.parse(document.getElementById("ch
   vegaEmbed(document.getElementById(name), spec, options);
 }
 
-// First the order that reads best (numbers from the largest, words from a), then the other, then as planned.
 // Numbers within words by their size: "video 0.6" before "video 0.75", which letter by letter it is not.
 const NUMBER = /(\d+(?:\.\d+)?(?:e[+-]?\d+)?)/i;
 function inOrder(one, two) {
@@ -17,6 +16,7 @@ function inOrder(one, two) {
   return a.length - b.length;
 }
 
+// First the order that reads best (numbers from the largest, words from a), then the other, then as planned.
 function sortBy(heading) {
   const body = heading.closest("table").tBodies[0];
   const column = heading.cellIndex;

@@ -8,14 +8,13 @@ from torch.optim import AdamW
 from mac_ray.config import Optimizer
 from mac_ray.model.dual import tower_of
 
-# the last is DistilBERT's; word embeddings do decay
 UNDECAYED = (
     "cls_token",
     "pos_embed",
     "temporal_embed",
     "mask_token",
     "log_scale",
-    "position_embeddings.weight",
+    "position_embeddings.weight",  # DistilBERT's; word embeddings do decay
 )
 
 

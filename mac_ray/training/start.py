@@ -246,15 +246,14 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
-def git_state() -> dict[str, str]:
-    """Commit and whether files differ from it, where the code is run from a git checkout; or else the commit that
+def git_state(checkout: Path = Path(__file__).parent) -> dict[str, str]:
+    """Commit and whether code differs from it, where it is run from a git checkout; or else the commit that
     GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
-    here = Path(__file__).parent
 
     def git(*arguments: str) -> str | None:
         try:
             asked = subprocess.run(
-                ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False
+                ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False
             )
         except FileNotFoundError:  # git is not installed
             return None

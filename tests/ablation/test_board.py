@@ -102,12 +102,24 @@ def test_terminal_has_a_bar_for_each_run_that_trains(runs: list[PlannedRun]) -> 
     assert "later" not in output.getvalue()
 
 
+def test_runs_of_a_trial_that_is_over_wait_no_longer(runs: list[PlannedRun]) -> None:
+    """Stopped by an earlier driver, or not begun as the first seed was stopped."""
+    ended_run(runs[0].folder, "KILLED", "pruned")
+    board, output = watched(runs)
+    take_up(runs[2])
+    assert board.states() == {"PENDING": 3, "RUNNING": 1, "FINISHED": 0, "FAILED": 0, "KILLED": 0}
+    board.give_up(runs[:3])  # the third by a process that was killed
+    assert board.states() == {"PENDING": 1, "RUNNING": 0, "FINISHED": 0, "FAILED": 0, "KILLED": 1}
+    board.stop()
+    assert "0 of 4 runs finished · 1 stopped" in output.getvalue()
+
+
 @pytest.mark.parametrize(
     ("killed", "to_come", "rest"),
     [
         pytest.param(0, 0, 3, id="rows"),
         pytest.param(1, 0, 2, id="one-stopped"),
-        pytest.param(0, 5, 8, id="search"),
+        pytest.param(0, 1, 4, id="search"),
     ],
 )
 def test_time_left_is_by_the_rate_since_the_first_look(

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mac_ray.ablation.findings import Finding, find, front, importances, write_trials
+from mac_ray.ablation.findings import Chosen, Finding, find, front, importances, write_trials
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search
 from tests.ablation.trials import RATE, RATIO, SPACE, STRATEGY, Driver, write_run
 
 
 def made(number: int, value: float, flops: float) -> Finding:
     return Finding(number, "COMPLETE", {}, value, flops, False, "")
+
+
+def test_trial_whose_runs_an_older_study_does_not_name_has_no_test_score() -> None:
+    assert Chosen(made(0, 50.0, 1e12), []).tested("t2v/R1") is None
 
 
 @pytest.mark.parametrize("maximize", [True, False])

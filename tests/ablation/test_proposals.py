@@ -34,6 +34,17 @@ def test_trial_is_told_the_last_val_metric_averaged_over_seeds(tmp_path: Path) -
     assert driver.proposals.next() is None
 
 
+def test_runs_of_trials_that_are_over_are_given_up_also_where_they_were_never_begun(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=2), seeds=(3, 5))
+    first, second = driver.proposals.next(), driver.proposals.next()
+    assert first is not None
+    assert second is not None
+    write_run(first.runs[0], "FAILED", reason="out of memory")
+    assert not driver.given_up
+    driver.proposals.ended(first.number)
+    assert driver.given_up == first.identities
+
+
 def test_nsga2_is_told_the_cost_as_well(tmp_path: Path) -> None:
     driver = Driver(tmp_path, Search(space=SPACE, trials=1, sampler="nsga2"))
     proposal = driver.proposals.next()

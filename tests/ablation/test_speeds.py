@@ -88,7 +88,7 @@ def test_steps_know_the_words_of_their_tokeniser_and_hide_some_of_them(
     given = [*tiny_overrides, f"model.text.tokenizer={source}", "objectives.masked_language={}"]
     config = config_file.load(None, [*given, "masking.text.ratio=0.6"])
     steps = Steps(calculator._kinds(config)[0], lambda *_: None)
-    assert steps.take(1) > 0
+    steps.take(1)
     inputs = steps.hide(steps.batches[0], steps.batches.rows, 0)
     assert int(inputs.caption.max()) > 2000
     assert steps.arm.objectives.positions.positions(inputs)["masked_language"] > 0

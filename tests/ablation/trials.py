@@ -43,7 +43,13 @@ class Driver:
         self.folder, self.sweep = folder, sweep_of(search, **given)
         folder.mkdir(exist_ok=True)
         self.study = open_study(self.sweep, search, study, folder, key)
-        self.proposals = Proposals(self.study, self.sweep, search, PARENT, self.plan, lambda _: steps)
+        self.given_up: list[str] = []  # identities of runs
+        self.proposals = Proposals(
+            self.study, self.sweep, search, PARENT, self.plan, lambda _: steps, self.give_up
+        )
+
+    def give_up(self, runs: Sequence[PlannedRun]) -> None:
+        self.given_up += [run.identity for run in runs]
 
     def plan(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """A run is known by its values and seed, as by an identity."""

@@ -15,7 +15,7 @@ from mac_ray.config import file as config_file
 from mac_ray.data import manifest, manifest_writer
 from mac_ray.data.manifest import Row
 from mac_ray.training import start
-from mac_ray.training.start import PreparedRun, parameters, prepare, tags, with_absolute_folders
+from mac_ray.training.start import PreparedRun, git_state, parameters, prepare, tags, with_absolute_folders
 
 CopiedSet = Callable[[Path], Config]
 
@@ -317,3 +317,24 @@ def test_tags_hold_fingerprints_and_versions(tiny: Config) -> None:
     assert found["version.python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["version.torch"][0].isdigit()
     assert "git.commit" in found
+
+
+def test_code_that_is_not_committed_is_said_and_data_in_the_checkout_are_not_code(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        own = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        subprocess.run(["git", *own, "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    package = tmp_path / "mac_ray"
+    package.mkdir()
+    code = package / "code.py"
+    code.write_text("a = 1\n")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    (tmp_path / "my_videos.parquet").write_text("")
+    assert git_state(package)["git.dirty"] == "false"
+    (tmp_path / "my_sweep.py").write_text("")
+    assert git_state(package)["git.dirty"] == "true"
+    (tmp_path / "my_sweep.py").unlink()
+    code.write_text("a = 2\n")
+    assert git_state(package)["git.dirty"] == "true"

@@ -61,7 +61,7 @@ def assert_same(one: PreparedRun, other: PreparedRun) -> None:
 
 
 def assert_close(one: PreparedRun, other: PreparedRun) -> None:
-    """Losses, norms of gradients and weights, step by step, to the rounding of fp32, what was counted, and scores."""
+    """Losses, norms of gradients and weights, step by step, to the rounding of fp32; what was counted; mean ranks."""
     first, second = metrics_of(one.folder.path), metrics_of(other.folder.path)
     assert first.keys() == second.keys()
     losses = [point for point in first if point[0].startswith("train/loss")]

@@ -126,6 +126,7 @@ def _chosen(report: SearchReport) -> str:
     commands = "".join(
         f"<h3>Trial {one.finding.number}</h3>\n{_runs(one, report.context)}<pre>{text(one.finding.command)}</pre>\n"
         for one in report.chosen
+        if one.finding.command  # which an older study has not
     )
     seed = report.sweep.seeds[0]
     said = f'<p class="dim">To train one by itself, here with seed {seed}; the run of the search is found again.</p>'
