@@ -7,12 +7,15 @@ import torch
 
 from mac_ray.seeds import generator_at, seed_at
 
-# in bits above the 32nd, which torch drops on the CPU, in order, in length
-PLACES = [(0, 5), (1, 5), (2, 5), (2**31 - 1, 5), (5, 0), (0, 5 + 2**32), (0, 5, 0), (0, 5, 1), (0, 0, 5)]
+# in bits above the 32nd, which torch drops on the CPU, in order, in length, in use
+PLACES: list[tuple[int | str, ...]] = [
+    *((0, 5), (1, 5), (2, 5), (2**31 - 1, 5), (5, 0), (0, 5 + 2**32), (0, 5, 0), (0, 5, 1), (0, 0, 5)),
+    *((0, 5, "video"), (0, 5, "text")),
+]
 
 
 @pytest.mark.parametrize(("one", "other"), combinations(PLACES, 2))
-def test_another_place_draws_something_else(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+def test_another_place_draws_something_else(one: tuple[int | str, ...], other: tuple[int | str, ...]) -> None:
     first, second = (torch.rand(8, generator=generator_at(*place)) for place in (one, other))
     assert not torch.equal(first, second)
 

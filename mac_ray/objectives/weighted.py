@@ -65,7 +65,7 @@ class PositionObjectives(nn.Module):
 
         def start(name: str) -> torch.Generator:
             """One for each, so that a head starts the same whatever else is trained beside it."""
-            return generator_at(seed, *name.encode())
+            return generator_at(seed, name)
 
         if section.reconstruction is not None:
             self._named["reconstruction"] = ReconstructionObjective(

@@ -61,20 +61,21 @@ class Hiding:
     def __call__(self, batch: Batch, rows: slice, step: int) -> Inputs:
         """The inputs of a step of the run, of a batch that is `rows` of the global one; all but clips on the CPU."""
         stage, device, progress = self.leg.stage, self.worker.device, self.leg.progress(step)
-        generator = generator_at(self.seed, step)
         with torch.autocast(device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             view = view_of_clips(
                 self.section.video,
                 value_at(self.section.video.ratio, progress),
                 batch.clips.to(device, non_blocking=True),
                 self.model,
-                generator,
+                generator_at(self.seed, step, "video"),
                 stage.batch_size,
                 rows,
                 stage.accumulate,
             )
-        noise = torch.rand(stage.batch_size, self.noise_width, generator=generator)
-        draws = torch.rand(stage.batch_size, 2, generator=generator)
+        # each use has chance of its own: rows of a study that differ in one hide the same by the other
+        of_text, of_objectives = (generator_at(self.seed, step, use) for use in ("text", "objectives"))
+        noise = torch.rand(stage.batch_size, self.noise_width, generator=of_text)
+        draws = torch.rand(stage.batch_size, 2, generator=of_objectives)
         captions, section = Captions(batch.tokens, batch.words, batch.attended), self.section.text
         ratio = value_at(section.ratio, progress)
         text = hidden_words(section, ratio, captions, noise[rows], self.tokenizer, self.lexicon)

@@ -99,6 +99,22 @@ def test_words_and_draws_are_of_each_sample_and_step(tiny_overrides: list[str]) 
     assert len(first.draws.unique(dim=0)) == len(first.draws)
 
 
+def test_rows_that_differ_in_what_they_hide_of_clips_hide_the_same_words_and_the_other_way_round(
+    tiny_overrides: list[str],
+) -> None:
+    def seen(*overrides: str) -> Inputs:
+        return Bench(prepared([*tiny_overrides, "masking.text.ratio=0.4", *overrides])).seen(step=1)
+
+    plain, tubes, other_words = (
+        seen(),
+        seen("masking.video.strategy=tube", "masking.video.ratio=0.9"),
+        seen("masking.text.strategy=token"),
+    )
+    assert torch.equal(plain.tokens, tubes.tokens)
+    assert torch.equal(plain.draws, tubes.draws)
+    assert torch.equal(plain.visible, other_words.visible)
+
+
 def test_schedules_of_both_modalities_follow_the_share_of_the_stage_s_steps(
     tiny_overrides: list[str],
 ) -> None:
