@@ -80,7 +80,8 @@ def evaluation_of(files: EncoderFiles, overrides: Sequence[str]) -> Config:
         "model.video.pretrained": None,
         "model.text.pretrained": None,
         "model.text.tokenizer": str(files.tokenizer),
-        "model.pretrained": str(files.weights),
+        # the folder, not the file, which may be a link to one of another name
+        "model.pretrained": str(files.weights.parent),
         "stages": [],
         "evaluation.masked_views": None,
         # the cluster need not be as large as the one that trained, nor have its folders

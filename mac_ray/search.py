@@ -33,6 +33,7 @@ from mac_ray.console import preparing, say
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.kinds import ENDINGS, kind_of
 from mac_ray.encoder import Encoder, load_encoder
+from mac_ray.errors import in_one_line
 from mac_ray.gallery.index import bring_up_to_date, place_of
 from mac_ray.gallery.media import SearchError, Unreadable, media_below, readable
 from mac_ray.gallery.page import page, picture_of
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SearchError(f"--html {given.html}: there is no folder {given.html.parent}; make it first")
         source = folder_given(given.run, given.tracking_uri, Path.cwd())
         encoder = load_encoder(source, _device(given.device))
-        found = search(encoder, given.videos.expanduser(), query, section, errors)
+        found = search(encoder, _file(given.videos), query, section, errors)
         if given.json:
             print(json.dumps(_plain(found), indent=2))
         else:
@@ -87,6 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(errors, f"with pictures: {written}")
     except (ConfigError, SearchError, RunNotFoundError, DecodeError) as error:
         say(errors, f"error: {error}", "red")
+        return EXIT_BAD_INPUT
+    except torch.OutOfMemoryError as error:
+        said = f"the GPU's memory is not enough ({in_one_line(error)}); free it, or give --device cpu"
+        say(errors, f"error: {said}", "red")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         say(errors, "interrupted; what is embedded is kept, and the same command goes on from there", "red")
@@ -99,16 +104,16 @@ def search(encoder: Encoder, folder: Path, query: Query, section: Search, consol
 
     Raises SearchError, or DecodeError when the query is a file that does not decode.
     """
+    folder = folder.absolute()  # a name in it may begin with ~
     files, refused = media_below(folder)
     wanted = _embedded(query, encoder)  # before the part that may take hours
     index = place_of(folder, encoder, section)
-    with opened(index) as store:
-        with (
-            alone(index, lambda: say(console, f"another search is embedding {folder}; waiting for it")),
-            preparing(console) as progress,
-        ):
-            show = partial(progress, f"embedding {folder}")
-            bring_up_to_date(store, folder, files, encoder, section, show)
+    tell = partial(say, console, f"another search is embedding {folder}; waiting for it")
+    with opened(index) as store, alone(index, tell) as has_waited, preparing(console) as progress:
+        if has_waited:  # and the other knows what has come meanwhile
+            files, refused = media_below(folder)
+        show = partial(progress, f"embedding {folder}")
+        bring_up_to_date(store, folder, files, refused, encoder, section, show)
         gallery = store.gallery()
     unreadable = sorted([*gallery.unreadable, *refused], key=lambda entry: entry.path)
     if not gallery.media:
@@ -224,7 +229,12 @@ def _query(text: str | None, like: Path | None) -> Query:
         raise SearchError("the text to search for is empty; say what should be seen")
     if text is not None and not _is_unicode(text):
         raise SearchError(f"the text {text!r} is not in the encoding of this terminal; type it here")
-    return Query(text, like.expanduser() if like else None)
+    return Query(text, like and _file(like))
+
+
+def _file(path: Path) -> Path:
+    """Absolute. Of `~` the shell has made a folder, but not within quotes; a name may begin with it."""
+    return (path.expanduser() if path.parts[:1] == ("~",) else path).absolute()
 
 
 def _is_unicode(text: str) -> bool:

@@ -151,7 +151,7 @@ LOAD = """
 import sys, mlflow, numpy, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
-rows = pandas.DataFrame({"video": [sys.argv[3], None, None], "text": [None, "a blue box", "two things"]})
+rows = pandas.DataFrame({"video": [sys.argv[3], "", None], "text": [None, "a blue box", "two things"]})
 numpy.savez(sys.argv[4], rows=model.predict(rows), texts=model.predict(rows[1:][["text"]]))
 place = sys.modules["mac_ray"].__file__
 assert place.startswith(sys.argv[5]), place

@@ -98,6 +98,15 @@ def test_file_like_itself_comes_first_and_a_picture_may_ask_too(
     assert len(ask("--like", str(picture))["results"]) == len(list(videos.iterdir()))
 
 
+def test_names_that_begin_with_a_tilde_are_names(
+    run: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    next(videos.iterdir()).rename(videos / "~clip.mp4")
+    monkeypatch.chdir(videos)
+    given = ["--run", str(run), "--videos", ".", "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+    assert search.main([*given, "--like", "~clip.mp4"]) == 0
+
+
 def test_windows_of_a_file_are_all_shown_when_asked_for(ask: Callable[..., Json], videos: Path) -> None:
     short = ("--window", "0.2", "--hop", "0.1", "--top", "1000")
     best = ask("a circle", *short)

@@ -75,7 +75,7 @@ class CaptionTokenizer:
 
     def __init__(self, path: Path, max_tokens: int) -> None:
         self._kept: dict[str, _Encoded] = {}
-        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer = _read(path)
         self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()  # which its file may ask for
         if self._tokenizer.encode("").ids != [self._special(CLASS), self._special(SEPARATOR)]:
@@ -183,16 +183,21 @@ def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
     return tokenizer
 
 
+def _read(file: Path) -> Tokenizer:
+    """Raises ConfigError for a file that was cut short."""
+    content = file.read_text()
+    try:
+        json.loads(content)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"the tokeniser {file} is not valid JSON ({error}); fetch it again") from error
+    return Tokenizer.from_str(content)
+
+
 def load_tokenizer(source: str) -> Tokenizer:
     """From a file or folder, or by hub name. Raises ConfigError when there is none."""
     file = Path(source) / "tokenizer.json" if Path(source).is_dir() else Path(source)
     if file.is_file():
-        content = file.read_text()
-        try:
-            json.loads(content)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"the tokeniser {file} is not valid JSON ({error}); fetch it again") from error
-        return Tokenizer.from_str(content)
+        return _read(file)
     from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
 
     try:

@@ -25,13 +25,14 @@ from mac_ray.config import Search
 from mac_ray.cores import usable_cores
 from mac_ray.data.decode import DecodeError, DecoderDiedError, UnreadableError
 from mac_ray.encoder import Encoder
-from mac_ray.gallery.media import Media
+from mac_ray.gallery.media import Media, Unreadable
 from mac_ray.gallery.store import Rows, Store, Vectors
 from mac_ray.gallery.windows import Stretch, read_stretch, sliding
 from mac_ray.model import weights
 
 FORMAT_VERSION = 2
 CLIPS_AT_ONCE = 32  # embedded in one batch
+SLOWEST_READ = 20e6  # bytes a second; each stretch may take a reading of all its file, some of them at once
 MOST_THREADS = 8  # each holds the frames of a stretch, and the compressed bytes of a file
 MENTIONED_LOSS_S = 0.5  # headers are a little off without anything missing
 
@@ -69,12 +70,22 @@ def fingerprint(encoder: Encoder) -> str:
 
 
 def bring_up_to_date(
-    store: Store, folder: Path, files: Sequence[Media], encoder: Encoder, section: Search, progress: Progress
+    store: Store,
+    folder: Path,
+    files: Sequence[Media],
+    refused: Sequence[Unreadable],
+    encoder: Encoder,
+    section: Search,
+    progress: Progress,
 ) -> None:
-    """Forget what is gone or has changed, and embed what the store lacks. The caller holds the index alone."""
+    """Forget what is gone or has changed, and embed what the store lacks. The caller holds the index alone.
+
+    What is refused now, a file or all below a folder, is neither gone nor known to have changed.
+    """
     known = store.known()
     same = {media.path for media in files if media.path in known and known[media.path].is_of(media)}
-    store.forget(known.keys() - same)
+    unseen = {entry.path for entry in refused}
+    store.forget(path for path in known.keys() - same if not unseen & {path, *map(str, Path(path).parents)})
     begun = {path: known[path].num_windows for path in same if not known[path].complete}
     missing = [media for media in files if media.path not in same or media.path in begun]
     if not missing:
@@ -120,7 +131,10 @@ def _decoded(
         while left or ahead:
             while left and len(ahead) < threads:
                 media, first = left.popleft()
-                ahead.append((media, first, pool.submit(read, folder / media.path, media.kind, first)))
+                future = pool.submit(
+                    read, folder / media.path, media.kind, first, reading_s=media.size / SLOWEST_READ
+                )
+                ahead.append((media, first, future))
             media, first, future = ahead.popleft()
             if media.path in ended:
                 continue
@@ -141,10 +155,11 @@ def _part(media: Media, first: int, future: Future[Stretch]) -> _Part:
         # of what could not be read, or whose decoder was killed, nothing is known: the next search tries again
         unknown = isinstance(error, UnreadableError) or (isinstance(error, DecoderDiedError) and error.killed)
         return _Part(media, None, complete=not unknown, problem=after + error.reason, ends=True)
-    if stretch.lost > MENTIONED_LOSS_S:
-        return _Part(media, stretch, True, f"its last {stretch.lost:.1f} s do not decode", ends=True)
     is_last = first + len(stretch.windows) >= stretch.total
-    return _Part(media, stretch, complete=is_last, problem="", ends=is_last)
+    # a decoder that has to read all of a file for any part of it says so with the first
+    is_short = is_last and stretch.lost > MENTIONED_LOSS_S
+    problem = f"its last {stretch.lost:.1f} s do not decode" if is_short else ""
+    return _Part(media, stretch, complete=is_last, problem=problem, ends=is_last)
 
 
 def _batches(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

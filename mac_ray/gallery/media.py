@@ -86,5 +86,6 @@ def _reason(error: OSError) -> str:
 
 
 def readable(path: str) -> str:
-    """A path as text for people; bytes in it that are no text become question marks."""
-    return path.encode(errors="replace").decode()
+    """A path as text for people: what is no text, or would move a terminal's cursor, becomes question marks."""
+    text = path.encode(errors="replace").decode()
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -164,19 +164,21 @@ def opened(folder: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the index for writing; `waiting` is called when another process does, before it is waited for.
+def alone(folder: Path, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Hold the index for writing; `waiting` is called when another process does, before it is waited for, which is
+    what it yields.
 
     Raises SearchError when it cannot be written.
     """
     try:
         lock = try_lock(folder / "lock")
+        has_waited = lock is None
         if lock is None:
             waiting()
             lock = wait_for_lock(folder / "lock")
     except OSError as error:
         raise SearchError(f"the index cannot be kept in {folder} ({error.strerror}); {REMEDY}") from error
     try:
-        yield
+        yield has_waited
     finally:
         os.close(lock)

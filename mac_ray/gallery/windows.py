@@ -53,10 +53,13 @@ def sliding(duration: float, section: Search) -> list[Window]:
     return [Window(start, end) for start, end in zip(starts, [*ends, duration], strict=True)]
 
 
-def read_stretch(path: Path, kind: str, first: int, cut: Cut, data: Data, num_frames: int) -> Stretch:
+def read_stretch(
+    path: Path, kind: str, first: int, cut: Cut, data: Data, num_frames: int, reading_s: float = 0.0
+) -> Stretch:
     """The windows from number `first` on, as many as are decoded at once. Raises DecodeError.
 
-    There may be none left, when less of the file decodes than its header promised.
+    There may be none left, when less of the file decodes than its header promised. `reading_s` is what a large file may
+    take beside decoding.
     """
     cuts: list[list[Window]] = []
     durations: list[float] = []
@@ -71,7 +74,9 @@ def read_stretch(path: Path, kind: str, first: int, cut: Cut, data: Data, num_fr
         return [(window.start, window.end) for window in chosen() or cuts[-1][-1:]]
 
     choose = through_pool(data, lambda size: midpoints(size, num_frames))
-    pixels = frames_of_windows(Source.of(path), kind, plan, choose, DECODER, timeout_s=GIVEN_UP_AFTER_S)
+    pixels = frames_of_windows(
+        Source.of(path), kind, plan, choose, DECODER, timeout_s=GIVEN_UP_AFTER_S + reading_s
+    )
     if data.short_side:
         pixels = with_short_side(pixels, data.short_side)
     clips = centre_crop(pixels, data.image_size).transpose(0, 3, 1, 2)

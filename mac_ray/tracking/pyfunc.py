@@ -26,7 +26,7 @@ class EncoderModel:
         Raises ValueError for a row of neither or both, and DecodeError for a video that cannot be decoded.
         """
         table = table.reindex(columns=list(COLUMNS))
-        filled = table.notna()
+        filled = table.notna() & (table != "")  # JSON of a column of strings has no other nothing
         for number, count in enumerate(filled.sum(axis=1).tolist()):
             if count != 1:
                 raise ValueError(f"row {number} has to have either a video or a text; leave the other empty")

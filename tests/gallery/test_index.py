@@ -1,12 +1,14 @@
 """The index of a folder: right at first, and afterwards only as much work as there is something new."""
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from mac_ray.data.sizes import centre_crop
 from mac_ray.data.source import Source
 from mac_ray.encoder import Encoder, load_encoder
 from mac_ray.gallery.index import CLIPS_AT_ONCE, bring_up_to_date, place_of
-from mac_ray.gallery.media import media_below
+from mac_ray.gallery.media import Unreadable, media_below
 from mac_ray.gallery.store import Gallery, opened
 from tests.data.conftest import IMAGES, VIDEOS, write_video
 from tests.test_encoder import saved_run
@@ -45,7 +47,7 @@ def indexed(encoder: Encoder, folder: Path, section: Search) -> Indexed:
             stop(done)
 
         with opened(place_of(folder, encoder, section)) as store:
-            bring_up_to_date(store, folder, media_below(folder)[0], encoder, section, progress)
+            bring_up_to_date(store, folder, *media_below(folder), encoder, section, progress)
             return store.gallery(), told
 
     return index
@@ -175,13 +177,54 @@ def test_file_that_could_not_be_read_is_tried_again_though_it_has_not_changed(
     listed = media_below(folder)[0]
     (folder / "video5.mp4").rename(folder.with_name("away.mp4"))
     with opened(place_of(folder, encoder, section)) as store:
-        bring_up_to_date(store, folder, listed, encoder, section, lambda *_: None)
+        bring_up_to_date(store, folder, listed, [], encoder, section, lambda *_: None)
         assert [entry.path for entry in store.gallery().unreadable] == ["video5.mp4"]
     folder.with_name("away.mp4").rename(folder / "video5.mp4")
     gallery, told = indexed()
     assert told[-1] == 1
     assert gallery.unreadable == []
     assert "video5.mp4" in {path for path, _ in gallery.media}
+
+
+def test_what_cannot_be_listed_for_a_while_keeps_its_vectors(
+    indexed: Indexed, folder: Path, encoder: Encoder, section: Search
+) -> None:
+    """A folder on a share that does not answer, say."""
+    (folder / "deep").mkdir()
+    write_video(folder / "deep" / "new.mp4", 7, 40, 56)
+    gallery, _ = indexed()
+    listed, _ = media_below(folder)
+    left = [media for media in listed if media.path not in ("deep/new.mp4", "video5.mp4")]
+    refused = [Unreadable("deep", "stale file handle"), Unreadable("video5.mp4", "input/output error")]
+    with opened(place_of(folder, encoder, section)) as store:
+        bring_up_to_date(store, folder, left, refused, encoder, section, lambda *_: None)
+        assert vectors_of(store.gallery()) == vectors_of(gallery)
+    assert indexed()[1] == []
+
+
+def test_film_that_is_read_from_its_start_and_breaks_off_late_has_all_windows_until_there(
+    indexed: Indexed, folder: Path
+) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    with av.open(str(folder / "broken.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
+        for number in range(100):  # 10 s
+            pixels = np.full((32, 32, 3), 2 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = bytearray((folder / "broken.avi").read_bytes())
+    starts = [found.start() for found in re.finditer(b"00dc", bytes(content))][:100]  # an index follows
+    content[starts[80] + 8 : starts[81]] = bytes(starts[81] - starts[80] - 8)
+    (folder / "broken.avi").write_bytes(content)
+    gallery, _ = indexed()
+    end = gallery.windows[-1].end
+    assert end == pytest.approx(8.0, abs=0.2)
+    starts = [window.start for window in gallery.windows]
+    assert starts == pytest.approx([*(0.25 * number for number in range(len(starts) - 1)), end - 0.5])
+    (reason,) = (entry.reason for entry in gallery.unreadable)
+    assert reason == f"its last {10 - end:.1f} s do not decode"
 
 
 def test_interrupted_index_keeps_what_is_embedded_and_goes_on_within_a_video(

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from mac_ray.gallery.media import SearchError, media_below
+from mac_ray.gallery.media import SearchError, media_below, readable
 
 NOBODY = 65534  # the user of that name on Linux and most others
 
@@ -59,6 +59,11 @@ def test_dangling_link_is_listed_with_its_reason(tmp_path: Path) -> None:
     found, refused = media_below(tmp_path)
     assert [media.path for media in found] == ["clip.mp4"]
     assert [(entry.path, entry.reason) for entry in refused] == [("gone.mp4", "no such file or directory")]
+
+
+def test_names_are_shown_as_one_line_of_text() -> None:
+    name = "caf\u00e9 \x1b]0;owned\x07\n\udcff.mp4"
+    assert readable(name) == "caf\u00e9 ?]0;owned???.mp4"
 
 
 @contextmanager
