@@ -17,7 +17,7 @@ import numpy as np
 
 from mac_ray.config import ConfigError, Data
 from mac_ray.cores import usable_cores
-from mac_ray.data.decode import DecodeError
+from mac_ray.data.decode import AwayError, DecodeError
 from mac_ray.data.manifest import Manifest, Sample
 from mac_ray.data.pool import decode_pool, midpoints, read_pool
 from mac_ray.data.sizes import Pixels, scaled_size
@@ -25,6 +25,10 @@ from mac_ray.data.sizes import Pixels, scaled_size
 CACHE_VERSION = 4
 PROBED_SAMPLES = 16  # looked at to estimate the size of a cache before it is made
 BYTES_AT_ONCE = 2e9  # of decoded frames in memory while a cache is made; one sample alone may have more
+
+
+class _TooLargeError(Exception):
+    """A cache that does not fit its budget."""
 
 
 class FrameCache:
@@ -62,8 +66,8 @@ def ensure_cache(
     progress: Callable[[int, int], None],
     timeout_s: float | None = None,
 ) -> Path | None:
-    """The folder of the frame cache of this split, made if need be; None when it would not fit the budget, or when
-    none of some samples decodes, as where the media are not there yet.
+    """The folder of the frame cache of this split, made if need be; None when it does not fit the budget, when none of
+    some samples decodes, as where the media are not there yet, or when storage goes away while it is made.
 
     Raises ConfigError when the folder cannot be written or the disk is full.
     """
@@ -85,7 +89,12 @@ def ensure_cache(
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "index.npy").exists():
                 try:
-                    _make_cache(manifest, section, decoder, folder, at_once, progress, timeout_s)
+                    _make_cache(
+                        manifest, section, decoder, folder, budget_gb * 1e9, at_once, progress, timeout_s
+                    )
+                except (_TooLargeError, AwayError):
+                    (folder / "frames.bin").unlink(missing_ok=True)
+                    return None
                 except OSError:
                     (folder / "frames.bin").unlink(missing_ok=True)  # gives a full disk its room back
                     raise
@@ -145,6 +154,8 @@ def _whole_pool(sample: Sample, section: Data, decoder: str, timeout_s: float | 
     shortened: list[str] = []
     try:
         pool = read_pool(sample, section, decoder, range, timeout_s, shortened.append)
+    except AwayError:
+        raise  # a cache with holes in it would be taken for whole for ever
     except DecodeError:
         return None  # counted and named when it is drawn
     return None if shortened else pool
@@ -155,10 +166,12 @@ def _make_cache(
     section: Data,
     decoder: str,
     folder: Path,
+    most: float,
     at_once: int,
     progress: Callable[[int, int], None],
     timeout_s: float | None,
 ) -> None:
+    """Raises _TooLargeError past `most` bytes, and AwayError."""
     # where each pool starts in the file, and its T, H and W
     index = np.zeros((len(manifest), 4), dtype=np.int64)
     position = 0
@@ -174,6 +187,8 @@ def _make_cache(
             if pool is not None:
                 index[number] = position, *pool.shape[:3]
                 position += file.write(np.ascontiguousarray(pool).data)
+            if position > most:  # some samples are longer than those that it was estimated by
+                raise _TooLargeError
             progress(number + 1, len(manifest))
         file.flush()
         os.fsync(file.fileno())  # before the index, whose presence says that all of it is there

@@ -20,6 +20,7 @@ BLOCK = tarfile.BLOCKSIZE
 PLAIN = (b"0", b"\0")  # the type of a regular file
 END = bytes(2 * BLOCK)  # what a whole tar ends with
 AHEAD = {False: 4096, True: 65536}  # bytes read at once, by whether it is behind a URL
+PADDING_AT_MOST = 1 << 16  # bytes of zeros behind the last member: tar fills up 10,240, or a multiple
 HEADER_AT_MOST = (
     1 << 20
 )  # of the names and attributes of one member; more is no tar that anybody wrote in earnest
@@ -88,6 +89,11 @@ def members(place: str, contents: Sequence[str] = ()) -> Iterator[Member]:
     # tarfile takes whatever is no header for the end
     if headers.at(end, BLOCK) != bytes(BLOCK):
         raise _cut_short(place, size, end)
+    if headers.at(end, min(size - end, PADDING_AT_MOST)).strip(b"\0"):
+        raise CutShortError(
+            f"{place} goes on after its end at byte {end}, as tars do that were joined by `cat`; what follows is not "
+            "read, so split it, or unpack it and write one tar"
+        )
 
 
 def contents_of(run: bytes) -> list[tuple[str, memoryview]]:

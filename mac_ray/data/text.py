@@ -29,6 +29,7 @@ from tokenizers import (
 
 from mac_ray.config import ConfigError, TextTower
 
+FEWEST_CHARACTERS = 128  # that a trained vocabulary has room for, however small it is asked for
 CAPTIONS_KEPT = 16_384  # of which the tokens are remembered, about 10 MB
 SPECIAL_TOKENS = PAD, UNKNOWN, CLASS, SEPARATOR, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 
@@ -151,20 +152,31 @@ def save_tokenizer(section: TextTower, captions: Iterable[str], path: Path) -> N
     temporary.replace(path)
 
 
+def _alphabet(words: Counter[str], most: int) -> set[str]:
+    """The most frequent characters: each takes two places of the vocabulary, and of a thousand rare ones (emoji, other
+    scripts) none would be left for words. What has others is unknown."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    return set(sorted(counts, key=lambda character: (-counts[character], character))[:most])
+
+
 def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
     """A lower-casing BERT-type WordPiece of the given captions; the same captions give the same one."""
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for caption in captions:
         words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption)))
-    characters = sorted({character for word in words for character in word})
+    characters = _alphabet(words, max(FEWEST_CHARACTERS, vocabulary_size // 4))
+    words = Counter({word: count for word, count in words.items() if characters.issuperset(word)})
     # The trainer numbers the characters inside words in the order of a hash map and breaks ties by number, so
     # two trainings would differ. Given as special tokens, they are numbered in the order given.
-    inside = [f"##{character}" for character in characters]
+    inside = [f"##{character}" for character in sorted(characters)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocabulary_size,
         special_tokens=[*SPECIAL_TOKENS, *inside],
-        initial_alphabet=characters,
+        initial_alphabet=sorted(characters),
         show_progress=False,
     )
     trained = Tokenizer(models.WordPiece(unk_token=UNKNOWN))

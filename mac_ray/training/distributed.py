@@ -88,7 +88,7 @@ def out_of_memory_explained() -> Iterator[None]:
         raise GpuMemoryError(
             f"a GPU's memory is not enough ({in_one_line(error)}); raise accumulate of the stage, which computes the "
             "same losses in pieces, lower its batch_size (of scoring, evaluation.batch_size), or take more workers; "
-            "`python -m mac_ray.bench step RUN/config.yaml --largest-batch`, with the folder of this run, says what fits"
+            "`python -m mac_ray.bench step RUN/config.yaml --largest-batch`, of the folder of this run, says what fits"
         ) from error
 
 

@@ -198,6 +198,21 @@ def test_cache_over_its_budget_is_not_made(mixed: Manifest, tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+def test_cache_that_outgrows_its_budget_is_given_up(tmp_path: Path) -> None:
+    """As where a few long films stand between those that it was estimated by."""
+    rows = []
+    for number in range(40):
+        write_video(tmp_path / f"{number}.mp4", 100 if number == 4 else 2, 32, 32)
+        rows.append(Row(str(number), Path(f"{number}.mp4"), "video", "train", ("c",)))
+    made = manifest_writer.write(tmp_path / "set.parquet", rows, "long", tmp_path).split("train")
+    assert 4 not in midpoints(40, 16)
+    root = tmp_path / "cache"
+    budget = 40 * 2 * 32 * 32 * 3 * 1.5 / 1e9
+    assert ensure_cache(made, "train", Data(), "pyav", root, budget, quietly) is None
+    assert not list(root.rglob("frames.bin"))
+    assert ensure_cache(made, "train", Data(), "pyav", root, GENEROUS, quietly) is not None
+
+
 def test_cache_tells_every_sample_made(mixed: Manifest, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     ensure_cache(mixed, "train", Data(), "pyav", tmp_path, GENEROUS, lambda *counts: told.append(counts))

@@ -27,6 +27,25 @@ def test_image_of_any_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     assert numbers(frames(Source.of(tmp_path / "picture.tiff"), "image", range, "pyav")) == [77]
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_shines_through_is_white(tmp_path: Path, mode: str) -> None:
+    """A black drawing on nothing, whose nothing is black as well underneath."""
+    drawing = np.zeros((8, 8, 4), np.uint8)
+    drawing[:, :4, 3] = 255
+    image = Image.fromarray(drawing)
+    if mode == "P":
+        image = Image.frombytes("P", (8, 8), bytes([0] * 4 + [1] * 4) * 8)
+        image.putpalette([0, 0, 0, 0, 0, 0])
+        image.info["transparency"] = 1
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "drawing.png")
+    (pixels,) = frames(Source.of(tmp_path / "drawing.png"), "image", range, "pyav")
+    assert np.array_equal(
+        pixels[..., 0], np.repeat(np.array([[0, 255]], np.uint8), 4, axis=1).repeat(8, axis=0)
+    )
+
+
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 def test_grey_image_of_16_bits_keeps_its_shades(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"picture.{suffix}"
@@ -93,6 +112,20 @@ def test_image_is_in_every_window(tmp_path: Path) -> None:
         "pyav",
     )
     assert numbers(pictures) == [9, 9]
+
+
+def test_jpeg_frames_with_exif_are_turned_also_where_jfif_comes_first(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(TURNED[8](numbered(77)))).save(file, "JPEG", exif=exif, quality=95)
+    assert file.getvalue()[:4] == b"\xff\xd8\xff\xe0"
+    with tarfile.open(tmp_path / "clip.tar", "w") as tar:
+        entry = tarfile.TarInfo("0.jpg")
+        entry.size = file.tell()
+        tar.addfile(entry, io.BytesIO(file.getvalue()))
+        end = tar.offset
+    assert numbers(frames(Source(str(tmp_path / "clip.tar"), 0, end), "frames", range, "pyav")) == [77]
 
 
 def test_pictures_of_a_part_of_a_tar_are_the_frames_of_a_clip(tmp_path: Path) -> None:

@@ -57,6 +57,14 @@ def test_folder_windows_of_one_file_are_samples_of_one_split(tmp_path: Path) -> 
     assert len({row.split for row in rows}) == 1
 
 
+def test_folder_windows_far_into_a_video_are_told_apart(tmp_path: Path) -> None:
+    lines = "".join(
+        f"long.mp4,c,{start},{end}\n" for start, end in ((1234.561, 1240.001), (1234.564, 1240.004))
+    )
+    rows = list(folder.read(captioned(tmp_path, "path,caption,start,end\n" + lines)))
+    assert [row.id for row in rows] == ["long.mp4@1234.561-1240.001", "long.mp4@1234.564-1240.004"]
+
+
 def test_folder_ids_and_empty_windows_are_taken_as_given(tmp_path: Path) -> None:
     rows = list(
         folder.read(captioned(tmp_path, "id,path,caption,start,end\nx,a.mp4,c,,2.5\ny,a.mp4,d,2.5,\n"))

@@ -96,6 +96,17 @@ def test_tar_cut_anywhere_gives_the_whole_members_before_and_says_so(tmp_path: P
         assert isinstance(caught.value, CutShortError) == (size >= BLOCK)  # else it is no tar at all
 
 
+def test_tars_joined_by_cat_are_not_taken_for_the_first_alone(tmp_path: Path) -> None:
+    first = write_tar(tmp_path / "a.tar", {"a.txt": b"a"})
+    second = write_tar(tmp_path / "b.tar", {"b.txt": b"b"})
+    joined = tmp_path / "ab.tar"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    found = members(str(joined))
+    assert next(found).name == "a.txt"
+    with pytest.raises(CutShortError, match=r"ab\.tar goes on after its end at byte 1024"):
+        next(found)
+
+
 def test_damaged_header_in_the_middle_is_no_end(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", {"a.mp4": bytes(100), "b.mp4": bytes(100)})
     content = bytearray(path.read_bytes())

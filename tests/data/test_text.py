@@ -161,6 +161,14 @@ def test_training_gives_frequent_words_a_token_of_their_own() -> None:
     assert [vocabulary[token] for token in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")] == [0, 1, 2, 3, 4]
 
 
+def test_rare_characters_do_not_crowd_words_out() -> None:
+    """Each takes two places, in whatever it is seen: 600 emoji would leave none of a thousand."""
+    rare = [chr(0x1F300 + number) for number in range(600)]
+    tokenizer = train_wordpiece(["a man riding a bicycle", *(f"a man {letter}" for letter in rare)] * 2, 1000)
+    assert len(tokenizer.get_vocab()) <= 1000
+    assert tokenizer.encode("a man riding a bicycle").tokens[1:-1] == ["a", "man", "riding", "a", "bicycle"]
+
+
 @pytest.fixture
 def hugging_face(tmp_path: Path) -> Path:
     """A DistilBERT tokeniser as `save_pretrained` leaves it."""

@@ -13,7 +13,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 from types import ModuleType
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +100,10 @@ def _media(source: Source) -> Media:
 def _unreadable(source: Source, error: OSError) -> UnreadableError:
     if isinstance(error, FileNotFoundError | IsADirectoryError):
         return UnreadableError(source, "no such file")
-    heals = error.errno in HEALING or (error.errno is None and not REFUSED.search(str(error)))
+    # a name may say "signature" or "forbidden" itself
+    key = urlsplit(source.place).path.strip("/")
+    said = str(error).replace(key, "").replace(PurePath(key).name, "")
+    heals = error.errno in HEALING or (error.errno is None and not REFUSED.search(said))
     return (AwayError if heals else UnreadableError)(source, f"cannot be read ({error.strerror or error})")
 
 

@@ -17,7 +17,8 @@ from mac_ray.data.kinds import kind_of
 from mac_ray.data.source import Source
 from mac_ray.data.tar import contents_of
 
-PLAIN_JPEG = b"\xff\xd8\xff\xe0"  # JFIF; what a camera wrote starts otherwise, and may be turned
+PLAIN_JPEG = b"\xff\xd8\xff\xe0"  # JFIF; what a camera wrote starts otherwise
+EXIF, WITHIN = b"Exif\0\0", 4096  # bytes from the start; what has it may be turned
 UPRIGHT = {  # by EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,7 +56,7 @@ def decode_pictures(source: Source, media: Path | bytes, select: Select) -> NDAr
 
 def _frame(source: Source, content: memoryview) -> NDArray[np.uint8]:
     """(H, W, 3). Plain JPEG is decoded by torchvision: the pixels are those of Pillow, in 0.6 of the time."""
-    if content[:4] == PLAIN_JPEG:
+    if content[:4] == PLAIN_JPEG and EXIF not in bytes(content[:WITHIN]):
         import torch  # takes seconds, which what decodes no frames should not wait for
         from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -82,6 +83,9 @@ def _picture(source: Source, media: Path | bytes) -> NDArray[np.uint8]:
         if upright.mode.startswith("I;16"):  # Pillow would clip it to white
             grey = (np.asarray(upright) >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
+        if upright.has_transparency_data:  # what shines through is white, as viewers and img2dataset have it
+            over = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", over.size, "white"), over)
         return np.asarray(upright.convert("RGB"))
 
 

@@ -64,6 +64,10 @@ def pairs(path: Path) -> Iterator[Pair]:
     header = [name.strip('" ') for name in re.split(r"[\t,]", first.strip())]
     url = next((name for name in URL_COLUMNS if name in header), None)
     if url and "caption" in header:
+        # a header may have been put on top of the published file, in which quotes are letters
+        if "\t" in first and url != "thumbnailUrl":
+            yield from _as_written(path, header.index("caption"), header.index(url), len(header))
+            return
         for _, row in files.table(path, ("caption", url), "\t" if "\t" in first else ","):
             yield Pair(row["caption"], row[url])
         return
@@ -75,3 +79,14 @@ def pairs(path: Path) -> Iterator[Pair]:
         if len(fields) != 2 or not (number > 1 or URL.match(fields[0 if url_first else 1])):
             raise foreign(path, f"has the line {number} {line[:80]!r}", EXPECTED)
         yield Pair(*(reversed(fields) if url_first else fields))
+
+
+def _as_written(path: Path, caption: int, url: int, columns: int) -> Iterator[Pair]:
+    """Of lines between tabs, below a header of so many columns."""
+    for number, line in files.numbered(path, EXPECTED):
+        fields = line.rstrip("\r\n").split("\t")
+        if number == 1 or fields == [""]:
+            continue
+        if len(fields) != columns:
+            raise foreign(path, f"has the line {number} {line[:80]!r}", EXPECTED)
+        yield Pair(fields[caption], fields[url])

@@ -47,7 +47,9 @@ def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
             )
         start, end = (_seconds(entry.get(name), f"{place}: {name}") for name in ("start", "end"))
         window = (
-            "" if start is None and end is None else f"@{start or 0:g}-{'' if end is None else f'{end:g}'}"
+            ""
+            if start is None and end is None
+            else f"@{_written(start or 0.0)}-{'' if end is None else _written(end)}"
         )
         sample = _Gathered(path, split, start, end)
         key = _text(entry["id"]) if "id" in entry else path + window
@@ -60,6 +62,11 @@ def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
         yield Row(
             key, Path(sample.path), kind, sample.split, tuple(sample.captions), sample.start, sample.end
         )
+
+
+def _written(seconds: float) -> str:
+    """As short as it tells them apart."""
+    return short if float(short := f"{seconds:g}") == seconds else repr(seconds)
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

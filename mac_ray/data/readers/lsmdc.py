@@ -15,7 +15,7 @@ from typing import Annotated
 
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
-from mac_ray.data.readers.media import MediaFolder
+from mac_ray.data.readers.media import VIDEO_ENDINGS, MediaFolder
 from mac_ray.data.readers.published import Published, left_out
 from mac_ray.data.readers.recognise import foreign, resemblance
 from mac_ray.data.readers.splits import require_disjoint
@@ -27,7 +27,7 @@ FILES = {
     "val": "LSMDC16_annos_val.csv",
     "test": "LSMDC16_challenge_1000_publictect.csv",
 }
-ENDINGS = (".avi", ".mp4", ".mkv", ".webm")
+ENDINGS = tuple(dict.fromkeys((".avi", *VIDEO_ENDINGS)))
 FIELDS = 6
 FORM = "lines of clip id, four times and a sentence, with a tab after each of the first five"
 CLIP = re.compile(r"(.+)_\d\d\.\d\d\.\d\d\.\d+-\d\d\.\d\d\.\d\d\.\d+")

@@ -9,20 +9,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-VIDEO_ENDINGS = (
-    ".mp4",
-    ".avi",
-    ".mkv",
-    ".webm",
-    ".mov",
-    ".mpg",
-    ".m4v",
-    ".3gp",
-    ".wmv",
-    ".mts",
-    ".3g2",
-    ".m2ts",
-)
+from mac_ray.data.kinds import VIDEOS
+
+# those that datasets are spread with come first
+VIDEO_ENDINGS = tuple(dict.fromkeys((".mp4", ".avi", ".mkv", ".webm", ".mov", *VIDEOS)))
 
 
 class MediaFolder:
@@ -34,7 +24,7 @@ class MediaFolder:
         # of equal names the nearest to the folder counts
         for place, names in sorted(walked(folder), key=lambda found: found[0].count(os.sep)):
             for name in names:
-                self._by_name.setdefault(name, Path(place, name))
+                self._by_name.setdefault(_with_small_ending(name), Path(place, name))
 
     def find(self, stems: Iterable[str], endings: Iterable[str] = VIDEO_ENDINGS, usual: str = "") -> Path:
         """The first file there is: each stem with the first ending, then with the second and so on.
@@ -42,8 +32,15 @@ class MediaFolder:
         Without any it is the path that the first would have in the folder `usual`, for `prepare` to name as missing.
         """
         names = [f"{stem}{ending}" for ending in endings for stem in stems]
-        there = (self._by_name[name] for name in names if name in self._by_name)
+        known = map(_with_small_ending, names)
+        there = (self._by_name[name] for name in known if name in self._by_name)
         return next(there, self.folder / usual / names[0])
+
+
+def _with_small_ending(name: str) -> str:
+    """CLIP.MP4 is CLIP.mp4."""
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem}{dot}{ending.lower()}" if dot else name
 
 
 def walked(folder: Path | str) -> Iterator[tuple[str, list[str]]]:

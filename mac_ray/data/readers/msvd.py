@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.readers import files
-from mac_ray.data.readers.media import MediaFolder
+from mac_ray.data.readers.media import VIDEO_ENDINGS, MediaFolder
 from mac_ray.data.readers.pickled import unpickled
 from mac_ray.data.readers.published import Published, left_out
 from mac_ray.data.readers.recognise import foreign, resemblance
@@ -29,7 +29,7 @@ Captions = dict[str, list[str]]  # by clip, in file order
 
 LISTS = {split: f"{split}_list.txt" for split in ("train", "val", "test")}
 MAPPING = "youtube_mapping.txt"
-ENDINGS = (".avi", ".mp4", ".webm", ".mkv")
+ENDINGS = tuple(dict.fromkeys((".avi", ".mp4", ".webm", ".mkv", *VIDEO_ENDINGS)))
 PUBLISHED = Published(
     {"train": 1200, "val": 100, "test": 670},
     "lists and captions of Collaborative Experts",

@@ -12,7 +12,15 @@ from mac_ray.data.readers import files
 NUM_VAL = 500
 VAL_SHARE = 0.1  # and no more
 # by the names that people give them
-SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "restval": "train",  # of COCO in Karpathy's splits
+    "val": "val",
+    "validation": "val",
+    "valid": "val",
+    "dev": "val",
+    "test": "test",
+}
 FEWEST_VAL = 2  # of a handful: one alone cannot be searched for
 Share = Annotated[float, "share of the samples, where no splits are given"]
 

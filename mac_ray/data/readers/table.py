@@ -3,7 +3,7 @@
 A row has a video or an image, as {bytes, path}, bytes or a path, and a caption or a list of them. Embedded media are
 written out once, named by their content: rows that repeat one are captions of one sample, and reading the table
 again writes nothing. Splits come from a column `split`, else from the names of files or their folders
-(train-00000-of-00005.parquet, validation/0000.parquet), else from a hash.
+(train-00000-of-00005.parquet, validation/0000.parquet), and from a hash where nothing of the table names any.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -76,14 +75,20 @@ def read(
     with tempfile.TemporaryDirectory() as temporary:
         # what `gathered` reads twice, without the media
         spool = Path(temporary, "entries.jsonl")
+        sources: dict[str, dict[Path, None]] = {}  # files by the splits that they have
         with spool.open("w") as lines:
             for path in paths:
                 columns = _columns(path, media_column, caption_column)
                 for entry in _entries(path, columns, media or beside / "media", root):
-                    split = entry.split or drawn(entry.id, val, test)
-                    lines.write(json.dumps(entry._replace(split=split)) + "\n")
-        key = "{0.split}/{0.id}".format
-        for entries in gathered(partial(_spooled, spool), key, table):
+                    sources.setdefault(entry.split, {})[path] = None
+                    lines.write(json.dumps(entry) + "\n")
+        _require_clear(sources, table)
+
+        def spooled() -> Iterator[_Entry]:
+            for entry in _spooled(spool):
+                yield entry if entry.split else entry._replace(split=drawn(entry.id, val, test))
+
+        for entries in gathered(spooled, "{0.split}/{0.id}".format, table):
             first = entries[0]
             captions = tuple(caption for entry in entries for caption in entry.captions)
             place = first.path if is_url(first.path) else root / first.path
@@ -132,7 +137,7 @@ def _entries(path: Path, columns: _Columns, written: Path, root: Path) -> Iterat
         if kind is None:
             raise ManifestError(f"{place}: {name!r} is neither a video nor an image by its ending")
         split = str((columns.split and row[columns.split]) or of_file)
-        split = SPLITS.get(split, split)
+        split = SPLITS.get(split.lower(), split)
         if content:
             file = _written(content, written)
             yield _Entry(file.name, file.relative_to(root).as_posix(), kind, split, captions)
@@ -187,7 +192,27 @@ def _written(content: bytes, folder: Path) -> Path:
 def _split_of(path: Path) -> str:
     """The split that a file is named for, or its folder; empty where neither is."""
     start = re.split(r"[^a-z]", path.stem.lower())[0]
-    return SPLITS.get(start) or SPLITS.get(path.parent.name.lower(), "")
+    # what Hugging Face converts only in part stands in partial-train
+    return SPLITS.get(start) or SPLITS.get(path.parent.name.lower().removeprefix("partial-"), "")
+
+
+def _require_clear(sources: Mapping[str, Iterable[Path]], table: Path) -> None:
+    """Raises ManifestError where some rows have a split and others have none, which a hash would spread over test
+    too, and where files of one split lie in several folders, as those of several configurations of one repository do.
+    """
+    named = {split: list(paths) for split, paths in sources.items() if split}
+    if "" in sources and named:
+        file = next(iter(sources[""]))
+        raise ManifestError(
+            f"neither the name nor a column of {file} says which split its rows are of, while others in {table} are of "
+            f"{', '.join(sorted(named))}; name it for one (train-…parquet), or take it out"
+        )
+    for split, paths in named.items():
+        if len(folders := {path.parent for path in paths if _split_of(path)}) > 1:
+            raise ManifestError(
+                f"split {split} of {table} lies in {len(folders)} folders, as of several configurations of one set: "
+                f"{', '.join(sorted(folder.name for folder in folders))[:400]}; give one of them"
+            )
 
 
 def _spooled(spool: Path) -> Iterator[_Entry]:

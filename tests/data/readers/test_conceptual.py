@@ -60,6 +60,13 @@ def test_cc3m_lists_of_downloads_have_a_header(tmp_path: Path, name: str, lines:
     assert {row.split for row in rows} == {"train"}
 
 
+def test_quotes_stay_letters_where_a_header_was_put_on_top(tmp_path: Path) -> None:
+    """As img2dataset's guide to CC12M does, with sed."""
+    lines = ("url\tcaption", f'{A}\t"a life" by somebody', f'{B}\t"opened only', f'{C}\tends here"')
+    rows = list(cc3m.read(lines_of(tmp_path, TRAIN, *lines), tmp_path))
+    assert [row.captions for row in rows] == [('"a life" by somebody',), ('"opened only',), ('ends here"',)]
+
+
 def test_cc3m_urls_that_share_a_file_are_left_out_and_repeated_ones_are_one_sample(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,11 @@ def test_of_equal_names_the_nearest_to_the_folder_counts(tmp_path: Path) -> None
     assert MediaFolder(made(tmp_path, "clip.mp4")).find(["clip"]) == tmp_path / "clip.mp4"
 
 
+def test_endings_of_any_kind_and_case_are_found(tmp_path: Path) -> None:
+    media = MediaFolder(made(tmp_path, "a.MP4", "b.flv", "c.mpeg"))
+    assert [media.find([stem]).name for stem in "abc"] == ["a.MP4", "b.flv", "c.mpeg"]
+
+
 def test_endings_count_before_stems(tmp_path: Path) -> None:
     media = MediaFolder(made(tmp_path, "long.webm", "short.mp4"))
     assert media.find(["long", "short"], [".mp4", ".webm"]) == tmp_path / "short.mp4"

@@ -109,6 +109,32 @@ def test_table_of_paths_names_files_below_its_own_folder_or_that_of_the_media(
     assert other == tmp_path / "out/clips/b.webm"
 
 
+def test_table_of_which_some_rows_have_a_split_spreads_no_others_over_it(tmp_path: Path) -> None:
+    columns = {"video": ["0.mp4", "1.mp4"], "caption": ["c", "d"]}
+    for name in ("train-0.parquet", "restval-0.parquet", "partial-test/0000.parquet"):
+        parquet(tmp_path / "coco" / name, {**columns, "video": [f"{name[:5]}{n}.mp4" for n in range(2)]})
+    assert Counter(row.split for row in table.read(tmp_path / "coco")) == {"train": 4, "test": 2}
+    parquet(tmp_path / "coco" / "extra.parquet", columns)
+    with pytest.raises(
+        ManifestError, match=r"neither the name nor a column of .*extra\.parquet says which split"
+    ):
+        list(table.read(tmp_path / "coco"))
+    upper = parquet(tmp_path / "upper.parquet", {**columns, "split": ["TEST", "Train"]})
+    assert {row.split for row in table.read(upper)} == {"test", "train"}
+
+
+def test_configurations_of_one_repository_are_not_mixed(tmp_path: Path) -> None:
+    columns = {"video": ["0.mp4", "1.mp4"], "caption": ["c", "d"]}
+    for name in ("train_9k/train-0.parquet", "train_9k/train-1.parquet", "test_1k/test-0.parquet"):
+        parquet(tmp_path / name, columns)
+    assert len(list(table.read(tmp_path))) == 4
+    parquet(tmp_path / "train_7k/train-0.parquet", columns)
+    with pytest.raises(
+        ManifestError, match=r"split train .* lies in 2 folders, .*: train_7k, train_9k; give one"
+    ):
+        list(table.read(tmp_path))
+
+
 def test_table_splits_come_from_folders_or_else_from_a_hash(tmp_path: Path) -> None:
     # this folder's own name starts with "test", which tells nothing
     names = [f"{number}.mp4" for number in range(4000)]
