@@ -8,7 +8,6 @@ make a step from `order`. So neither resuming nor the number of workers changes 
 
 import multiprocessing
 import os
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,16 +21,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from mac_ray.config import Config, Data
 from mac_ray.data.clips import ClipReader
-from mac_ray.data.decode import AwayError, DecodeError
+from mac_ray.data.decode import DecodeError
 from mac_ray.data.manifest import Sample
 from mac_ray.data.order import share_of, stage_order
-from mac_ray.data.pool import Choose, Told, midpoints, random_in_intervals
+from mac_ray.data.patience import patiently
+from mac_ray.data.pool import midpoints, random_in_intervals
 from mac_ray.data.sizes import Pixels, centre_crop, training_crop
 from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, paragraph
 from mac_ray.errors import StorageError, TooManyFailuresError
 
 ItemT = TypeVar("ItemT")
-PAUSES_S = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60)  # seconds between tries to read what storage does not give
 SUBSTITUTES = 20  # samples tried in place of an undecodable one before giving up
 
 
@@ -121,7 +120,7 @@ class TrainingBatches(Dataset[Batch]):
             caption = texts[int(generator.integers(len(texts)))]
             choose = partial(random_in_intervals, draws=generator.random(self.frames))
             try:
-                pixels = read_patiently(reader, sample, choose, shortened.append)
+                pixels = patiently(partial(reader.read, sample, choose, shortened.append))
             except DecodeError as error:
                 failures.append(str(error))
                 alternatives = self.order.alternatives(number)
@@ -149,27 +148,6 @@ class Chunk(NamedTuple):
     shortened: Sequence[str]  # what was decoded, but has less than it promises
 
 
-def read_patiently(
-    reader: ClipReader, sample: Sample, choose: Choose, shortened: Told | None = None
-) -> Pixels:
-    """As `ClipReader.read`, but storage that is away is waited for: that says nothing of the samples it falls on.
-
-    Raises StorageError where it stays away.
-    """
-    for pause in PAUSES_S:
-        try:
-            return reader.read(sample, choose, shortened)
-        except AwayError:
-            time.sleep(pause)
-    try:
-        return reader.read(sample, choose, shortened)
-    except AwayError as error:
-        raise StorageError(
-            f"{error.source} {error.reason}, tried for {sum(PAUSES_S) / 60:.0f} minutes; see to the storage, and the "
-            "same command goes on"
-        ) from error
-
-
 class EvaluationClips(Dataset[Chunk]):
     """Chunks of a split in order: middle frames, centre crop."""
 
@@ -189,11 +167,13 @@ class EvaluationClips(Dataset[Chunk]):
         shortened: list[str] = []
         for position in self.chunks[number]:
             try:
-                pixels = read_patiently(
-                    self.reader,
-                    self.reader.manifest[position],
-                    lambda size: midpoints(size, self.frames),
-                    shortened.append,
+                pixels = patiently(
+                    partial(
+                        self.reader.read,
+                        self.reader.manifest[position],
+                        lambda size: midpoints(size, self.frames),
+                        shortened.append,
+                    )
                 )
             except DecodeError as error:
                 failures.append(str(error))

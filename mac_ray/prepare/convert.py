@@ -27,6 +27,7 @@ from mac_ray.config import Storage
 from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError, Row
 from mac_ray.data.manifest_writer import write
+from mac_ray.errors import StorageError
 from mac_ray.prepare.arguments import existing_folder, place, positive
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import (
@@ -176,7 +177,7 @@ def _task(job: Job, values: dict[str, Any]) -> dict[str, Any]:
     error = ""
     try:
         convert(job, shard)
-    except ManifestError as problem:
+    except (ManifestError, StorageError) as problem:
         error = str(problem)
     except OSError as problem:
         error = (

@@ -17,7 +17,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from mac_ray.data import tar
 from mac_ray.data.decode import DecodeError, UnreadableError
 from mac_ray.data.manifest import Manifest, ManifestError, Row, Sample
+from mac_ray.data.patience import patiently
 from mac_ray.data.pool import midpoints
 from mac_ray.data.source import Source, local_copy
 from mac_ray.prepare.destination import Destination
@@ -147,8 +148,9 @@ def finished(shards: Sequence[Shard], destination: Destination) -> list[Shard]:
 def convert(job: Job, shard: Shard) -> None:
     """Write a shard, read it back, and say that it is finished.
 
-    Raises OSError, and ManifestError where what was written does not read back, or none of its media and no others can
-    be read: then they are not seen from here, which says nothing about them.
+    Raises OSError (StorageError where media cannot be read for minutes), and ManifestError where what was written does
+    not read back, or none of its media and no others can be read: then they are not seen from here, which says nothing
+    about them.
     """
     manifest, samples = _opened(job.manifest, job.root, job.cache, shard.split)
     rows: list[dict[str, Any]] = []
@@ -202,7 +204,7 @@ def _converted(
         "captions": list(sample.captions),
     }
     try:
-        made = transcode(sample, job.options)
+        made = patiently(partial(transcode, sample, job.options))
     except DecodeError as error:
         if isinstance(error, UnreadableError):
             unreadable.append(str(error))

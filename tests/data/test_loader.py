@@ -3,6 +3,7 @@
 import pickle
 import threading
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from mac_ray.config import Config, Data
 from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.frame_cache import ensure_cache
-from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps, read_patiently
+from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.patience import patiently
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import centre_crop
 from mac_ray.data.text import CaptionTokenizer
@@ -354,19 +356,21 @@ def test_storage_that_is_away_for_a_moment_is_waited_for(tmp_path: Path) -> None
     write_video(tmp_path / "sound.mp4", 5, 32, 32)
     back = threading.Timer(0.5, (tmp_path / "sound.mp4").replace, [tmp_path / "clip.mp4"])
     back.start()
-    assert len(read_patiently(ClipReader(manifest, Data(), "pyav", None), manifest[0], range)) == 5
+    reader = ClipReader(manifest, Data(), "pyav", None)
+    assert len(patiently(partial(reader.read, manifest[0], range))) == 5
     back.join()
 
 
 def test_storage_that_stays_away_is_no_fault_of_the_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mac_ray.data.loader.PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr("mac_ray.data.patience.PAUSES_S", (0.01, 0.01))
     manifest = unreadable(tmp_path)
+    reader = ClipReader(manifest, Data(), "pyav", None)
     with pytest.raises(
         StorageError, match=r"clip\.mp4 cannot be read \(Input/output error\), tried for .*storage"
     ):
-        read_patiently(ClipReader(manifest, Data(), "pyav", None), manifest[0], range)
+        patiently(partial(reader.read, manifest[0], range))
 
 
 class Away(Dataset[int]):

@@ -14,6 +14,7 @@ from mac_ray.data.decode import frames
 from mac_ray.data.manifest import Manifest, ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
+from mac_ray.errors import StorageError
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import Job, convert, read_index, samples_per_shard, shards_of
 from mac_ray.prepare.transcode import Options
@@ -154,6 +155,21 @@ def test_shard_whose_media_are_not_seen_from_here_is_not_finished(media: Path, t
     ):
         convert(job, shard)
     assert not [path.name for path in (tmp_path / "shards").glob("*.tar")]
+
+
+def test_shard_of_which_a_sample_is_away_is_not_finished_without_it(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mac_ray.data.patience.PAUSES_S", (0.01, 0.01))
+    shutil.copytree(media, tmp_path / "media")
+    source = Manifest.open(tmp_path / "media/set.parquet", tmp_path / "media")
+    job = planned(source, tmp_path / "shards", OPTIONS, 100, tmp_path)
+    (shard, *_) = shards_of(source, job.samples_per_shard)
+    (tmp_path / "media/video1.mp4").unlink()
+    (tmp_path / "media/video1.mp4").symlink_to("/proc/self/mem")  # gives an error of input and output
+    with pytest.raises(StorageError, match=r"video1\.mp4 cannot be read .*the same command goes on"):
+        convert(job, shard)
+    assert not list((tmp_path / "shards").glob("*.parquet"))
 
 
 def test_sample_that_reads_back_otherwise_than_written_is_an_error(media: Path, tmp_path: Path) -> None:
