@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from mac_ray.config import Data
 
 Pixels = NDArray[np.uint8]
+LONGEST = 4 / 3  # side of a training crop to the other
+ATTEMPTS = 10
 
 
 def with_short_side(pixels: Pixels, short_side: int) -> Pixels:
@@ -45,15 +47,26 @@ def training_crop(pixels: Pixels, section: Data, generator: np.random.Generator)
     if section.crop_scale == (1.0, 1.0):
         cropped = centre_crop(pixels, section.image_size)
     else:
-        height, width = pixels.shape[1:3]
-        area = generator.uniform(*section.crop_scale) * height * width
-        aspect = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
-        crop_height = min(height, max(1, round(np.sqrt(area / aspect))))
-        crop_width = min(width, max(1, round(np.sqrt(area * aspect))))
-        top = generator.integers(height - crop_height + 1)
-        left = generator.integers(width - crop_width + 1)
-        window = pixels[:, top : top + crop_height, left : left + crop_width]
+        top, left, height, width = _drawn_window(pixels.shape[1], pixels.shape[2], section, generator)
+        window = pixels[:, top : top + height, left : left + width]
         cropped = resized(window, (section.image_size, section.image_size))
     if section.horizontal_flip and generator.random() < 0.5:
         cropped = cropped[:, :, ::-1]
     return cropped
+
+
+def _drawn_window(
+    height: int, width: int, section: Data, generator: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width, as torchvision's RandomResizedCrop: one that leads out of the picture is drawn anew,
+    and in the end the middle is taken, as large as its shape may be. Cut to fit, it would be smaller than asked for."""
+    for _ in range(ATTEMPTS):
+        area = generator.uniform(*section.crop_scale) * height * width
+        aspect = np.exp(generator.uniform(-np.log(LONGEST), np.log(LONGEST)))
+        own_height, own_width = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
+        if 0 < own_height <= height and 0 < own_width <= width:
+            top = int(generator.integers(height - own_height + 1))
+            left = int(generator.integers(width - own_width + 1))
+            return top, left, own_height, own_width
+    own_height, own_width = min(height, round(width * LONGEST)), min(width, round(height * LONGEST))
+    return (height - own_height) // 2, (width - own_width) // 2, own_height, own_width

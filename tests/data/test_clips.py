@@ -22,7 +22,7 @@ from mac_ray.data.decode import DecodeError
 from mac_ray.data.frame_cache import FrameCache, ensure_cache
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.pool import midpoints, random_in_intervals, read_pool
-from mac_ray.data.sizes import centre_crop, training_crop, with_short_side
+from mac_ray.data.sizes import _drawn_window, centre_crop, training_crop, with_short_side
 from tests.data.conftest import VIDEOS, write_video
 
 GENEROUS = 1.0  # GB
@@ -127,6 +127,21 @@ def test_training_crop_keeps_the_share_of_the_area_asked_for() -> None:
         assert 0.70 < width / height < 1.43
     assert min(shares) > 0.22
     assert max(shares) < 0.53
+
+
+@pytest.mark.parametrize("size", [(90, 160), (256, 600), (160, 90)])
+def test_training_crop_of_a_long_picture_keeps_its_share_and_its_shape(size: tuple[int, int]) -> None:
+    section = Data(image_size=128, crop_scale=(0.5, 1.0))
+    generator = np.random.default_rng(0)
+    drawn = np.array([_drawn_window(*size, section, generator) for _ in range(2000)])
+    heights, widths = drawn[:, 2], drawn[:, 3]
+    aspects = widths / heights
+    assert (aspects < 1.35).all()
+    assert (aspects > 0.74).all()
+    largest = min(size) * min(max(size), min(size) * 4 / 3)  # of that shape
+    shares = heights * widths / (size[0] * size[1])
+    assert shares.min() > 0.99 * min(0.5, largest / (size[0] * size[1]))
+    assert len(np.unique(drawn[:, 1 if size[1] > size[0] else 0])) > 20
 
 
 def test_training_crop_is_the_same_for_all_frames_of_a_clip() -> None:
