@@ -56,6 +56,7 @@ class Board(threading.Thread):
         # what the thread iterates over is replaced, not changed
         self._flops = self._flops | {run.identity: flops}
         self._runs = self._runs | {run.identity: run}
+        self._given_up = self._given_up - {run.identity}  # a later trial may have drawn the same
         self._look_first()
 
     def give_up(self, runs: Iterable[PlannedRun]) -> None:
