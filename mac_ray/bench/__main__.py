@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.table import Table
 
 from mac_ray.bench.costs import (
-    PAPER_TOKENS,
     RATIOS,
     CostRow,
     PretextRow,
@@ -68,8 +67,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument(
         "--text-tokens",
         type=_positive,
-        default=PAPER_TOKENS,
-        help="length of the caption (default: %(default)s)",
+        help="length of the caption (default: data.max_caption_tokens)",
     )
     parser.add_argument(
         "--ratio",
@@ -81,13 +79,14 @@ def flops(arguments: Sequence[str], console: Console) -> None:
     given = parser.parse_intermixed_args(arguments)
     path, overrides = _source(given)
     config = _loaded(path, overrides)
-    counts, rows = parameter_counts(config), cost_rows(config, given.text_tokens, given.ratio)
-    pretext = pretext_rows(config, given.text_tokens)
+    text_tokens = given.text_tokens or config.data.max_caption_tokens
+    counts, rows = parameter_counts(config), cost_rows(config, text_tokens, given.ratio)
+    pretext = pretext_rows(config, text_tokens)
     published = published_parameters(config)
     if given.json:
         found = {
             "config": config.name,
-            "text_tokens": given.text_tokens,
+            "text_tokens": text_tokens,
             "parameters": {"total": sum(counts.values())} | counts,
             "published_parameters": asdict(published) if published else None,
             "rows": [asdict(row) for row in rows],
@@ -96,7 +95,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
         print(json.dumps(found, indent=2))
     else:
         console.print(_parameter_table(config, counts, published))
-        console.print(_cost_table(rows, given.text_tokens, len(given.ratio)))
+        console.print(_cost_table(rows, text_tokens, len(given.ratio)))
         if pretext:
             console.print(_pretext_table(pretext))
         console.print(

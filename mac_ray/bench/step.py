@@ -155,9 +155,8 @@ class Arm:
             )
 
     def step(self) -> None:
-        if (
-            self.masking.video.strategy in GUIDES
-        ):  # others choose while the device is still at the step before
+        # others choose on the CPU, while a GPU is still at the step before
+        if self.masking.video.strategy in GUIDES or self.inputs.clips.shape != self.clips.shape:
             clips, visible = self.view()
             self.inputs = replace(self.inputs, clips=clips, visible=visible.to(self.worker.device))
         self.learn(self.inputs)
@@ -265,6 +264,12 @@ def measure(
         largest_batch(partial(fits_on_gpu, build), start) if search_largest else None
         for build, start in tasks
     ]
+    if 0 in largest:
+        raise ConfigError(
+            f"{list(configs)[largest.index(0)]}: not even a step of one sample fits in the GPU's memory; raise its "
+            "masking, or take fewer frames or a smaller model"
+        )
+    tasks = [(build, min(start, most or start)) for (build, start), most in zip(tasks, largest, strict=True)]
     # compiling takes more main memory than what it compiles
     asked = device.type == "cpu" and not compiled
     peaks = [resident_peak(partial(build, start), __name__) if asked else None for build, start in tasks]
@@ -275,8 +280,8 @@ def measure(
                 arm.timed_step()
     except torch.OutOfMemoryError as error:
         raise ConfigError(
-            "the batch does not fit in the GPU's memory beside the other arms; lower it with --batch, "
-            "or raise the stage's accumulate"
+            "the batches of all arms do not fit in the GPU's memory together; lower them with --batch, raise the "
+            "stage's accumulate, or measure one arm at a time"
         ) from error
     return Report(
         device=device_name(device),

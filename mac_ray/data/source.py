@@ -24,6 +24,7 @@ from pyarrow import fs
 
 SizeOf = Callable[[str], int | None]
 PYARROW_SCHEMES = ("file", "mock", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+SLOWEST_READ = 20e6  # bytes a second, where several read at once: what a large file is given time by
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 

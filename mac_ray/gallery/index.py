@@ -24,6 +24,7 @@ import torch
 from mac_ray.config import Search
 from mac_ray.cores import usable_cores
 from mac_ray.data.decode import DecodeError, DecoderDiedError, UnreadableError
+from mac_ray.data.source import SLOWEST_READ
 from mac_ray.encoder import Encoder
 from mac_ray.gallery.media import Media, Unreadable
 from mac_ray.gallery.store import Rows, Store, Vectors
@@ -32,7 +33,6 @@ from mac_ray.model import weights
 
 FORMAT_VERSION = 2
 CLIPS_AT_ONCE = 32  # embedded in one batch
-SLOWEST_READ = 20e6  # bytes a second; each stretch may take a reading of all its file, some of them at once
 MOST_THREADS = 8  # each holds the frames of a stretch, and the compressed bytes of a file
 MENTIONED_LOSS_S = 0.5  # headers are a little off without anything missing
 

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 
 from mac_ray.data.decode.process import start_python
+from mac_ray.data.source import SLOWEST_READ
 from mac_ray.prepare.finding import Asked, Finding, look_at
 
 START_TIMEOUT_S = 300.0  # to import the decoders, on a busy machine
@@ -51,12 +52,12 @@ class Watched:
         self._said.truncate()
         try:
             self._connection.send(asked)
-            if self._connection.poll(self._timeout_s):
+            if self._connection.poll(patience := _patience(asked, self._timeout_s)):
                 found: Finding = self._connection.recv()
                 return found
         except (EOFError, ConnectionError):
             return self._without(asked, self._end_of_process(), 0.0)
-        reason = f"took longer than {self._timeout_s:g} s and was stopped"
+        reason = f"took longer than {patience:.3g} s and was stopped"
         self.close()
         return self._without(asked, reason, self._timeout_s)
 
@@ -88,6 +89,11 @@ class Watched:
         return f"took its decoder's process down ({how}{f': {lines[-1]}' if lines else ''})"
 
 
+def _patience(asked: Asked, timeout_s: float) -> float:
+    """Seconds for a sample: its file is read twice beside, for its hash and for its packets."""
+    return timeout_s + 2 * (asked.source.length or asked.num_bytes) / SLOWEST_READ
+
+
 def _serve(connection: Connection, decoder: str, timeout_s: float) -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
@@ -99,7 +105,7 @@ def _serve(connection: Connection, decoder: str, timeout_s: float) -> None:
         except EOFError:
             return
         # the system ends this process should it hang after the one that watches it was killed
-        signal.setitimer(signal.ITIMER_REAL, timeout_s + GRACE_S)
+        signal.setitimer(signal.ITIMER_REAL, _patience(asked, timeout_s) + GRACE_S)
         found = look_at(asked, decoder)
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(found)
