@@ -2,11 +2,12 @@
 
 Question:   do reconstruction and language objectives help or hurt retrieval, and at what cost?
 Hypothesis: at weight 1 they hurt, language most, as in the paper; at a tenth, or with a latent target, less so.
-Result:     2026-11-28, 3 seeds, equal samples: t2v R@1 VTC 53.5 [42.2, 64.7], + MVM 54.9 [42.1, 67.6], + MLM 41.9
-            [7.4, 76.5], + LM 49.1 [25.8, 72.3], + MVM + LM 52.1 [44.4, 59.8]: nothing is told apart from VTC,
-            at 1.13, 1.00, 1.25 and 1.38 of its FLOPs, and the paper's collapse under LM does not show. The other
-            rows were not run. After half as many samples, one seed, +-4: VTC 25.2, + MVM 39.2, + MLM 24.8,
-            + LM 25.0, + MVM + LM 34.8.
+Result:     2026-11-29, 3 seeds, equal samples: t2v R@1 VTC 53.5 [42.2, 64.7], + MVM 54.9 [42.1, 67.6], + MLM 41.9
+            [7.4, 76.5], + LM 49.1 [25.8, 72.3], + MVM + LM 52.1 [44.4, 59.8]; at a tenth of the weight + MVM 48.0
+            [21.3, 74.7], + MLM 47.5 [20.8, 74.3], + LM 43.3 [8.3, 78.4]; latent MVM 53.3 [37.2, 69.5]. Nothing is
+            told apart from VTC (p 1.00), at 1.00 to 1.38 of its FLOPs, and the paper's collapse under LM does not
+            show. Seeds spread by up to 27 points, and the second is the best in every row. After half
+            as many samples, one seed, +-4: VTC 25.2, + MVM 39.2, + MLM 24.8, + LM 25.0, + MVM + LM 34.8.
 """
 
 from mac_ray.ablation import Sweep, main
