@@ -57,7 +57,7 @@ class Watched:
                 return found
         except (EOFError, ConnectionError):
             return self._without(asked, self._end_of_process(), 0.0)
-        reason = f"took longer than {patience:.3g} s and was stopped"
+        reason = f"took longer than {round(patience, 1):g} s and was stopped"
         self.close()
         return self._without(asked, reason, self._timeout_s)
 

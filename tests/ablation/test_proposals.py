@@ -157,7 +157,7 @@ def test_problem_of_the_machine_is_no_verdict_on_a_trial(tmp_path: Path) -> None
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         raise ConfigError("this machine has no GPU")
 
-    proposals = Proposals(driver.study, driver.sweep, search, PARENT, plan, lambda _: STEPS)
+    proposals = Proposals(driver.study, driver.sweep, search, PARENT, plan, lambda _: STEPS, driver.give_up)
     with pytest.raises(ConfigError, match="no GPU"):
         proposals.next()
     again = Driver(tmp_path, search)
