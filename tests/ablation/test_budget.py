@@ -24,6 +24,13 @@ def points_of(configs: dict[str, Config]) -> list[Point]:
     return [Point(Row(label, {}), seed, config) for label, config in configs.items() for seed in (0, 1)]
 
 
+def assert_planned_is_counted(calculator: Calculator, config: Config, runs: Path) -> None:
+    points = metrics_of(trained(config, runs).folder.path)
+    counted = max(value for (name, _), value in points.items() if name == "cost/flops")
+    # captions are padded to the longest of a batch, which is a guess beforehand
+    assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+
+
 def test_flops_counted_before_are_those_counted_in_training(
     tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
 ) -> None:
@@ -36,10 +43,7 @@ def test_flops_counted_before_are_those_counted_in_training(
     )
     for number, overrides in enumerate(ways):
         config = config_file.load(None, [*tiny_overrides, *overrides])
-        points = metrics_of(trained(config, tmp_path / str(number)).folder.path)
-        counted = max(value for (name, _), value in points.items() if name == "cost/flops")
-        # captions are padded to the longest of a batch, which is a guess beforehand
-        assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+        assert_planned_is_counted(calculator, config, tmp_path / str(number))
 
 
 def test_words_that_a_checkpoint_has_beyond_its_tokeniser_cost_what_they_take(
@@ -49,9 +53,7 @@ def test_words_that_a_checkpoint_has_beyond_its_tokeniser_cost_what_they_take(
     source = str(save_text_tower(tmp_path / "distilbert", ["a", "red"], vocab_size=700))
     given = [*tiny_overrides, f"model.text.pretrained={source}", "objectives.language={}"]
     config = config_file.load(None, given)
-    points = metrics_of(trained(config, tmp_path / "run").folder.path)
-    counted = max(value for (name, _), value in points.items() if name == "cost/flops")
-    assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+    assert_planned_is_counted(calculator, config, tmp_path / "run")
 
 
 def test_runs_from_another_run_cost_what_they_take_with_its_tokeniser(
@@ -63,9 +65,7 @@ def test_runs_from_another_run_cost_what_they_take_with_its_tokeniser(
     config = config_file.load(
         None, [*tiny_overrides, f"model.pretrained={first.path}", "objectives.language={}"]
     )
-    points = metrics_of(trained(config, tmp_path / "run").folder.path)
-    counted = max(value for (name, _), value in points.items() if name == "cost/flops")
-    assert calculator.flops(config) == pytest.approx(counted, rel=0.02)
+    assert_planned_is_counted(calculator, config, tmp_path / "run")
 
 
 def test_cost_does_not_hang_on_what_was_asked_before(
