@@ -59,9 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="train in this process, on this machine alone, on its GPU if it has one",
     )
     given = parser.parse_intermixed_args(arguments)
-    path, overrides = given.config, given.overrides
-    if path is not None and "=" in path:  # no config; the first override stands in its place
-        path, overrides = None, [path, *overrides]
+    path, overrides = config_file.path_and_overrides(given.config, given.overrides)
     console = Console()
     try:
         config = config_file.load(path, overrides)

@@ -1,7 +1,7 @@
 """What runs when a sweep's file is run: plan, train what is missing, answer.
 
-    python sweeps/masking_ratio.py [section.key=value …] [--dry-run] [--equal samples|flops|seconds] [--seeds 0 1 2]
-        [--rows LABEL …]
+    python sweeps/masking_ratio.py [CONFIG.yaml] [section.key=value …] [--dry-run] [--equal samples|flops|seconds]
+        [--seeds 0 1 2] [--rows LABEL …]
 
 The same command finishes a sweep that was interrupted; what is finished, by this sweep or any other, is not
 trained again. The first seed of every row comes first: stopped early, a sweep has few seeds, and not few rows.
@@ -43,7 +43,7 @@ from mac_ray.ablation.table import Table, build_table, require_metric
 from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
-from mac_ray.config.file import parsed_override
+from mac_ray.config.file import parsed_override, path_and_overrides
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError
@@ -63,6 +63,7 @@ from mac_ray.tracking.launch import send_rest
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=sweep.question)
+    parser.add_argument("config", nargs="?", help=f"YAML file to start from instead of {sweep.base}")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -283,7 +284,8 @@ def show_results(table: Table, console: Console) -> None:
 
 def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:
     """Raises ConfigError."""
-    changes = dict(parsed_override(override) for override in given.overrides)
+    base, overrides = path_and_overrides(given.config, given.overrides)
+    changes = dict(map(parsed_override, overrides))
     if lost := sorted(changes.keys() & set_by_all(sweep)):
         raise ConfigError(
             f"{lost[0]}={changes[lost[0]]} reaches no run of sweep {sweep.name}, every row sets its own; take it out"
@@ -291,6 +293,7 @@ def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:
     # an amount is one of what it was given for
     same = given.equal in (None, sweep.budget.equal)
     asked = {
+        "base": sweep.base if base is None else base,
         "overrides": {**sweep.overrides, **changes},
         "seeds": tuple(given.seeds) if given.seeds else sweep.seeds,
         "budget": sweep.budget if same else Budget(equal=given.equal),

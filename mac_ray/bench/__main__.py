@@ -77,7 +77,7 @@ def flops(arguments: Sequence[str], console: Console) -> None:
         help=f"shares of patches hidden (default: {' '.join(f'{ratio:g}' for ratio in RATIOS)})",
     )
     given = parser.parse_intermixed_args(arguments)
-    path, overrides = _source(given)
+    path, overrides = config_file.path_and_overrides(given.config, given.overrides)
     config = _loaded(path, overrides)
     text_tokens = given.text_tokens or config.data.max_caption_tokens
     counts, rows = parameter_counts(config), cost_rows(config, text_tokens, given.ratio)
@@ -206,7 +206,7 @@ def step(arguments: Sequence[str], console: Console) -> None:
         help="search the largest batch that fits in the GPU's memory, of each config alone",
     )
     given = parser.parse_intermixed_args(arguments)
-    path, overrides = _source(given)
+    path, overrides = config_file.path_and_overrides(given.config, given.overrides)
     configs = {" ".join(overrides) or "as configured": _loaded(path, overrides)}
     for further in given.against:
         name = " ".join(further)
@@ -270,7 +270,7 @@ def data(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("--samples", type=_positive, default=64, help="of its sets (default: %(default)s)")
     parser.add_argument("--rounds", type=_positive, default=4, help="over them (default: %(default)s)")
     given = parser.parse_intermixed_args(arguments)
-    path, overrides = _source(given)
+    path, overrides = config_file.path_and_overrides(given.config, given.overrides)
     if path is not None and Path(path).suffix == ".parquet":
         config = _loaded(None, [*_training_on(path), *overrides])
     else:
@@ -343,13 +343,6 @@ def _parser(command: str, description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
-
-
-def _source(given: argparse.Namespace) -> tuple[str | None, list[str]]:
-    """The config's path and the overrides; without a config the first override stands in its place."""
-    if given.config is not None and "=" in given.config:
-        return None, [given.config, *given.overrides]
-    return given.config, given.overrides
 
 
 def _loaded(path: str | None, overrides: Sequence[str]) -> Config:

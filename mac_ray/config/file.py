@@ -134,6 +134,13 @@ def _read(path: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- overrides
 
 
+def path_and_overrides(first: str | None, rest: list[str]) -> tuple[str | None, list[str]]:
+    """Of a command line of [CONFIG.yaml] [section.key=value …]: without a config, `first` is an override too."""
+    if first is not None and "=" in first:
+        return None, [first, *rest]
+    return first, rest
+
+
 def parsed_override(override: str) -> tuple[str, Any]:
     """Path and value of section.key=value."""
     key, equals, text = override.partition("=")

@@ -122,6 +122,17 @@ def test_command_that_asks_for_what_it_would_not_get_is_refused(
     assert words in refused(sweep(), [*options, *asked], tmp_path, capsys)
 
 
+def test_config_given_first_is_what_a_sweep_starts_from_instead_of_its_own(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = refused(sweep(), ["nowhere.yaml", *options], tmp_path, capsys)
+    assert "there is no base config nowhere.yaml" in sentence
+    elsewhere = sweep(base="nowhere.yaml")
+    with pytest.raises(AssertionError, match="Ray is started"):  # it is past all that is checked before
+        main(elsewhere, ["configs/ablation.yaml", *options, "--dry-run"])
+    assert "2 runs" in capsys.readouterr().out
+
+
 ONE_STAGE = "stages=[{name: all, data: [shapes], epochs: 3, batch_size: 8}]"  # whose end alone is scored
 SPACE = {RATIO: Knob(domain=Range(low=0.3, high=0.9))}
 
