@@ -16,6 +16,8 @@ from mac_ray.objectives import language, masked_language, matching, reconstructi
 from mac_ray.objectives.position import StepShape
 from mac_ray.objectives.weighted import build_objectives
 
+NEVER_HIDDEN = 2  # tokens of a caption: [CLS] and [SEP]
+
 
 @dataclass(frozen=True)
 class PretextCost:
@@ -26,7 +28,7 @@ class PretextCost:
 
 def tokens_left(masking: TextMasking, ratio: float, tokens: int) -> int:
     """Of captions of `tokens`, what the text tower is given at a ratio: words may be taken out, or stay as [MASK]."""
-    return tokens if masking.leaves_mask_tokens else round((1 - ratio) * tokens)
+    return tokens if masking.leaves_mask_tokens else tokens - round(ratio * (tokens - NEVER_HIDDEN))
 
 
 def stage_costs(
@@ -54,7 +56,7 @@ def stage_costs(
         text_tokens=tokens_left(masking.text, hidden_words, text_tokens),
         caption_tokens=text_tokens,
         written_tokens=text_tokens - 1,
-        hidden_tokens=hidden_words * text_tokens,
+        hidden_tokens=hidden_words * (text_tokens - NEVER_HIDDEN),
         vocabulary_size=word_embeddings(model.text_model).shape[0],
     )
     return {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mac_ray.config import TextMasking
 from mac_ray.model.masking import TEXT_STRATEGIES, Captions, MaskedText, masked_text
+from mac_ray.objectives.costs import tokens_left
 
 PAD, CLS, SEP, MASK = 0, 1, 2, 99
 WIDTH = 32  # of the noise
@@ -87,6 +88,15 @@ def test_masked_captions_are_the_given_ones_with_tokens_masked_or_missing(
 def test_captions_with_words_taken_out_are_as_long_as_the_longest_that_is_left(strategy: str) -> None:
     seen = masked(captions(), strategy=strategy, ratio=0.7, exact=True)
     assert seen.tokens.shape[1] == int(seen.attended.sum(dim=1).max()) < 16
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.15, 0.4, 0.9])
+@pytest.mark.parametrize("strategy", HIDING)
+def test_captions_are_as_long_as_costs_take_them_to_be(strategy: str, ratio: float) -> None:
+    section = TextMasking(strategy=strategy, exact=True)
+    given = captions([[1] * 12] * 3, length=14)
+    left = masked_text(section, ratio, given, noise_of(3), MASK, PAD).tokens.shape[1]
+    assert left == tokens_left(section, ratio, tokens=14)
 
 
 @pytest.mark.parametrize("strategy", sorted(set(HIDING) - {"token"}))
