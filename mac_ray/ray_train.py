@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -206,31 +206,69 @@ def workers_wanted(cluster: Cluster) -> int | tuple[int, int]:
     """
     if cluster.workers != "auto":
         return cluster.workers
-    there = ray.cluster_resources()
-    if 0 < cluster.gpus_per_worker < 1:
+    nodes, share = living_nodes(), cluster.gpus_per_worker
+    if 0 < share < 1:
         return 1
-    if cluster.gpus_per_worker:
-        return max(1, int(there.get("GPU", 0) / cluster.gpus_per_worker))
-    return max(1, min(2, int(there.get("CPU", 1) / cluster.cpus_per_worker)))
+    if share:  # whatever CPUs there are: a GPU without them is said to be lacking them, and not left idle
+        return max(1, sum(int(node.get("GPU", 0) / share) for node in nodes))
+    return max(1, min(2, room_for_workers(cluster, nodes)))
 
 
 def require_workers(cluster: Cluster, fewest: int, console: Console) -> None:
     """Wait for the cluster to have what `fewest` workers need. Raises RunError after cluster.start_timeout_s."""
-    wanted = {name: amount * fewest for name, amount in resources_per_worker(cluster).items()}
 
     def lacking() -> str:
-        there = ray.cluster_resources()
-        return " and ".join(
-            f"{amount:g} {name}s are needed, the cluster has {there.get(name, 0.0):g}"
-            for name, amount in wanted.items()
-            if there.get(name, 0.0) < amount
-        )
+        return lacking_room(cluster, fewest, living_nodes())
 
     if sentence := wait_for_cluster(lacking, cluster.start_timeout_s, console):
         raise RunError(
-            f"{fewest} {'worker does' if fewest == 1 else 'workers do'} not fit: {sentence}; add nodes with "
-            "`ray start --address=…`, or lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker"
+            f"{sentence}; add nodes with `ray start --address=…`, or lower cluster.workers, cluster.cpus_per_worker or "
+            "cluster.gpus_per_worker"
         )
+
+
+def living_nodes() -> list[Mapping[str, float]]:
+    """What each node of the cluster has in all. Ray must be initialised."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def room_for_workers(cluster: Cluster, nodes: Iterable[Mapping[str, float]]) -> int:
+    """How many workers fit on the nodes together: what one needs has to be on one node, and a share of a GPU on one
+    GPU."""
+    return sum(_room_on(node, cluster) for node in nodes)
+
+
+def _room_on(node: Mapping[str, float], cluster: Cluster) -> int:
+    by_cpus, share = int(node.get("CPU", 0)) // cluster.cpus_per_worker, cluster.gpus_per_worker
+    if not share:
+        return by_cpus
+    gpus = int(node.get("GPU", 0))
+    by_gpus = gpus * int(1 / share + 1e-9) if share < 1 else int(gpus / share)
+    return min(by_cpus, by_gpus)
+
+
+def lacking_room(cluster: Cluster, workers: int, nodes: Sequence[Mapping[str, float]]) -> str:
+    """What keeps so many workers from being placed, in words; empty where nothing does."""
+    room = room_for_workers(cluster, nodes)
+    if room >= workers:
+        return ""
+    needs = resources_per_worker(cluster)
+    there = {name: sum(node.get(name, 0.0) for node in nodes) for name in needs}
+    asked = (
+        f"{workers} workers need {_amounts(needs)} each"
+        if workers > 1
+        else f"a worker needs {_amounts(needs)}"
+    )
+    return (
+        f"{asked}, and the cluster has room for {room}: {_amounts(there)} on {len(nodes)} "
+        f"{'node' if len(nodes) == 1 else 'nodes'}"
+    )
+
+
+def _amounts(resources: Mapping[str, float]) -> str:
+    return " and ".join(
+        f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in resources.items()
+    )
 
 
 def wait_for_cluster(lacking: Callable[[], str], patience_s: float, console: Console) -> str:

@@ -1,4 +1,4 @@
-"""How much to hide from either tower (MAC, Figure 5, whose curves are not in numbers).
+"""How much to hide from either tower (MAC, Figure 5, whose curves are not in numbers; four rows are of Table 7).
 
 Question:   how far can masking go before recall drops, in each modality alone and in both?
 Hypothesis: at equal samples recall falls with the ratio; at equal time high ratios win.
@@ -27,6 +27,13 @@ SWEEP = Sweep(
             for text in (0.15, 0.3)
         ),
     ],
+    reference="mac/table7",
+    published={
+        "none": "neither masked",
+        "video 0.6": "video only",
+        "text 0.15": "text only",
+        "video 0.6, text 0.15": "both",
+    },
 )
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def test_ray_train_with_more_workers_than_the_cluster_has_waits_then_says_what_i
     done = run_job([*tiny_overrides, *too_much, UNTRACKED], tmp_path)
     assert done.returncode == 1
     assert "waiting up to 3 s" in done.stdout
-    assert "500 CPUs are needed" in done.stdout
+    assert "2 workers need 250 CPUs each, and the cluster has room for 0" in done.stdout
     assert "Traceback" not in done.stdout
     assert status_of(the_run(tmp_path / "runs")) == "FAILED"
 

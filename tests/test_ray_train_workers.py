@@ -21,5 +21,5 @@ from mac_ray.ray_train import workers_wanted
 def test_auto_takes_every_gpu_or_two_workers_on_cpus(
     asked: dict[str, object], wanted: int | tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 16.0, "GPU": 4.0})
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 16.0, "GPU": 4.0}}])
     assert workers_wanted(Cluster.model_validate(asked)) == wanted

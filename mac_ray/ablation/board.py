@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.sweep import Sweep
 from mac_ray.console import say
 from mac_ray.duration import in_words
 from mac_ray.tracking.followed import Followed
@@ -20,7 +21,6 @@ from mac_ray.tracking.journal import FILE_NAME, Summary
 
 LOOK_EVERY_S = 2.0
 BAR = 20  # characters
-WATCHED = "val/t2v/R1"
 BROKEN_OFF = ("FAILED", "KILLED")
 GOES_ON = ("", "PENDING", "RUNNING")
 
@@ -32,6 +32,7 @@ class Board(threading.Thread):
         self,
         runs: Sequence[PlannedRun],
         flops: Mapping[str, float],
+        sweep: Sweep,
         console: Console,
         to_come: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -39,6 +40,7 @@ class Board(threading.Thread):
         super().__init__(daemon=True)
         self._runs = {run.identity: run for run in runs}
         self._flops = dict(flops)
+        self._watched, self._best = f"val/{sweep.metric}", max if sweep.maximize else min
         self._to_come = to_come
         self._console = console
         self._ended = threading.Event()
@@ -140,10 +142,12 @@ class Board(threading.Thread):
             if found.status in ended:
                 ended[found.status] += 1
         scores = {
-            name: found.latest[WATCHED][1] for name, found in summaries.items() if WATCHED in found.latest
+            name: found.latest[self._watched][1]
+            for name, found in summaries.items()
+            if self._watched in found.latest
         }
-        best = max(scores, key=lambda name: float(scores[name]), default=None)
-        said = f" · best {WATCHED} {scores[best]:.1f}: {self._runs[best].point.label}" if best else ""
+        best = self._best(scores, key=scores.__getitem__, default=None)
+        said = f" · best {self._watched} {scores[best]:.1f}: {self._runs[best].point.label}" if best else ""
         failed = f" · {ended['FAILED']} failed" if ended["FAILED"] else ""
         stopped = f" · {ended['KILLED']} stopped" if ended["KILLED"] else ""
         done = f"{ended['FINISHED']} of {len(self._runs) + self._to_come()} runs finished"
@@ -165,7 +169,8 @@ class Board(threading.Thread):
             if found.status == "RUNNING" and name not in self._given_up:
                 share = self._share(name, found)
                 filled = round(share * BAR)
-                score = f"{WATCHED} {found.latest[WATCHED][1]:.1f}" if WATCHED in found.latest else ""
+                latest = found.latest.get(self._watched)
+                score = f"{self._watched} {latest[1]:.1f}" if latest else ""
                 table.add_row(
                     escape(self._runs[name].point.label),
                     "━" * filled + "╌" * (BAR - filled),

@@ -22,16 +22,24 @@ from ray import tune
 from ray.exceptions import RayTaskError
 from rich.console import Console
 
-from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.locate import PlannedRun, each_once
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
-from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
+from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.ray_train import wait_for_cluster
+from mac_ray.ray_train import lacking_room, living_nodes, room_for_workers, wait_for_cluster
 from mac_ray.tracking.address import ENVIRONMENT_NAME
-from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, BusyError, Journal, patiently, status_of
+from mac_ray.tracking.journal import (
+    FAULT_TAG,
+    FILE_NAME,
+    BusyError,
+    Journal,
+    patiently,
+    status_of,
+    summarize,
+)
 from mac_ray.tracking.process import try_lock
 from mac_ray.training.distributed import device_of, release_gpu
 from mac_ray.training.folder import RunFolder
@@ -74,30 +82,18 @@ class Site:
             os.environ[ENVIRONMENT_NAME] = self.uri
 
 
-def resources_of(config: Config) -> dict[str, float]:
-    """What one run takes of the cluster, of Ray's CPU and GPU."""
-    cluster = config.cluster
-    return {
-        "CPU": float(cluster.cpus_per_worker * cluster.most_workers),
-        "GPU": cluster.gpus_per_worker * cluster.most_workers,
-    }
-
-
-def at_once(config: Config, cluster: Mapping[str, float]) -> int:
-    """How many such runs fit in the cluster together, so that none waits for workers another holds.
+def at_once(config: Config, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many such runs fit on the nodes together, so that none waits for workers another holds.
 
     Raises ConfigError when not even one does.
     """
-    wanted = {name: amount for name, amount in resources_of(config).items() if amount}
-    most = min(int(cluster.get(name, 0.0) / amount + 1e-9) for name, amount in wanted.items())
-    if most < 1:
-        asked = " and ".join(f"{amount:g} {name}s" for name, amount in wanted.items())
-        there = " and ".join(f"{cluster.get(name, 0.0):g} {name}s" for name in wanted)
+    cluster = config.cluster
+    if sentence := lacking_room(cluster, cluster.most_workers, nodes):
         raise ConfigError(
-            f"a run needs {asked} (cluster.workers, cpus_per_worker, gpus_per_worker), but the cluster has {there}; "
-            "ask for less or start more nodes"
+            f"a run does not fit: {sentence}; ask for less (cluster.workers, cpus_per_worker, gpus_per_worker) or "
+            "start more nodes"
         )
-    return most
+    return room_for_workers(cluster, nodes) // cluster.most_workers
 
 
 @contextmanager
@@ -114,7 +110,7 @@ def on_ray() -> Iterator[None]:
 
 def say_what_nodes_do_not_share(uri: str | None, console: Console) -> None:
     """Runs send themselves to MLflow from where they are trained. Ray must be initialised."""
-    nodes = sum(node["Alive"] for node in ray.nodes())
+    nodes = len(living_nodes())
     if nodes > 1 and uri and uri.startswith(("sqlite:", "file:")):
         say(
             console,
@@ -138,7 +134,8 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
         return ""
 
     def fit_now() -> int:
-        return min(at_once(config, ray.cluster_resources()) for config in configs)
+        nodes = living_nodes()
+        return min(at_once(config, nodes) for config in configs)
 
     wait_for_cluster(lacking, max(config.cluster.start_timeout_s for config in configs), console)
     return fit_now()
@@ -269,10 +266,19 @@ def _fail(job: Job, reason: str) -> None:
 
 
 def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site, waits: bool) -> None:
-    """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
+    """One run. If it fails of its recipe, its journal says so, and that is its result. What Tune retries is what kills
+    the process, and what the machine is to blame for; of several workers, Ray Train has done so itself.
+
+    Raises RunError for the latter.
+    """
     site.enter()
     (job,) = _job_of(jobs, parameters)
-    tune.report({"exit_code": run_quietly(job, site.launch, waits)})
+    code = run_quietly(job, site.launch, waits)
+    if code == EXIT_FAILED and site.launch is train_in_actor:
+        found = summarize(job.folder)
+        if found.tags.get(FAULT_TAG) == "machine":
+            raise RunError(found.reason)
+    tune.report({"exit_code": code})
 
 
 def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
@@ -319,7 +325,4 @@ def run_quietly(job: Job, launch: Launch, waits: bool = True) -> int:
 
 def to_jobs(runs: Sequence[PlannedRun], tags: Mapping[str, Mapping[str, str]]) -> list[Job]:
     """What is to be trained: each run once, however many points it stands for. `tags` by identity."""
-    by_identity = {run.identity: run for run in runs}
-    return [
-        Job(run.point.config, identity, run.folder, tags[identity]) for identity, run in by_identity.items()
-    ]
+    return [Job(run.point.config, run.identity, run.folder, tags[run.identity]) for run in each_once(runs)]

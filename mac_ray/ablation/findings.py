@@ -116,9 +116,26 @@ def _why_stopped(trial: FrozenTrial) -> str:
     return f"stopped at {trial.last_step}% of the run with {value:.1f}, not among the better half of its kind"
 
 
-def write_trials(sweep: Sweep, findings: Sequence[Finding], path: Path) -> None:
-    with path.open("w", newline="") as file:
+def write_trials(sweep: Sweep, findings: Sequence[Finding], folder: Path) -> list[Path]:
+    """The files it wrote: all trials as CSV and as JSON."""
+    table, plain = folder / "trials.csv", folder / "trials.json"
+    with table.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(sweep, findings))
+    trials = [
+        {
+            "trial": found.number,
+            "state": found.state,
+            "chosen": found.chosen,
+            f"val/{sweep.metric}": found.value,
+            "flops": found.flops or None,
+            "reason": found.reason,
+            "values": dict(found.values),
+            "command": found.command,
+        }
+        for found in findings
+    ]
+    plain.write_text(json.dumps(trials, indent=1, ensure_ascii=False))
+    return [table, plain]
 
 
 def importances(study: Study, search: Search) -> dict[str, float]:

@@ -9,7 +9,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import ray
 import torch
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from mac_ray.config import ConfigError
 from mac_ray.console import say
 from mac_ray.duration import in_words
 from mac_ray.errors import RunError
+from mac_ray.ray_train import living_nodes
 
 Task = Sequence[PlannedRun]  # trained one after the other, such as the seeds of a trial
 
@@ -55,8 +55,8 @@ def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: 
     Raises ConfigError for a cluster on which no run fits, and what timing steps raises.
     """
     with on_ray():
-        cluster = ray.cluster_resources()
-    together = min(at_once(run.point.config, cluster) for task in to_go for run in task)
+        nodes = living_nodes()
+    together = min(at_once(run.point.config, nodes) for task in to_go for run in task)
     of_row, source = seconds_of(finished, [run for task in to_go for run in task], calculator)
     seconds = [sum(of_row[run.point.row.label] for run in task) for task in to_go]
     return Forecast(until_the_last(seconds, together), together, source)

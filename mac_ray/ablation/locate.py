@@ -78,6 +78,11 @@ class Locator:
         return [replace(run, folder=folders[run.folder.parent][run.identity].path) for run in runs]
 
 
+def each_once(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+    """Without those that train what another does, of rows that differ in nothing."""
+    return list({run.identity: run for run in runs}.values())
+
+
 def require_readable(runs: Sequence[PlannedRun]) -> None:
     """Every journal to its end, or the table would stumble over one after hours. Raises JournalError."""
     for run in runs:

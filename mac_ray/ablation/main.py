@@ -28,7 +28,7 @@ from mac_ray.ablation.execute import (
     to_jobs,
 )
 from mac_ray.ablation.forecast import say_forecast
-from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
+from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable
 from mac_ray.ablation.outcome import TableError
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
@@ -111,6 +111,9 @@ def run_sweep(
     asked = _asked_rows(sweep, rows, only)
     require_metric(sweep)
     published_rows(sweep, rows)
+    uri, experiment = uri_of(points[0].config, here), points[0].config.tracking.experiment
+    archive = Archive(uri, experiment, console)
+    archive.look_up()  # an MLflow to be mended first is told before steps are timed
     with preparing(console) as progress:
         locator = Locator(Path.cwd(), here, progress)
         storage = Path(locator.absolute(points[0].config).storage.runs)
@@ -118,16 +121,14 @@ def run_sweep(
         points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)
         runs = locator.planned(points)
     require_readable(runs)
-    uri = uri_of(points[0].config, here)
-    experiment = points[0].config.tracking.experiment
-    Archive(uri, experiment, console).bring_back(runs)
+    archive.bring_back(runs)
     asked_runs = [run for run in runs if run.point.row.label in asked]
     # a row's cost does not depend on its seed
     of_row = {run.point.row.label: run.point.config for run in asked_runs}
     row_flops = {label: calculator.flops(config) for label, config in of_row.items()}
     show_plan(asked_runs, row_flops, calculator.timing(), console)
     if dry_run:
-        to_go = [[run] for run in in_order(asked_runs) if not is_finished(run)]
+        to_go = [[run] for run in in_order(each_once(asked_runs)) if not is_finished(run)]
         say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
         return 0
     locator.require_media(run for run in asked_runs if not is_finished(run))
@@ -142,7 +143,7 @@ def run_sweep(
 
         def work() -> tuple[Table, str]:
             record.keep(folder, journal)
-            train_missing(asked_runs, tags, row_flops, sweep.name, folder, uri, console)
+            train_missing(asked_runs, tags, row_flops, sweep, folder, uri, console)
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):
@@ -185,7 +186,7 @@ def train_missing(
     runs: Sequence[PlannedRun],
     tags: Mapping[str, Mapping[str, str]],
     row_flops: Mapping[str, float],
-    name: str,
+    sweep: Sweep,
     folder: Path,
     uri: str | None,
     console: Console,
@@ -193,7 +194,7 @@ def train_missing(
     missing = in_order(run for run in runs if not is_finished(run))
     if not missing:
         return
-    board = Board(runs, {run.identity: row_flops[run.point.row.label] for run in runs}, console)
+    board = Board(runs, {run.identity: row_flops[run.point.row.label] for run in runs}, sweep, console)
     jobs = to_jobs(missing, tags)
     with on_ray():
         together = fitting([job.config for job in jobs], console)
@@ -201,7 +202,7 @@ def train_missing(
         say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
-            with exported_trials(name, board.states):
+            with exported_trials(sweep.name, board.states):
                 execute(jobs, folder, uri, together)
         finally:
             board.stop()
@@ -237,22 +238,29 @@ def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> d
 def show_plan(
     runs: Sequence[PlannedRun], row_flops: Mapping[str, float], timing: str, console: Console
 ) -> None:
-    """A line per row: its seeds, which are finished, what is left to pay."""
-    table = RichTable("row", "seeds", "finished", "TFLOP a run", "to go")
-    left_in_all = 0.0
+    """A line per row: which seeds are finished, and what the others cost."""
+    table = RichTable("row", "seeds finished", "to go", "TFLOP a run", "TFLOP to go")
     for label, flops in row_flops.items():
         own = [run for run in runs if run.point.row.label == label]
-        ended = [is_finished(run) for run in own]
-        left = flops * (len(own) - sum(ended))
-        left_in_all += left
-        seeds = ", ".join(str(run.point.seed) for run in own)
+        left = [run for run in own if not is_finished(run)]
         table.add_row(
-            escape(label), seeds, f"{sum(ended)} of {len(own)}", f"{flops / 1e12:.3g}", f"{left / 1e12:.3g}"
+            escape(label),
+            _seeds(run for run in own if run not in left),
+            _seeds(left),
+            f"{flops / 1e12:.3g}",
+            f"{flops * len(left) / 1e12:.3g}",
         )
     console.print(table)
-    say(console, f"{len(runs)} runs, {left_in_all / 1e12:.3g} TFLOP of training to go")
+    once = each_once(runs)
+    left_in_all = sum(row_flops[run.point.row.label] for run in once if not is_finished(run))
+    same = f", of which rows share {len(runs) - len(once)}" if len(once) < len(runs) else ""
+    say(console, f"{len(runs)} runs{same}, {left_in_all / 1e12:.3g} TFLOP of training to go")
     if timing:
         say(console, timing)
+
+
+def _seeds(runs: Iterable[PlannedRun]) -> str:
+    return ", ".join(str(run.point.seed) for run in runs)
 
 
 def show_results(table: Table, console: Console) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Archive:
-    """The finished runs of an MLflow experiment, looked up once, when a folder is first missing.
+    """The finished runs of an MLflow experiment, looked up once.
 
     Where MLflow does not answer, that is said, and only folders count. A run that was begun in a folder here goes on
     in it, whatever MLflow has of others of its identity.
@@ -39,7 +39,7 @@ class Archive:
         Raises ConfigError for an MLflow that a person has to mend first.
         """
         missing = {run.identity: run.folder for run in runs if status_of(run.folder) is None}
-        known = self.look_up() if missing else {}
+        known = self.look_up()
         there = {identity: folder for identity, folder in missing.items() if identity in known}
         if there:
             self._ask(lambda uri: self._fetch(uri, there))

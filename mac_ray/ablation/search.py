@@ -119,8 +119,10 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     require_sound(sweep, search)
     _require_two_objectives(sweep, search)
     uri = uri_of(base, here)
+    archive = Archive(uri, base.tracking.experiment, console)
+    archive.look_up()  # an MLflow to be mended first is told before there is a study
     with preparing(console) as progress:
-        planner = TrialPlanner.of(sweep, here, Archive(uri, base.tracking.experiment, console), progress)
+        planner = TrialPlanner.of(sweep, here, archive, progress)
         locator = planner.locator
         storage = Path(locator.absolute(base).storage.runs)
         (run,) = locator.planned([base_point(sweep)])
@@ -156,7 +158,6 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         def work() -> tuple[SearchReport, str]:
             record.keep(folder, journal)
             if not is_over(study, search):
-                planner.archive.look_up()
                 train_trials(study, sweep, search, planner, base, folder, uri, console)
             report = report_of(record, search, study, folder)
             for path in write_search_report(folder, report):
@@ -215,7 +216,7 @@ def train_trials(
     Raises KeyboardInterrupt when it was interrupted, which Tune keeps to itself, and RunError where something keeps
     trials from being trained, or their study from being written.
     """
-    board = Board([], {}, console, lambda: proposals.to_come * len(sweep.seeds))
+    board = Board([], {}, sweep, console, lambda: proposals.to_come * len(sweep.seeds))
     parent = run_key(folder)
 
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:

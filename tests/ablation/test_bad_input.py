@@ -242,9 +242,11 @@ def test_mlflow_of_an_older_version_is_refused_with_the_command_that_upgrades_it
     with sqlite3.connect(tmp_path / "mlflow.db") as database:
         database.execute("update alembic_version set version_num = '75868b020152'")
     database.close()
-    sentence = refused(sweep(), options, tmp_path, capsys)
-    assert "Detected out-of-date database schema" in sentence
-    assert f"'mlflow db upgrade {uri}'" in sentence
+    searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
+    for asked in (sweep(), sweep(budget=Budget(equal="seconds")), searching):
+        sentence = refused(asked, options, tmp_path, capsys)
+        assert "Detected out-of-date database schema" in sentence
+        assert f"'mlflow db upgrade {uri}'" in sentence
 
 
 def test_times_of_steps_that_are_none_are_refused(

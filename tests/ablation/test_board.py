@@ -13,11 +13,13 @@ from rich.console import Console
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config
 from mac_ray.tracking.journal import Journal
 from tests.ablation.made import ended_run, finished_run
 
 FLOPS = 1e15
+ASKED = Sweep(name="s", question="?", base="configs/ablation.yaml", variants={"a": {}})
 
 
 @pytest.fixture(autouse=True)
@@ -48,18 +50,20 @@ def take_up(run: PlannedRun) -> None:
         journal.metrics(30, {"cost/flops": FLOPS / 2, "val/t2v/R1": 1.5})
 
 
-def watched(runs: list[PlannedRun], *, terminal: bool = False, to_come: int = 0) -> tuple[Board, StringIO]:
+def watched(
+    runs: list[PlannedRun], *, terminal: bool = False, to_come: int = 0, sweep: Sweep = ASKED
+) -> tuple[Board, StringIO]:
     """A board that has looked once, and where it writes."""
     output = StringIO()
     console = Console(file=output, width=200, force_terminal=terminal, color_system=None)
-    board = Board(runs, {run.identity: FLOPS for run in runs}, console, lambda: to_come)
+    board = Board(runs, {run.identity: FLOPS for run in runs}, sweep, console, lambda: to_come)
     board.states()
     board.start()
     return board, output
 
 
 def test_states_are_those_of_the_journals(runs: list[PlannedRun]) -> None:
-    board = Board(runs, {run.identity: FLOPS for run in runs}, Console(file=StringIO()))
+    board = Board(runs, {run.identity: FLOPS for run in runs}, ASKED, Console(file=StringIO()))
     assert board.states() == {"PENDING": 4, "RUNNING": 0, "FINISHED": 0, "FAILED": 0, "KILLED": 0}
     begin(runs)
     assert board.states() == {"PENDING": 1, "RUNNING": 1, "FINISHED": 1, "FAILED": 1, "KILLED": 0}
@@ -74,6 +78,20 @@ def test_log_has_a_line_for_each_run_that_has_ended(runs: list[PlannedRun]) -> N
     assert lines[0].startswith("done [x] [/x] · seed 0: FINISHED · 1 of 4 runs finished · 1 failed")
     assert lines[1].startswith("lost · seed 0: FAILED")
     assert all("best val/t2v/R1" in line and line.endswith(": done [x] [/x] · seed 0") for line in lines)
+
+
+@pytest.mark.parametrize(("metric", "best"), [("t2v/R1", 1), ("t2v/MnR", 0)])
+def test_best_is_that_of_the_metric_of_the_sweep(runs: list[PlannedRun], metric: str, best: int) -> None:
+    board, output = watched(runs, sweep=Sweep(**(dict(ASKED) | {"metric": metric})))
+    for run, recall, rank in zip(runs, (10.0, 20.0), (2.0, 9.0), strict=False):
+        take_up(run)
+        with Journal(run.folder) as journal:
+            journal.metrics(60, {"val/t2v/R1": recall, "val/t2v/MnR": rank})
+            journal.status("FINISHED")
+    board.stop()
+    line = output.getvalue().splitlines()[-1]
+    assert f"best val/{metric}" in line
+    assert line.endswith(f": {runs[best].point.label}")
 
 
 def test_what_an_earlier_start_left_is_no_news_and_waits_for_its_turn(runs: list[PlannedRun]) -> None:

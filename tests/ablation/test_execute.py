@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from io import StringIO
 from itertools import chain, repeat
@@ -35,7 +36,7 @@ from mac_ray.ablation.plan import Point, Row, expand
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.errors import RunError
+from mac_ray.errors import RecipeError, RunError
 from mac_ray.tracking.journal import Journal, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
@@ -50,6 +51,11 @@ def planned(configs: dict[str, Config], folder: Path) -> list[PlannedRun]:
         for label, config in configs.items()
     ]
     return Locator(Path.cwd(), folder, lambda *_: None).planned(points)
+
+
+def cluster_of(*nodes: dict[str, float]) -> list[dict[str, object]]:
+    """As Ray lists nodes that live."""
+    return [{"Alive": True, "Resources": node} for node in nodes]
 
 
 def never(run: PreparedRun, console: Console) -> Outcome:
@@ -75,20 +81,24 @@ def test_rows_that_are_one_run_share_its_folder_and_it_is_trained_once(tiny: Con
 
 
 @pytest.mark.parametrize(
-    ("asked", "cluster", "expected"),
+    ("asked", "nodes", "expected"),
     [
-        ({}, {"CPU": 16, "GPU": 8}, 16),
-        ({"gpus_per_worker": 1}, {"CPU": 16, "GPU": 8}, 8),
-        ({"gpus_per_worker": 0.25}, {"CPU": 16, "GPU": 1}, 4),
-        ({"gpus_per_worker": 1, "workers": 3}, {"CPU": 16, "GPU": 8}, 2),
-        ({"gpus_per_worker": 1, "workers": (1, 4), "cpus_per_worker": 2}, {"CPU": 15, "GPU": 8}, 1),
+        ({}, [{"CPU": 16, "GPU": 8}], 16),
+        ({"gpus_per_worker": 1}, [{"CPU": 16, "GPU": 8}], 8),
+        ({"gpus_per_worker": 1}, [{"CPU": 16}, {"CPU": 16, "GPU": 8}], 8),
+        ({"gpus_per_worker": 0.25}, [{"CPU": 16, "GPU": 1}], 4),
+        ({"gpus_per_worker": 0.6}, [{"CPU": 16, "GPU": 2}], 2),
+        ({"gpus_per_worker": 1, "workers": 3}, [{"CPU": 16, "GPU": 4}, {"CPU": 16, "GPU": 4}], 2),
+        ({"gpus_per_worker": 1, "workers": (1, 4), "cpus_per_worker": 2}, [{"CPU": 15, "GPU": 8}], 1),
+        # a core is left over on each node, and no worker is made of two of these
+        ({"workers": 2, "cpus_per_worker": 2}, [{"CPU": 3}] * 3, 1),
     ],
 )
 def test_as_many_runs_at_once_as_have_all_their_workers(
-    asked: dict[str, object], cluster: dict[str, float], expected: int, tiny: Config
+    asked: dict[str, object], nodes: list[dict[str, float]], expected: int, tiny: Config
 ) -> None:
     section = Cluster.model_validate(tiny.cluster.model_dump() | asked)
-    assert at_once(tiny.model_copy(update={"cluster": section}), cluster) == expected
+    assert at_once(tiny.model_copy(update={"cluster": section}), nodes) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,8 +122,10 @@ def test_runs_of_a_sweep_share_the_cores_of_a_machine(asked: dict[str, int], thr
 
 def test_cluster_on_which_no_run_fits_is_refused(tiny: Config) -> None:
     section = tiny.cluster.model_copy(update={"workers": 4, "gpus_per_worker": 1.0})
-    with pytest.raises(ConfigError, match=r"needs 4 CPUs and 4 GPUs .* the cluster has 16 CPUs and 2 GPUs"):
-        at_once(tiny.model_copy(update={"cluster": section}), {"CPU": 16, "GPU": 2})
+    with pytest.raises(
+        ConfigError, match=r"4 workers need 1 CPU and 1 GPU each, .* room for 2: 16 CPUs and 2 GPUs"
+    ):
+        at_once(tiny.model_copy(update={"cluster": section}), [{"CPU": 16, "GPU": 2}])
 
 
 def test_run_that_cannot_be_started_where_it_would_train_is_failed_with_the_sentence(
@@ -207,14 +219,18 @@ def test_cluster_that_grows_is_waited_for_and_one_that_does_not_is_refused_after
 ) -> None:
     section = tiny.cluster.model_copy(update={"gpus_per_worker": 1.0, "start_timeout_s": 1})
     config = tiny.model_copy(update={"cluster": section})
-    nodes = chain([{"CPU": 2.0}], repeat({"CPU": 4.0, "GPU": 2.0}))
-    monkeypatch.setattr("ray.cluster_resources", lambda: next(nodes))
+    small, large = cluster_of({"CPU": 2.0}), cluster_of({"CPU": 4.0, "GPU": 2.0})
+    clusters = chain([small], repeat(large))
+    monkeypatch.setattr("ray.nodes", lambda: next(clusters))
     console = Console(file=StringIO(), width=500)
     assert fitting([config], console) == 2
     assert isinstance(console.file, StringIO)
-    assert "waiting up to 1 s for the cluster: a run needs 1 CPUs and 1 GPUs" in console.file.getvalue()
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
-    with pytest.raises(ConfigError, match="the cluster has 2 CPUs and 0 GPUs"):
+    assert (
+        "waiting up to 1 s for the cluster: a run does not fit: a worker needs 1 CPU and 1 GPU"
+        in console.file.getvalue()
+    )
+    monkeypatch.setattr("ray.nodes", lambda: small)
+    with pytest.raises(ConfigError, match="room for 0: 2 CPUs and 0 GPUs on 1 node"):
         fitting([config], console)
 
 
@@ -227,6 +243,27 @@ def test_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], check=False)
     outcome = outcome_in(tmp_path / "run", "row", 0, "i")
     assert (outcome.status, outcome.reason) == ("FAILED", "the process that trained it was killed")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"), [(OSError("no space left"), True), (RecipeError("the loss is nan"), False)]
+)
+def test_what_the_machine_is_to_blame_for_is_left_to_tune_to_try_again(
+    error: Exception, is_retried: bool, tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(run: PreparedRun, console: Console) -> Outcome:
+        raise error
+
+    reported: list[dict[str, int]] = []
+    monkeypatch.setattr("ray.tune.report", reported.append)
+    monkeypatch.setattr(execute, "train_in_actor", burst)
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    config = tiny.model_copy(update={"tracking": tiny.tracking.model_copy(update={"enabled": False})})
+    jobs = [Job(config, run.identity, run.folder, {})]
+    with pytest.raises(RunError, match="no space left") if is_retried else nullcontext():
+        execute._trial({"number": 0}, jobs, Site.here(burst, None), waits=False)
+    assert reported == ([] if is_retried else [{"exit_code": 1}])
+    assert (status_of(run.folder), summarize(run.folder).reason) == ("FAILED", str(error))
 
 
 def test_gpu_that_was_not_asked_for_is_not_taken(tiny: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +284,8 @@ def test_gpu_that_was_not_asked_for_is_not_taken(tiny: Config, monkeypatch: pyte
 def test_database_that_nodes_do_not_share_is_said_to_keep_their_runs_apart(
     nodes: int, uri: str | None, is_said: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True}] * nodes + [{"Alive": False}])
+    dead = {"Alive": False, "Resources": {}}
+    monkeypatch.setattr("ray.nodes", lambda: [*cluster_of(*[{"CPU": 2.0}] * nodes), dead])
     console = Console(file=StringIO(), width=500)
     say_what_nodes_do_not_share(uri, console)
     assert isinstance(console.file, StringIO)

@@ -1,6 +1,7 @@
 """What a search reports: its best trials and front, found by a double loop here, and files that can be read again."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -76,13 +77,16 @@ def test_search_reports_every_trial_with_the_best_first_and_chosen(tmp_path: Pat
     assert [finding.number for finding in findings if finding.chosen] == [findings[0].number]
     assert (findings[-1].number, findings[-1].state, findings[-1].reason) == (4, "FAIL", "out of memory")
 
-    write_trials(driver.sweep, findings, tmp_path / "trials.csv")
+    write_trials(driver.sweep, findings, tmp_path)
     with (tmp_path / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["trial"]) for row in rows] == [finding.number for finding in findings]
     assert [float(row["val/t2v/R1"]) for row in rows[:-1]] == pytest.approx(values)
     assert float(rows[0][RATE]) == findings[0].values[RATE]
     assert {row[RATIO] == "" for row in rows} == {True, False}
+    for plain, found in zip(json.loads((tmp_path / "trials.json").read_text()), findings, strict=True):
+        assert (plain["trial"], plain["val/t2v/R1"]) == (found.number, found.value)
+        assert (plain["values"], plain["command"]) == (found.values, found.command)
 
 
 def test_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:

@@ -39,12 +39,11 @@ def write_report(
 
 
 def write_search_report(folder: Path, report: SearchReport) -> list[Path]:
-    """As `write_report`: the page, all trials as CSV, and charts."""
-    trials = folder / "trials.csv"
-    write_trials(report.sweep, report.findings, trials)
+    """As `write_report`: the page, all trials, and charts."""
     (folder / PAGE_NAME).write_text(search_page(report))
     drawn = search_charts(report.findings, report.importances, report.sweep, LIGHT)
-    return [folder / PAGE_NAME, trials, *_write_charts(folder, drawn)]
+    trials = write_trials(report.sweep, report.findings, folder)
+    return [folder / PAGE_NAME, *trials, *_write_charts(folder, drawn)]
 
 
 def _write_charts(folder: Path, drawn: Sequence[Chart]) -> list[Path]:

@@ -36,7 +36,7 @@ def written(report: SearchReport, tmp_path_factory: pytest.TempPathFactory) -> l
 def test_report_has_the_page_all_trials_and_each_chart_as_a_file(written: list[Path]) -> None:
     charts = ("pareto", "trials", "importances")
     expected = [f"{name}.{kind}" for name in charts for kind in ("svg", "png")]
-    assert [path.name for path in written] == ["report.html", "trials.csv", *expected]
+    assert [path.name for path in written] == ["report.html", "trials.csv", "trials.json", *expected]
     for path in written:
         if path.suffix == ".png":
             assert np.asarray(Image.open(path).convert("L")).std() > 5  # something is drawn
@@ -86,7 +86,7 @@ def test_search_without_a_complete_trial_has_a_page_that_says_so(
     failed = [finding for finding in report.findings if finding.value is None]
     nothing = replace(report, findings=failed, chosen=[], importances={})
     written = write_search_report(tmp_path, nothing)
-    assert [path.name for path in written] == ["report.html", "trials.csv"]
+    assert [path.name for path in written] == ["report.html", "trials.csv", "trials.json"]
     assert "No trial is complete, so there is nothing to choose yet." in written[0].read_text()
 
 
