@@ -17,6 +17,7 @@ from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import ConfigError
 from mac_ray.training.folder import RunFolder
 from tests.ablation.trials import PARENT, RATIO, SPACE, STEPS, STRATEGY, Driver, sweep_of, write_run
+from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
 FEW = {STRATEGY: Knob(domain=Choice(values=("none", "random")))}
 
@@ -55,28 +56,39 @@ def test_nsga2_is_told_the_cost_as_well(tmp_path: Path) -> None:
     assert [direction.name for direction in driver.study.directions] == ["MAXIMIZE", "MINIMIZE"]
 
 
+def searched(
+    folder: Path, search: Search, *, killed: bool
+) -> list[tuple[dict[str, Any], str, list[float] | None]]:
+    """Its trials at last, of which each is under way as a driver is killed."""
+    driver = Driver(folder, search)
+    while (proposal := driver.proposals.next()) is not None:
+        if killed:
+            number, driver = proposal.number, Driver(folder, search)
+            proposal = driver.proposals.next()
+            assert proposal is not None
+            assert proposal.number == number
+        rate = proposal.runs[0].point.config.optimizer.learning_rate
+        write_run(proposal.runs[0], "FINISHED", [(100, 1000 * rate)])
+        driver.proposals.ended(proposal.number)
+    return [(trial.params, trial.state.name, trial.values) for trial in driver.study.trials]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
 def test_search_killed_again_and_again_ends_with_the_trials_of_an_undisturbed_one(
     tmp_path: Path, sampler: Any
 ) -> None:
     search = Search(space=SPACE, trials=14, sampler=sampler)
-
-    def searched(folder: Path, killed: bool) -> list[tuple[dict[str, Any], str, list[float]]]:
-        driver = Driver(folder, search)
-        while (proposal := driver.proposals.next()) is not None:
-            if killed:  # with a trial under way
-                number, driver = proposal.number, Driver(folder, search)
-                proposal = driver.proposals.next()
-                assert proposal is not None
-                assert proposal.number == number
-            rate = proposal.runs[0].point.config.optimizer.learning_rate
-            write_run(proposal.runs[0], "FINISHED", [(100, 1000 * rate)])
-            driver.proposals.ended(proposal.number)
-        return [(trial.params, trial.state.name, trial.values) for trial in driver.study.trials]
-
-    undisturbed = searched(tmp_path / "a", killed=False)
+    undisturbed = searched(tmp_path / "a", search, killed=False)
     assert len(undisturbed) == 14
-    assert searched(tmp_path / "b", killed=True) == undisturbed
+    assert searched(tmp_path / "b", search, killed=True) == undisturbed
+
+
+@pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
+def test_search_in_postgresql_is_the_one_in_a_file(tmp_path: Path) -> None:
+    in_file = Search(space=SPACE, trials=14)
+    with running_postgresql() as url:
+        there = searched(tmp_path / "a", Search(space=SPACE, trials=14, storage=url), killed=True)
+    assert there == searched(tmp_path / "b", in_file, killed=False)
 
 
 def test_trial_whose_draw_a_kill_cut_short_is_drawn_to_its_end(tmp_path: Path) -> None:
