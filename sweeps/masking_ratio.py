@@ -6,6 +6,9 @@ Result:     2026-11-24, 3 seeds, equal samples: t2v R@1 none 62.1 [57.0, 67.1]; 
             0.9 35.8; text 0.15 58.9, 0.3 53.6, 0.5 49.3; video 0.6 with text 0.15 53.3, with 0.3 47.3; video 0.9
             with text 0.15 29.3, with 0.3 27.5, the only two told apart from none then. A third of the
             patches cost nothing that shows (at 0.89 of the FLOPs), 60% 2.1 [-4.8, +9.1] points.
+            2026-11-29, 3 seeds, equal seconds (bf16 on an AMD EPYC; 1.00 to 1.04 of the FLOPs): none 62.3 [58.9, 65.6],
+            video 0.3 64.2, 0.6 67.4 [57.1, 77.7], 0.75 65.1, 0.9 49.8 [16.8, 82.8]; video 0.6 with text 0.15 55.3
+            [27.8, 82.9]. None is told apart (0.6: +5.1 [-3.4, +13.6], p 0.61); the other rows were not run so.
 """
 
 from mac_ray.ablation import Sweep, main

@@ -8,6 +8,10 @@ Result:     2026-11-29, 3 seeds, equal samples: t2v R@1 VTC 53.5 [42.2, 64.7], +
             told apart from VTC (p 1.00), at 1.00 to 1.38 of its FLOPs, and the paper's collapse under LM does not
             show. Seeds spread by up to 27 points, and the second is the best in every row. After half
             as many samples, one seed, +-4: VTC 25.2, + MVM 39.2, + MLM 24.8, + LM 25.0, + MVM + LM 34.8.
+            At equal seconds (bf16 on an AMD EPYC, masks of its own for each seed): VTC 50.3 [25.4, 75.1], + MVM 36.2
+            (-14.1 [-17.9, -10.2], p 0.032 by Holm), + MLM 44.9 (-5.3 [-10.6, -0.1], p 0.23), + LM 39.6, + MVM + LM
+            37.3; at a tenth + MVM 41.0, + MLM 50.4, + LM 40.9; latent MVM 37.2. MVM alone is told apart; but for it the
+            means are in the paper's order (7 of 10 pairs, tau 0.40).
 """
 
 from mac_ray.ablation import Sweep, main
