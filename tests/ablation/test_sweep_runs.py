@@ -272,7 +272,7 @@ def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
     code, output = finish_here(file, [*tiny_overrides, *few], monkeypatch, capsys)
     assert code == 0, output
     assert "video 0.75" not in output
-    assert "how long that takes is not known: a run needs 4000 CPUs" in output
+    assert "how long that takes is not known: a run does not fit: a worker needs 4000 CPUs" in output
     code, output = finish_here(file, [*tiny_overrides, "--rows", "video 0.4"], monkeypatch, capsys)
     assert code == 2
     assert "--rows names 'video 0.4', but the rows of sweep tiny-ratio are 'video 0.0', 'video 0.5'" in output
