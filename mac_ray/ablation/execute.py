@@ -27,19 +27,11 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
-from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, Launch, pretrain, train_in_thread, train_on_ray
+from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
 from mac_ray.ray_train import lacking_room, living_nodes, room_for_workers, wait_for_cluster
 from mac_ray.tracking.address import ENVIRONMENT_NAME
-from mac_ray.tracking.journal import (
-    FAULT_TAG,
-    FILE_NAME,
-    BusyError,
-    Journal,
-    patiently,
-    status_of,
-    summarize,
-)
+from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, BusyError, Journal, patiently, status_of
 from mac_ray.tracking.process import try_lock
 from mac_ray.training.distributed import device_of, release_gpu
 from mac_ray.training.folder import RunFolder
@@ -99,8 +91,8 @@ def at_once(config: Config, nodes: Sequence[Mapping[str, float]]) -> int:
 @contextmanager
 def on_ray() -> Iterator[None]:
     """The cluster this job runs in, or one started on this machine."""
-    # Tune's own table of trials would stand beside ours
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    # Tune's own table of trials would stand beside ours, and its tracebacks between our lines
+    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
     try:
         yield
@@ -266,18 +258,24 @@ def _fail(job: Job, reason: str) -> None:
 
 
 def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site, waits: bool) -> None:
-    """One run. If it fails of its recipe, its journal says so, and that is its result. What Tune retries is what kills
-    the process, and what the machine is to blame for; of several workers, Ray Train has done so itself.
+    """One run. If it fails, its journal says so, and that is its result; what kills the process is retried.
 
-    Raises RunError for the latter.
+    Raises OSError of a run in this process, such as of a full disk, which Tune retries as Ray Train would.
     """
     site.enter()
     (job,) = _job_of(jobs, parameters)
-    code = run_quietly(job, site.launch, waits)
-    if code == EXIT_FAILED and site.launch is train_in_actor:
-        found = summarize(job.folder)
-        if found.tags.get(FAULT_TAG) == "machine":
-            raise RunError(found.reason)
+    to_retry: list[OSError] = []
+
+    def launch(run: PreparedRun, console: Console) -> Outcome:
+        try:
+            return site.launch(run, console)
+        except OSError as error:
+            to_retry.append(error)
+            raise
+
+    code = run_quietly(job, launch, waits)
+    if to_retry and site.launch is train_in_actor:
+        raise to_retry[0]
     tune.report({"exit_code": code})
 
 

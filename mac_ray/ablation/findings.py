@@ -122,17 +122,7 @@ def write_trials(sweep: Sweep, findings: Sequence[Finding], folder: Path) -> lis
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(sweep, findings))
     trials = [
-        {
-            "trial": found.number,
-            "state": found.state,
-            "chosen": found.chosen,
-            f"val/{sweep.metric}": found.value,
-            "flops": found.flops or None,
-            "reason": found.reason,
-            "values": dict(found.values),
-            "command": found.command,
-        }
-        for found in findings
+        _facts(sweep, found) | {"values": dict(found.values), "command": found.command} for found in findings
     ]
     plain.write_text(json.dumps(trials, indent=1, ensure_ascii=False))
     return [table, plain]
@@ -178,12 +168,21 @@ def front(findings: Sequence[Finding], maximize: bool) -> list[Finding]:
 def _rows(sweep: Sweep, findings: Sequence[Finding]) -> Iterator[list[Any]]:
     """A line per trial, a column per knob, whose values are JSON."""
     knobs = list(dict.fromkeys(path for finding in findings for path in finding.values))
-    yield ["trial", "state", "chosen", f"val/{sweep.metric}", "flops", "reason", *knobs]
+    yield [*_names(sweep), *knobs]
     for found in findings:
+        facts = _facts(sweep, found) | {"chosen": str(found.chosen).lower()}
         cells = [json.dumps(found.values[path]) if path in found.values else "" for path in knobs]
-        value = "" if found.value is None else found.value
-        flops = found.flops or ""
-        yield [found.number, found.state, str(found.chosen).lower(), value, flops, found.reason, *cells]
+        yield [*facts.values(), *cells]
+
+
+def _facts(sweep: Sweep, found: Finding) -> dict[str, Any]:
+    """Of a trial, beside its values."""
+    known = (found.number, found.state, found.chosen, found.value, found.flops or None, found.reason)
+    return dict(zip(_names(sweep), known, strict=True))
+
+
+def _names(sweep: Sweep) -> list[str]:
+    return ["trial", "state", "chosen", f"val/{sweep.metric}", "flops", "reason"]
 
 
 def _value(finding: Finding) -> float:

@@ -151,8 +151,9 @@ def run_sweep(
             # last, as an MLflow that is away is waited for
             if missing := send_rest((run.folder for run in asked_runs), uri):
                 say(console, missing, "yellow")
-            failed = sum(not is_finished(run) for run in asked_runs)
-            return table, f"{failed} of {len(asked_runs)} runs failed" if failed else ""
+            once = each_once(asked_runs)
+            failed = sum(not is_finished(run) for run in once)
+            return table, f"{failed} of {len(once)} runs failed" if failed else ""
 
         table = as_parent(sweep, journal, uri, console, work)
     if table is None:
@@ -253,8 +254,8 @@ def show_plan(
     console.print(table)
     once = each_once(runs)
     left_in_all = sum(row_flops[run.point.row.label] for run in once if not is_finished(run))
-    same = f", of which rows share {len(runs) - len(once)}" if len(once) < len(runs) else ""
-    say(console, f"{len(runs)} runs{same}, {left_in_all / 1e12:.3g} TFLOP of training to go")
+    shared = f" for {len(runs)} places in the table" if len(once) < len(runs) else ""
+    say(console, f"{len(once)} runs{shared}, {left_in_all / 1e12:.3g} TFLOP of training to go")
     if timing:
         say(console, timing)
 

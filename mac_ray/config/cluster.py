@@ -16,7 +16,7 @@ class Cluster(Section):
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     cpus_per_worker: Positive = 1
     threads: Positive | None = None  # torch threads per worker; None: cores of its machine / workers there
-    max_failures: Annotated[int, Field(ge=-1)] = 3  # worker-group restarts; -1: no limit
+    max_failures: Annotated[int, Field(ge=-1)] = 3  # restarts of its workers, or of its trial; -1: no limit
     start_timeout_s: Positive = 300  # how long to wait for the cluster to have the workers asked for
     loader_workers: Annotated[int, Field(ge=0)] = 0  # decoding processes per worker; 0: in the worker itself
     # all give the same frames, and PyAV is the fastest of those that do, or as fast, on every kind of file measured
