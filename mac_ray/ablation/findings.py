@@ -60,12 +60,13 @@ class Chosen:
     finding: Finding
     outcomes: Sequence[Outcome]  # of each seed
 
-    def tested(self, metric: str) -> tuple[float, list[tuple[float, float]]] | None:
-        """Mean over seeds, and each seed's 95% interval over queries; None where a run's results are gone."""
+    def tested(self, metric: str) -> tuple[float, str] | None:
+        """Mean over seeds, and the written 95% interval over queries of each; None where a run's results are gone."""
         if not self.outcomes or not all(metric in outcome.metrics for outcome in self.outcomes):
             return None
         values = [outcome.metrics[metric] for outcome in self.outcomes]
-        return sum(values) / len(values), [outcome.intervals[metric] for outcome in self.outcomes]
+        intervals = (outcome.intervals[metric] for outcome in self.outcomes)
+        return sum(values) / len(values), " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
 
 
 def said_of(values: Mapping[str, Any]) -> str:

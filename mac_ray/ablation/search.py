@@ -355,8 +355,7 @@ def show_findings(report: SearchReport, console: Console) -> None:
         cells += [f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
         if scored := tested.get(finding.number):
             mean, intervals = scored
-            said = " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
-            cells += [f"{mean:.1f}", escape(said)]
+            cells += [f"{mean:.1f}", escape(intervals)]
         table.add_row(*cells)
     console.print(table)
     for sentence in search_verdict(findings, chosen, sweep):

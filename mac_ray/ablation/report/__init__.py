@@ -15,7 +15,7 @@ from mac_ray.ablation.report.curves import curves
 from mac_ray.ablation.report.files import write_tables
 from mac_ray.ablation.report.page import page
 from mac_ray.ablation.report.search_charts import search_charts
-from mac_ray.ablation.report.search_page import SearchReport, search_page
+from mac_ray.ablation.report.search_page import SearchReport, search_page, write_chosen
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table
 from mac_ray.page.palette import LIGHT
@@ -39,11 +39,15 @@ def write_report(
 
 
 def write_search_report(folder: Path, report: SearchReport) -> list[Path]:
-    """As `write_report`: the page, all trials, and charts."""
+    """As `write_report`: the page, all trials, what was chosen of them, and charts."""
     (folder / PAGE_NAME).write_text(search_page(report))
     drawn = search_charts(report.findings, report.importances, report.sweep, LIGHT)
-    trials = write_trials(report.sweep, report.findings, folder)
-    return [folder / PAGE_NAME, *trials, *_write_charts(folder, drawn)]
+    return [
+        folder / PAGE_NAME,
+        *write_trials(report.sweep, report.findings, folder),
+        *write_chosen(folder, report),
+        *_write_charts(folder, drawn),
+    ]
 
 
 def _write_charts(folder: Path, drawn: Sequence[Chart]) -> list[Path]:

@@ -4,43 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
-import re
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mac_ray.ablation.outcome import COSTS
+from mac_ray.ablation.report.typeset import write_typeset
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_shown, metric_name, shown, shown_p, signed, verdict
 from mac_ray.retrieval.metrics import NAMES
 
-MARKDOWN_SPECIAL = re.compile(r"[\\|*_<`~&]")
-MINUS = re.compile(r"(?<!\w)-(?=\d)")
-LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "−": "$-$",
-    "<": "$<$",
-    ">": "$>$",
-    "|": r"\textbar{}",
-    "×": r"$\times$",
-    "–": "--",
-}
-
 
 def write_tables(folder: Path, table: Table) -> list[Path]:
     """table.csv, .json, .md and .tex into an existing folder."""
-    texts = {"json": _json(table), "md": _markdown(table), "tex": _latex(table)}
-    paths = [folder / "table.csv"]
-    with paths[0].open("w", newline="") as file:
+    flat, whole = folder / "table.csv", folder / "table.json"
+    with flat.open("w", newline="") as file:
         csv.writer(file).writerows(_flat(table))
-    for ending, text in texts.items():
-        paths.append(folder / f"table.{ending}")
-        paths[-1].write_text(text)
-    return paths
+    whole.write_text(_json(table))
+    said = [*verdict(table), *table.notes]
+    return [flat, whole, *write_typeset(folder, "table", *_readable(table), said)]
 
 
 def _flat(table: Table) -> list[list[Any]]:
@@ -90,50 +72,6 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def _markdown(table: Table) -> str:
-    header, lines = _readable(table)
-    cells = [[_escaped_markdown(cell) for cell in line] for line in (header, *lines)]
-    ruler = ["---", *["--:"] * (len(header) - 1)]
-    return "\n".join(
-        [
-            *(f"| {' | '.join(line)} |" for line in (cells[0], ruler, *cells[1:])),
-            "",
-            *map(_escaped_markdown, _said(table)),
-            "",
-        ]
-    )
-
-
-def _escaped_markdown(cell: str) -> str:
-    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", cell)
-
-
-def _latex(table: Table) -> str:
-    """A booktabs tabular, to be \\input into a table."""
-    header, lines = _readable(table)
-    rows = [" & ".join(map(_escaped_latex, line)) + r" \\" for line in (header, *lines)]
-    comments = [f"% {sentence}" for sentence in _said(table)]
-    return "\n".join(
-        [
-            *comments,
-            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-            r"\toprule",
-            rows[0],
-            r"\midrule",
-            *rows[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
-
-
-def _escaped_latex(cell: str) -> str:
-    # a hyphen is shorter than a minus, and a star or a bracket after the end of a line would belong to that
-    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", cell))
-    return ("{}" if cell.lstrip().startswith(("*", "[")) else "") + escaped
-
-
 def _readable(table: Table) -> tuple[list[str], list[list[str]]]:
     """What a paper would show: header and lines of equal length."""
     has_published = any(table.metric in row.published for row in table.rows)
@@ -162,7 +100,3 @@ def _readable_row(table: Table, row: TableRow, has_published: bool) -> list[str]
     if has_published:
         cells.append(f"{row.published[table.metric]:.1f}" if table.metric in row.published else "")
     return cells
-
-
-def _said(table: Table) -> Sequence[str]:
-    return [*verdict(table), *table.notes]

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mac_ray.ablation.findings import Chosen, Finding
@@ -14,12 +15,14 @@ from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.document import made, report_page
 from mac_ray.ablation.report.markup import folder_of, linked, opening
 from mac_ray.ablation.report.search_charts import search_charts
+from mac_ray.ablation.report.typeset import write_typeset
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.verdict import metric_name
 from mac_ray.page.document import charts_section, section
 from mac_ray.page.markup import NOTHING, Cell, Heading, breakable, large, number, sortable, text
 from mac_ray.page.palette import IN_PAGE
 
+WRAPPED = r"p{0.5\linewidth}"  # of LaTeX: a recipe is a long line
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
@@ -35,6 +38,21 @@ class SearchReport:
 def search_verdict(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep) -> list[str]:
     """Sentences; the first is the answer."""
     return [_answer(chosen, sweep), *_how_sure(findings, chosen, sweep), *_ended(findings)]
+
+
+def write_chosen(folder: Path, report: SearchReport) -> list[Path]:
+    """chosen.md and .tex into an existing folder."""
+    metric = report.sweep.metric
+    header = ["trial", f"validation {metric_name(metric)}", f"test {metric_name(metric)} [95%]", "TFLOP"]
+    lines = []
+    for one in report.chosen:
+        tested = "{:.1f} {}".format(*scored) if (scored := one.tested(metric)) else ""
+        found = one.finding
+        lines.append(
+            [f"{found.number}: {found.said}", f"{found.value:.1f}", tested, f"{found.flops / 1e12:.3g}"]
+        )
+    said = search_verdict(report.findings, report.chosen, report.sweep)
+    return write_typeset(folder, "chosen", header, lines, said, first=WRAPPED)
 
 
 def search_page(report: SearchReport) -> str:
@@ -75,8 +93,7 @@ def _how_sure(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Swee
     for one in chosen[:1] if len(chosen) == 1 else ():
         if (scored := one.tested(sweep.metric)) is not None:
             mean, intervals = scored
-            said = ", ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
-            yield f"On the test split, where nothing was chosen, it has {mean:.1f}, with 95% over queries {said}."
+            yield f"On the test split, where nothing was chosen, it has {mean:.1f}, with 95% over queries {intervals}."
     first = chosen[0].finding
     ties = sum(
         finding.value == first.value and finding.identities != first.identities for finding in complete
@@ -147,8 +164,7 @@ def _tested(one: Chosen, metric: str) -> Cell:
     if scored is None:
         return NOTHING
     mean, intervals = scored
-    said = " ".join(f"[{low:.1f}, {high:.1f}]" for low, high in intervals)
-    return Cell(f'{mean:.1f}<span class="range">{said}</span>', mean)
+    return Cell(f'{mean:.1f}<span class="range">{intervals}</span>', mean)
 
 
 def _trials(findings: Sequence[Finding], sweep: Sweep) -> str:

@@ -12,7 +12,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from mac_ray.ablation.record import SweepRecord
-from mac_ray.ablation.report.files import _escaped_latex, write_tables
+from mac_ray.ablation.report.files import write_tables
+from mac_ray.ablation.report.typeset import _escaped_latex
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Table, build_table
 from tests.parsed import Parsed

@@ -22,6 +22,8 @@ from mac_ray.config import file as config_file
 from tests.ablation.search_made import REASON, made_search
 from tests.ablation.trials import SPACE, sweep_of
 
+TABLES = ["report.html", "trials.csv", "trials.json", "chosen.md", "chosen.tex"]
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> SearchReport:
@@ -36,7 +38,7 @@ def written(report: SearchReport, tmp_path_factory: pytest.TempPathFactory) -> l
 def test_report_has_the_page_all_trials_and_each_chart_as_a_file(written: list[Path]) -> None:
     charts = ("pareto", "trials", "importances")
     expected = [f"{name}.{kind}" for name in charts for kind in ("svg", "png")]
-    assert [path.name for path in written] == ["report.html", "trials.csv", "trials.json", *expected]
+    assert [path.name for path in written] == [*TABLES, *expected]
     for path in written:
         if path.suffix == ".png":
             assert np.asarray(Image.open(path).convert("L")).std() > 5  # something is drawn
@@ -80,13 +82,30 @@ def test_front_of_a_search_that_weighs_cost_is_told_from_cheap_to_dear(tmp_path:
         assert said in answer
 
 
+def test_files_for_papers_have_a_line_for_each_chosen_trial_with_its_test_score(tmp_path: Path) -> None:
+    found = made_search(tmp_path / "s", Search(space=SPACE, trials=20, sampler="nsga2"))
+    write_search_report(tmp_path, found)
+    shown, latex = (tmp_path / "chosen.md").read_text(), (tmp_path / "chosen.tex").read_text()
+    lines = [line for line in shown.splitlines() if line.startswith("|")]
+    rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
+    assert len(lines) - 2 == len(rows) - 1 == len(found.chosen) > 1
+    for one, line, row in zip(found.chosen, lines[2:], rows[1:], strict=True):
+        scored = one.tested(found.sweep.metric)
+        assert scored
+        assert line.startswith(f"| {one.finding.number}: ")
+        assert row.startswith(f"{one.finding.number}: ")
+        assert f"| {scored[0]:.1f} {scored[1]} |" in line
+        assert f"& {scored[0]:.1f} {scored[1]} &" in row
+    assert search_verdict(found.findings, found.chosen, found.sweep)[0] in shown
+
+
 def test_search_without_a_complete_trial_has_a_page_that_says_so(
     report: SearchReport, tmp_path: Path
 ) -> None:
     failed = [finding for finding in report.findings if finding.value is None]
     nothing = replace(report, findings=failed, chosen=[], importances={})
     written = write_search_report(tmp_path, nothing)
-    assert [path.name for path in written] == ["report.html", "trials.csv", "trials.json"]
+    assert [path.name for path in written] == TABLES
     assert "No trial is complete, so there is nothing to choose yet." in written[0].read_text()
 
 
