@@ -253,9 +253,12 @@ def show_plan(
         )
     console.print(table)
     once = each_once(runs)
-    left_in_all = sum(row_flops[run.point.row.label] for run in once if not is_finished(run))
+    to_go = [row_flops[run.point.row.label] for run in once if not is_finished(run)]
     shared = f" for {len(runs)} places in the table" if len(once) < len(runs) else ""
-    say(console, f"{len(once)} runs{shared}, {left_in_all / 1e12:.3g} TFLOP of training to go")
+    say(
+        console,
+        f"{len(once)} runs{shared}, {len(to_go)} to go with {sum(to_go) / 1e12:.3g} TFLOP of training",
+    )
     if timing:
         say(console, timing)
 
