@@ -5,7 +5,7 @@
     python -m mac_ray.evaluate runs/RUN/checkpoints/step_00000400 evaluation.protocol=every_caption
 
 RUN is the folder of a run (its newest checkpoint), a checkpoint or an export, or a run's id in MLflow. What is not
-said is as that run was scored, on as many workers of its kind as there are. The scores are a run of their own, of no
+said is as that run was scored, on all GPUs or on up to two workers of CPUs. The scores are a run of their own, of no
 stages.
 """
 

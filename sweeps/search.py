@@ -1,7 +1,7 @@
 """The whole space at once: what to hide, how much, what else to learn, how fast (no table of a paper).
 
 Question:   which recipe reaches the highest recall for what it costs, when everything may vary together?
-Hypothesis: the front is made of random and tube at high ratios, and the learning rate matters most.
+Hypothesis: the front is made of random and tube at ratios up to 0.75, and the learning rate matters most.
 Result:     not run yet.
 """
 
@@ -33,7 +33,7 @@ SWEEP = Sweep(
             ),
             # a survivor has another to meet only where frames lose different patches
             "masking.video.order": Knob(
-                domain=Choice(values=("random", "sorted")), only=where(VIDEO, "random")
+                domain=Choice(values=("random", "sorted")), only=where(VIDEO, "random", "motion")
             ),
             TEXT: Knob(domain=Choice(values=("none", *LEAVING_MASK_TOKENS, "drop"))),
             "masking.text.ratio": Knob(
