@@ -18,23 +18,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
+import torch
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
-from mac_ray.errors import RecipeError, RunError
+from mac_ray.errors import RecipeError, RunError, in_one_line
 from mac_ray.ray_metrics import exported_run
 from mac_ray.tracking.journal import FILE_NAME, Journal, patiently
-from mac_ray.training.distributed import Worker
+from mac_ray.training.distributed import Worker, summed
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import legs
 from mac_ray.training.stop import stop_at_sigterm
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 
 # Ray Train looks whether its workers have ended every 2 s unless told otherwise, and so each stage of a start waits
 QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+SAID = 3  # different ways in which workers failed
 # of one worker for another, such as for a frame cache that another node makes; those that die are not waited for
 LONGEST_WAIT_S = 4 * 3600
 
@@ -96,7 +99,7 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         if run.folder.verdict.exists():
             raise passed(run.folder.verdict) from error
         raise RunError(
-            f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {error}"
+            f"Ray Train gave up after cluster.max_failures={cluster.max_failures} restarts: {_cause(error)}"
         ) from error
     if ended.error is not None:
         raise ended.error
@@ -104,17 +107,33 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
     return outcome
 
 
+def _cause(error: TrainingFailedError) -> str:
+    """What ended it, without the tracebacks that Ray Train tells it with."""
+    match error:
+        case WorkerGroupError():
+            failures = {rank: in_one_line(failure) for rank, failure in error.worker_failures.items()}
+            # where one dies, others may only say that it does not answer
+            ranks = {said: rank for rank, said in sorted(failures.items(), reverse=True)}
+            return "; ".join(
+                f"rank {rank}: {said}" for said, rank in sorted(ranks.items(), key=itemgetter(1))[:SAID]
+            )
+        case ControllerError():
+            return in_one_line(error.controller_failure)
+    return in_one_line(error)
+
+
 def train_on_worker(given: dict[str, Any]) -> Ended:
     """What each Ray Train worker runs."""
     from mac_ray.training.loop import train  # seconds to import
 
     config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
-    if folder.verdict.exists():
-        return Ended(None, passed(folder.verdict))
     context = get_context()
     worker = Worker(
         context.get_world_rank(), context.get_world_size(), context.get_local_world_size(), get_device()
     )
+    # as rank 0 knows it: a shared file system may be slow to tell the others, who would wait for it
+    if summed(torch.tensor(float(worker.rank == 0 and folder.verdict.exists())), worker):
+        return Ended(None, passed(folder.verdict) if worker.rank == 0 else None)
     try:
         if worker.rank == 0:
             with (

@@ -1,9 +1,11 @@
-"""How many workers a run asks a cluster for, without one."""
+"""How many workers a run asks a cluster for, and what it says of those that failed, without a cluster."""
 
 import pytest
+from ray.exceptions import ActorDiedError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from mac_ray.config.cluster import Cluster
-from mac_ray.ray_train import workers_wanted
+from mac_ray.ray_train import _cause, workers_wanted
 
 NODES = [
     {"Alive": True, "Resources": {"CPU": 10.0, "GPU": 3.0}},
@@ -29,3 +31,29 @@ def test_auto_takes_every_gpu_or_two_workers_on_cpus(
 ) -> None:
     monkeypatch.setattr("ray.nodes", lambda: NODES)
     assert workers_wanted(Cluster.model_validate(asked)) == wanted
+
+
+TOLD = "[Rank 0 Error Snippet]:\nTraceback (most recent call last):\n  File ..."
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            WorkerGroupError(TOLD, {1: OSError(28, "No space left")}),
+            "rank 1: OSError: [Errno 28] No space left",
+        ),
+        (
+            WorkerGroupError(
+                TOLD, {rank: RuntimeError("peer\nis gone") for rank in (0, 1, 3)} | {2: ValueError("x")}
+            ),
+            "rank 0: RuntimeError: peer is gone; rank 2: ValueError: x",
+        ),
+        (WorkerGroupError(TOLD, {0: ActorDiedError()}), "rank 0: ActorDiedError: The actor died"),
+        (ControllerError(RuntimeError("no room")), "RuntimeError: no room"),
+    ],
+)
+def test_what_ended_ray_trains_workers_is_said_in_a_line(error: TrainingFailedError, said: str) -> None:
+    assert _cause(error).startswith(said)
+    assert "\n" not in _cause(error)
+    assert "Traceback" not in _cause(error)

@@ -23,7 +23,7 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun, each_once
-from mac_ray.config import Config, ConfigError
+from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
@@ -31,7 +31,15 @@ from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, 
 from mac_ray.ray_metrics import exported_run
 from mac_ray.ray_train import lacking_room, living_nodes, room_for_workers, wait_for_cluster
 from mac_ray.tracking.address import ENVIRONMENT_NAME
-from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, BusyError, Journal, patiently, status_of
+from mac_ray.tracking.journal import (
+    FAULT_TAG,
+    FILE_NAME,
+    BusyError,
+    Journal,
+    JournalError,
+    patiently,
+    status_of,
+)
 from mac_ray.tracking.process import try_lock
 from mac_ray.training.distributed import device_of, release_gpu
 from mac_ray.training.folder import RunFolder
@@ -74,18 +82,29 @@ class Site:
             os.environ[ENVIRONMENT_NAME] = self.uri
 
 
-def at_once(config: Config, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many such runs fit on the nodes together, so that none waits for workers another holds.
+def at_once(configs: Sequence[Config], nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many of such runs fit on the nodes together, so that none waits for workers another holds.
 
     Raises ConfigError when not even one does.
     """
-    cluster = config.cluster
-    if sentence := lacking_room(cluster, cluster.most_workers, nodes):
-        raise ConfigError(
-            f"a run does not fit: {sentence}; ask for less (cluster.workers, cpus_per_worker, gpus_per_worker) or "
-            "start more nodes"
-        )
-    return room_for_workers(cluster, nodes) // cluster.most_workers
+    clusters = [most_demanding(configs)] if _in_actor(configs) else [config.cluster for config in configs]
+    for cluster in clusters:
+        if sentence := lacking_room(cluster, cluster.most_workers, nodes):
+            raise ConfigError(
+                f"a run does not fit: {sentence}; ask for less (cluster.workers, cpus_per_worker, gpus_per_worker) or "
+                "start more nodes"
+            )
+    return min(room_for_workers(cluster, nodes) // cluster.most_workers for cluster in clusters)
+
+
+def most_demanding(configs: Sequence[Config]) -> Cluster:
+    """What an actor needs that trains one of these runs of one worker after another."""
+    clusters = [config.cluster for config in configs]
+    most = {
+        name: max(getattr(cluster, name) for cluster in clusters)
+        for name in ("cpus_per_worker", "gpus_per_worker")
+    }
+    return clusters[0].model_copy(update=most)
 
 
 @contextmanager
@@ -126,8 +145,7 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
         return ""
 
     def fit_now() -> int:
-        nodes = living_nodes()
-        return min(at_once(config, nodes) for config in configs)
+        return at_once(configs, living_nodes())
 
     wait_for_cluster(lacking, max(config.cluster.start_timeout_s for config in configs), console)
     return fit_now()
@@ -136,14 +154,15 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
 def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -> None:
     """Train them all, so many at a time; returns when each has ended, well or not.
 
-    What somebody else is training is waited for when all others have ended: an actor that waits holds its GPU. Tune's
-    own files go to `folder`. Ray must be initialised. Raises KeyboardInterrupt.
+    What somebody else is training is waited for when all others have ended, and here: an actor that waits would hold
+    what that run may be waiting for. Tune's own files go to `folder`. Ray must be initialised. Raises
+    KeyboardInterrupt.
     """
     how = tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True)
-    for is_last in (False, True):
+    while jobs:
         configs = [job.config for job in jobs]
         site = Site.here(launch_of(configs), uri)
-        trainable = tune.with_parameters(_trial, jobs=list(jobs), site=site, waits=is_last)
+        trainable = tune.with_parameters(_trial, jobs=list(jobs), site=site)
         results = fit(
             trainable,
             configs,
@@ -162,8 +181,18 @@ def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -
             if code == EXIT_BUSY
             for job in _job_of(jobs, result.config)
         ]
-        if not jobs:
-            return
+        while jobs and all(map(_is_busy, jobs)):
+            time.sleep(WAIT_FOR_ANOTHER_S)
+
+
+def _is_busy(job: Job) -> bool:
+    """Somebody else is training it."""
+    if status_of(job.folder) == "FINISHED":
+        return False
+    lock = try_lock(RunFolder(job.folder).driver_lock)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
 
 
 def _job_of(jobs: Sequence[Job], parameters: Mapping[str, Any]) -> list[Job]:
@@ -181,16 +210,8 @@ def fit(
 ) -> tune.ResultGrid:
     """Tune's trials to their end, each in an actor that holds what a run of one worker needs. `jobs_of` are those of
     the parameters of a trial."""
-    clusters = [config.cluster for config in configs]
-    # an actor is used for one run after another, so it has what the most demanding of them needs
-    needs = (
-        {
-            "cpu": max(cluster.cpus_per_worker for cluster in clusters),
-            "gpu": max(cluster.gpus_per_worker for cluster in clusters),
-        }
-        if _in_actor(configs)
-        else DRIVER
-    )
+    cluster = most_demanding(configs)
+    needs = {"cpu": cluster.cpus_per_worker, "gpu": cluster.gpus_per_worker} if _in_actor(configs) else DRIVER
     tuner = tune.Tuner(
         tune.with_resources(trainable, needs),
         param_space=dict(space or {}),
@@ -199,7 +220,7 @@ def fit(
             name="tune",
             storage_path=str(folder),
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=clusters[0].max_failures),
+            failure_config=tune.FailureConfig(max_failures=cluster.max_failures),
             callbacks=[Closing(jobs_of), *callbacks],
         ),
     )
@@ -227,19 +248,22 @@ class Closing(tune.Callback):  # type: ignore[misc]  # ray has no types
         error = pickle.loads(Path(kept).read_bytes()) if kept else RunError("Ray Tune gave the run up")
         cause = error.cause if isinstance(error, RayTaskError) else error
         for job in self._jobs_of(trial.config):
-            close(job, str(cause) if isinstance(cause, RunError) else in_one_line(cause))
+            with suppress(OSError, JournalError):  # what keeps one from being written ends no other run
+                close(job, str(cause) if isinstance(cause, RunError) else in_one_line(cause))
 
 
 def close(job: Job, reason: str) -> None:
-    """A run whose process is gone without having said so: on another node than its own, nobody could tell."""
+    """A run whose process is gone without having said so: on another node than its own, nobody could tell.
+
+    Raises BusyError where a worker writes it that Ray has not stopped yet.
+    """
     if status_of(job.folder) in ("FINISHED", "FAILED", "KILLED"):
         return
     lock = try_lock(RunFolder(job.folder).driver_lock)
     if lock is None:  # somebody is training it
         return
     try:
-        with suppress(BusyError):  # by a worker that Ray has not stopped yet
-            _fail(job, reason)
+        _fail(job, reason)
     finally:
         os.close(lock)
 
@@ -257,7 +281,7 @@ def _fail(job: Job, reason: str) -> None:
         journal.status("FAILED", reason)
 
 
-def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site, waits: bool) -> None:
+def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site) -> None:
     """One run. If it fails, its journal says so, and that is its result; what kills the process is retried.
 
     Raises OSError of a run in this process, such as of a full disk, which Tune retries as Ray Train would.
@@ -273,7 +297,7 @@ def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site, waits
             to_retry.append(error)
             raise
 
-    code = run_quietly(job, launch, waits)
+    code = run_quietly(job, launch, waits=False)
     if to_retry and site.launch is train_in_actor:
         raise to_retry[0]
     tune.report({"exit_code": code})

@@ -56,7 +56,7 @@ def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: 
     """
     with on_ray():
         nodes = living_nodes()
-    together = min(at_once(run.point.config, nodes) for task in to_go for run in task)
+    together = at_once([run.point.config for task in to_go for run in task], nodes)
     of_row, source = seconds_of(finished, [run for task in to_go for run in task], calculator)
     seconds = [sum(of_row[run.point.row.label] for run in task) for task in to_go]
     return Forecast(until_the_last(seconds, together), together, source)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mac_ray.ablation.outcome import TableError, unreadable
 from mac_ray.ablation.plan import Point
 from mac_ray.config import Config
 from mac_ray.data.sets import Progress
-from mac_ray.tracking.journal import FILE_NAME, read
+from mac_ray.tracking.journal import FILE_NAME, read, status_of
 from mac_ray.training.folder import KnownRuns, RunFolder, claimed
 from mac_ray.training.inputs import RunData, open_data, require_media
 from mac_ray.training.start import identify, require_sound, require_storage, with_absolute_folders
@@ -84,8 +85,15 @@ def each_once(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
 
 
 def require_readable(runs: Sequence[PlannedRun]) -> None:
-    """Every journal to its end, or the table would stumble over one after hours. Raises JournalError."""
-    for run in runs:
+    """Every journal to its end, and what finished runs have scored, or the table would stumble over one after hours.
+    Raises JournalError and TableError.
+    """
+    for run in each_once(runs):
         if (run.folder / FILE_NAME).exists():
             for _ in read(run.folder / FILE_NAME):
                 pass
+        if status_of(run.folder) == "FINISHED" and (problem := unreadable(run.folder)):
+            raise TableError(
+                f"the run in {run.folder} has finished, but {problem}; restore its folder from a copy, or delete it, "
+                "and the run is fetched from MLflow or trained again"
+            )

@@ -46,7 +46,7 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override, path_and_overrides
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RunError
+from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
@@ -91,6 +91,12 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         say(console, f"error: {error}", "red")
         return EXIT_FAILED
+    except OSError as error:  # such as of a full disk
+        say(console, f"error: {in_one_line(error)}; mend that, and the same command goes on", "red")
+        return EXIT_FAILED
+    except KeyboardInterrupt:  # before or after runs are trained
+        say(console, "interrupted; the same command goes on", "red")
+        return EXIT_INTERRUPTED
 
 
 def run_sweep(

@@ -30,6 +30,7 @@ def notes(
     yield from _budget(sweep, rows, baseline)
     yield from _published(sweep, rows)
     yield from _precisions(done)
+    yield from _versions(done)
     yield from _pace(done)
     yield from _collapsed(done)
     yield from _chosen(rows, baseline)
@@ -161,6 +162,14 @@ def _precisions(done: Sequence[Outcome]) -> Iterator[str]:
     if len(found) > 1:
         said = "; ".join(f"{name} ({count})" for name, count in found.most_common())
         yield f"Runs were trained in different precisions: {said}; set precision, and small differences compare too."
+
+
+def _versions(done: Sequence[Outcome]) -> Iterator[str]:
+    """A run is known by what it trains, and not by the code that trained it."""
+    found = Counter(outcome.code for outcome in done if outcome.code)
+    if len(found) > 1:
+        said = "; ".join(f"{name} ({count})" for name, count in found.most_common())
+        yield f"Runs were trained by different versions of the code: {said}; see that none of them changed training."
 
 
 def _chosen(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:

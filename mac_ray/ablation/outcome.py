@@ -1,10 +1,12 @@
 """What became of the runs of a sweep, read from the folders they left: the one form in which tables see them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from mac_ray.tracking.journal import (
     DEVICE_TAG,
@@ -18,6 +20,7 @@ from mac_ray.tracking.journal import (
 )
 from mac_ray.training.folder import RunFolder
 
+COMMIT_LETTERS = 10
 COSTS = ("samples", "flops", "seconds", "visible_tokens")
 
 
@@ -44,6 +47,7 @@ class Outcome:
     device: str  # that it was trained on; empty where an older version did not say
     workers: str = ""  # how many trained it, of how many threads; empty where an older version did not say
     precision: str = ""  # that it was trained in; empty where an older version did not say
+    code: str = ""  # commit that trained it, and whether changes to it did
     warning: str = ""  # of embeddings that may have collapsed
 
     @property
@@ -85,8 +89,29 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         device=summary.tags.get(DEVICE_TAG, ""),
         workers=summary.tags.get(WORKERS_TAG, ""),
         precision=summary.tags.get(PRECISION_TAG, ""),
+        code=_code(summary.tags),
         warning=scores.get("warning") or "",
     )
+
+
+def _code(tags: Mapping[str, str]) -> str:
+    commit = tags.get("git.commit", "")
+    return (
+        f"{commit[:COMMIT_LETTERS]} with changes"
+        if tags.get("git.dirty") == "true"
+        else commit[:COMMIT_LETTERS]
+    )
+
+
+def unreadable(folder: Path) -> str:
+    """What is wrong with the results of a finished run; empty if nothing is."""
+    run = RunFolder(folder)
+    try:
+        json.loads(run.scores.read_text())
+        pq.read_table(run.ranks)
+    except (OSError, ValueError) as error:  # ArrowInvalid is one
+        return f"its results cannot be read: {' '.join(str(error).split())[:200]}"
+    return ""
 
 
 def _scores(folder: Path) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.tracking.address import public, without_passwords
+from mac_ray.tracking.journal import FILE_NAME as JOURNAL_NAME
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.progress import how_to_open
-from mac_ray.training.folder import IN_NAME
+from mac_ray.training.folder import IN_NAME, KnownRuns, RunFolder
 from mac_ray.training.start import git_state, machine
 
 FILE_NAME = "sweep.json"
@@ -98,8 +99,17 @@ class SweepRecord:
             journal.artifact(path)
 
     def outcomes(self) -> list[Outcome]:
-        """As far as the runs have come by now."""
-        return [outcome_in(run.folder, run.row, run.seed, run.identity) for run in self.runs]
+        """As far as the runs have come by now, also those that somebody else has begun in a folder of another name."""
+        known: dict[Path, KnownRuns] = {}
+
+        def where(run: RecordedRun) -> Path:
+            if (run.folder / JOURNAL_NAME).exists():
+                return run.folder
+            below = run.folder.parent
+            known.setdefault(below, KnownRuns.below_folder(below))
+            return RunFolder.of(known[below], run.row, run.identity).path
+
+        return [outcome_in(where(run), run.row, run.seed, run.identity) for run in self.runs]
 
 
 def read_record(folder: Path) -> SweepRecord:

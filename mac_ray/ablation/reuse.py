@@ -1,15 +1,13 @@
 """Runs that MLflow has finished and whose folders are not here: brought back, so that all else reads folders."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.outcome import unreadable
 from mac_ray.config import ConfigError
 from mac_ray.console import say
 from mac_ray.tracking.address import public, sqlite_file
@@ -92,20 +90,9 @@ class Archive:
         problem: LackingError | None = None
         for run in (self._runs or {})[identity]:
             try:
-                return fetch(uri, run, folder, needed, welcome, _unreadable)
+                return fetch(uri, run, folder, needed, welcome, unreadable)
             except LackingError as error:
                 problem = error
         said = f"{folder.name} is finished in MLflow, but lacks its results there ({problem}); it is trained again"
         say(self._console, said, "yellow")
         return False
-
-
-def _unreadable(folder: Path) -> str:
-    """What is wrong with the results of a run; empty if nothing is."""
-    run = RunFolder(folder)
-    try:
-        json.loads(run.scores.read_text())
-        pq.read_table(run.ranks)
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        return f"its results cannot be read: {' '.join(str(error).split())[:200]}"
-    return ""

@@ -44,7 +44,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
-from mac_ray.errors import RunError
+from mac_ray.errors import GpuMemoryError, RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
@@ -77,8 +77,11 @@ class TrialPlanner:
         return cls(sweep, locator, Calculator(locator, storage / "speeds.json"), archive)
 
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
-        """One run per seed. Raises UntrainableError for values that do not go together, and ConfigError for what
-        another trial would stumble over as well."""
+        """One run per seed.
+
+        Raises UntrainableError for values that do not go together, and ConfigError or ManifestError for what another
+        trial would stumble over as well.
+        """
         row = Row(label_of(number, values), values)
         try:
             points = [self.point(row, number, seed) for seed in self.sweep.seeds]
@@ -86,12 +89,23 @@ class TrialPlanner:
                 self.num_steps(point.config)
             self.locator.planned(points)
         except (ConfigError, ManifestError) as error:
+            self.require_base()
             raise UntrainableError(str(error)) from error
         base = base_point(self.sweep)
-        points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
+        try:
+            points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
+        except GpuMemoryError as error:
+            raise UntrainableError(str(error)) from error
         runs = self.locator.planned(points)
         self.archive.bring_back(runs)
         return runs
+
+    def require_base(self) -> None:
+        """That what every trial needs is there now, such as data and weights; or no trial is to blame, and none is to
+        be spent. Raises ConfigError or ManifestError.
+        """
+        before = self.locator  # remembers what it has opened
+        Locator(before.read_from, before.write_below, before.progress).planned([base_point(self.sweep)])
 
     def point(self, row: Row, number: int, seed: int) -> Point:
         """Raises ConfigError."""

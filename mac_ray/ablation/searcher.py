@@ -47,10 +47,14 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        # without either, Tune itself is being stopped, and the trial is for the next driver to go on with
-        if result or error:
-            with self._noted():
-                self._proposals.ended(self._numbers.pop(trial_id))
+        """Without a result, Tune itself is being stopped, and the trial is for the next driver to go on with; or it has
+        ended in an error, which its journals do not have yet."""
+        if result:
+            self.ended(trial_id)
+
+    def ended(self, trial_id: str) -> None:
+        with self._noted():
+            self._proposals.ended(self._numbers.pop(trial_id))
 
     def judge(self) -> None:
         with self._noted():
@@ -72,7 +76,9 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
 
 
 class Judging(tune.Callback):  # type: ignore[misc]
-    """Lets the pruner look at the trials every so often, in the thread that Tune asks and tells in."""
+    """Lets the pruner look at the trials every so often, in the thread that Tune asks and tells in; and says which have
+    ended in an error once `Closing`, which is called before it, has written that down.
+    """
 
     def __init__(self, searcher: ProposalSearcher) -> None:
         self._searcher = searcher
@@ -82,6 +88,9 @@ class Judging(tune.Callback):  # type: ignore[misc]
         if time.monotonic() - self._looked > JUDGE_EVERY_S:
             self._searcher.judge()
             self._looked = time.monotonic()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._searcher.ended(trial.trial_id)
 
 
 def execute_search(

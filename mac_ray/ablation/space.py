@@ -115,6 +115,12 @@ def _require_own(sweep: Sweep, path: str) -> None:
         )
     if path in sweep.overrides:
         raise ConfigError(f"{place} is also set by an override; take it out of one of them")
+    for override in sweep.overrides:
+        if override.startswith(f"{path}."):  # of which a trial that sets the section would know nothing
+            raise ConfigError(
+                f"{place} replaces what an override says of {override}; take it out, or write it into the values of "
+                "the knob"
+            )
 
 
 def _require_condition(sweep: Sweep, space: Space, path: str) -> None:

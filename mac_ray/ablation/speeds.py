@@ -30,7 +30,7 @@ from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.tracking.process import wait_for_lock
-from mac_ray.training.distributed import device_name, device_of, release_gpu
+from mac_ray.training.distributed import device_name, device_of, out_of_memory_explained, release_gpu
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
 from mac_ray.training.plan import Leg
@@ -107,7 +107,8 @@ class Speeds:
     def of(self, kinds: Sequence[Kind]) -> dict[str, Speed]:
         """By name; those that are not known yet are measured, all in one go.
 
-        Raises ConfigError for a file that is none of ours, and for steps of GPUs that this machine does not have.
+        Raises ConfigError for a file that is none of ours, and for steps of GPUs that this machine does not have, and
+        GpuMemoryError where two models, which take turns, do not fit in the memory of one.
         """
         wanted = {kind.name: kind for kind in kinds}
         if wanted.keys() <= (known := self._read()).keys():
@@ -117,7 +118,8 @@ class Speeds:
         lock = wait_for_lock(self.path.with_name(f"{self.path.name}.lock"))
         try:
             known = self._read()
-            known |= self._measured(wanted, known)
+            with out_of_memory_explained():
+                known |= self._measured(wanted, known)
             temporary = self.path.with_name(f"{self.path.name}.new")
             temporary.write_text(json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
             temporary.replace(self.path)

@@ -1,7 +1,8 @@
 """What a finished run leaves beside its metrics: scores with intervals, ranks of every query, pictures."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,21 @@ def write(
         # their signs of collapse are in the file: a run has a few dozen metrics, not hundreds
         values |= _prefixed(scored_set(config, sampling), other_scores.metrics)
         summary["also"].append(_summary(other_scores, other, sampling, config))
-    folder.scores.write_text(json.dumps(summary, indent=1))
-    pq.write_table(scores.table(), folder.ranks)
+    _write_whole(folder.scores, lambda path: path.write_text(json.dumps(summary, indent=1)))
+    _write_whole(folder.ranks, lambda path: pq.write_table(scores.table(), path))
     journal.metrics(step, values)
     for path in (folder.scores, folder.ranks):
         journal.artifact(path)
     _keep(picture_retrieved(embeddings, test, config), folder, journal, "retrieved.png")
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """On the disk before its name is: the journal, which is, says next that the run has finished."""
+    temporary = path.with_name(f"{path.name}.new")
+    write(temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def write_masked_clips(

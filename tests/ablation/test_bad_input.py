@@ -18,8 +18,8 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
 from mac_ray.data.manifest import Row
 from mac_ray.data.manifest_writer import write as write_manifest
-from mac_ray.pretrain import EXIT_BAD_INPUT
-from tests.ablation.made import ended_run
+from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from tests.ablation.made import ended_run, finished_run
 from tests.runs import USE_OWN
 
 RATIO = "masking.video.ratio"
@@ -230,6 +230,41 @@ def test_corrupt_journal_of_a_run_is_named_with_its_line(
     journal.write_text("".join([first, "rubbish\n", *rest]))
     sentence = refused(asked, [], tmp_path, capsys)
     assert f"{journal}, line 2 is no record of a journal; restore the file from a copy" in sentence
+
+
+@pytest.mark.parametrize("name", ["scores.json", "ranks.parquet"])
+def test_finished_run_whose_results_are_cut_short_is_named_before_others_are_trained(
+    name: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = sweep(overrides=dict(parsed_override(option) for option in options))
+    run = Locator(Path.cwd(), tmp_path, lambda *_: None).planned(expand(asked))[1]
+    finished_run(run.folder, 0, 0.5)
+    (run.folder / name).write_bytes((run.folder / name).read_bytes()[:20])
+    sentence = refused(asked, [], tmp_path, capsys)
+    assert f"the run in {run.folder} has finished, but its results cannot be read" in sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(28, "No space left on device"), EXIT_FAILED, "No space left on device; mend that"),
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "interrupted; the same command goes on"),
+    ],
+)
+def test_full_disk_or_keyboard_outside_of_training_is_a_sentence_too(
+    error: BaseException,
+    code: int,
+    said: str,
+    options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def burst(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Locator, "planned", burst)
+    assert main(sweep(), options) == code
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_mlflow_of_an_older_version_is_refused_with_the_command_that_upgrades_it(

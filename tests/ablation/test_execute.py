@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import chain, repeat
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from rich.console import Console
 from mac_ray.ablation import execute
 from mac_ray.ablation.execute import (
     EXIT_BUSY,
+    Closing,
     Job,
     Site,
     at_once,
@@ -33,14 +37,16 @@ from mac_ray.ablation.execute import (
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.plan import Point, Row, expand
-from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.searcher import Judging, ProposalSearcher
+from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.errors import RunError
-from mac_ray.tracking.journal import Journal, status_of, summarize
+from mac_ray.tracking.journal import Journal, JournalError, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
+from tests.ablation.trials import SPACE, Driver
 from tests.runs import UNTRACKED
 
 
@@ -98,7 +104,19 @@ def test_as_many_runs_at_once_as_have_all_their_workers(
     asked: dict[str, object], nodes: list[dict[str, float]], expected: int, tiny: Config
 ) -> None:
     section = Cluster.model_validate(tiny.cluster.model_dump() | asked)
-    assert at_once(tiny.model_copy(update={"cluster": section}), nodes) == expected
+    assert at_once([tiny.model_copy(update={"cluster": section})], nodes) == expected
+
+
+def test_actor_that_trains_any_row_needs_the_most_that_any_asks_for(tiny: Config) -> None:
+    rows = [
+        tiny.model_copy(update={"cluster": tiny.cluster.model_copy(update=asked)})
+        for asked in ({"cpus_per_worker": 16}, {"cpus_per_worker": 2, "gpus_per_worker": 1.0})
+    ]
+    assert at_once(rows, [{"CPU": 32, "GPU": 4}]) == 2
+    apart = [{"CPU": 16}, {"CPU": 4, "GPU": 1}]
+    assert [at_once([row], apart) for row in rows] == [1, 1]
+    with pytest.raises(ConfigError, match="a worker needs 16 CPUs and 1 GPU"):
+        at_once(rows, apart)  # no node has both, and an actor would wait for one for ever
 
 
 @pytest.mark.parametrize(
@@ -125,7 +143,7 @@ def test_cluster_on_which_no_run_fits_is_refused(tiny: Config) -> None:
     with pytest.raises(
         ConfigError, match=r"4 workers need 1 CPU and 1 GPU each, .* room for 2: 16 CPUs and 2 GPUs"
     ):
-        at_once(tiny.model_copy(update={"cluster": section}), [{"CPU": 16, "GPU": 2}])
+        at_once([tiny.model_copy(update={"cluster": section})], [{"CPU": 16, "GPU": 2}])
 
 
 def test_run_that_cannot_be_started_where_it_would_train_is_failed_with_the_sentence(
@@ -201,6 +219,45 @@ def test_run_that_was_lost_with_its_node_is_failed_of_what_ray_says(tiny: Config
     assert summarize(run.folder).tags == {"mac_ray.row": "row", "mac_ray.fault": "machine"}
 
 
+@dataclass
+class TuneTrial:
+    """What Tune tells its callbacks of a trial, as far as ours look."""
+
+    trial_id: str
+    config: dict[str, Any]
+    pickled_error_file: str | None
+
+
+def test_search_is_told_of_an_error_once_the_journal_says_what_it_was(tmp_path: Path) -> None:
+    """In the order in which Tune calls: its searcher, then the callbacks."""
+    driver = Driver(tmp_path, Search(space=SPACE, trials=1))
+    searcher = ProposalSearcher(
+        driver.proposals,
+        lambda proposal: [Job(run.point.config, run.identity, run.folder, {}) for run in proposal.runs],
+    )
+    given = searcher.suggest("a")
+    assert isinstance(given, dict)
+    (job,) = given["jobs"]
+    job.folder.mkdir()  # as a run that is claimed
+    path = tmp_path / "error.pkl"
+    path.write_bytes(pickle.dumps(RunError("/runs is not seen by node-7; let storage.runs be shared")))
+    trial = TuneTrial("a", given, str(path))
+    searcher.on_trial_complete("a", error=True)
+    for callback in (Closing(itemgetter("jobs")), Judging(searcher)):
+        callback.on_trial_error(0, [], trial)
+    assert status_of(job.folder) == "FAILED"
+    assert "/runs is not seen by node-7" in driver.proposals.stopped
+
+
+def test_journal_that_cannot_be_written_ends_no_other_run(tiny: Config, tmp_path: Path) -> None:
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    (run.folder / "journal.jsonl").write_text("rubbish\nrubbish\n")
+    job = Job(run.point.config, run.identity, run.folder, {})
+    with pytest.raises(JournalError):
+        close(job, "its node was lost")
+    Closing(lambda _: [job]).on_trial_error(0, [], TuneTrial("a", {}, None))
+
+
 def test_actor_is_where_its_driver_is_and_sends_to_its_mlflow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +318,7 @@ def test_error_of_the_system_is_left_to_tune_to_try_again(
     config = tiny.model_copy(update={"tracking": tiny.tracking.model_copy(update={"enabled": False})})
     jobs = [Job(config, run.identity, run.folder, {})]
     with pytest.raises(OSError, match="no space left") if is_retried else nullcontext():
-        execute._trial({"number": 0}, jobs, Site.here(burst, None), waits=False)
+        execute._trial({"number": 0}, jobs, Site.here(burst, None))
     assert reported == ([] if is_retried else [{"exit_code": 1}])
     assert (status_of(run.folder), summarize(run.folder).reason) == ("FAILED", str(error))
 

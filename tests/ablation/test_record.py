@@ -8,8 +8,9 @@ import pytest
 
 from mac_ray.ablation.record import RecordError, SweepRecord, read_record
 from mac_ray.tracking.journal import Journal
+from mac_ray.training.folder import IN_NAME
 from tests.ablation.conftest import SWEEP
-from tests.ablation.made import recorded
+from tests.ablation.made import finished_run, recorded
 
 
 def test_record_read_back_is_the_same(study: SweepRecord, runs: Path) -> None:
@@ -47,6 +48,21 @@ def test_record_moved_together_with_its_runs_finds_them(runs: Path, tmp_path: Pa
     storage.rename(tmp_path / "after")
     found = read_record(tmp_path / "after" / "sweep").outcomes()
     assert [outcome.status for outcome in found].count("FINISHED") == 4
+
+
+def test_run_that_somebody_else_has_begun_under_another_name_is_found(runs: Path, tmp_path: Path) -> None:
+    storage = tmp_path / "runs"
+    shutil.copytree(runs, storage)
+    identity = "0123456789abcdef"
+    planned = replace(
+        recorded(SWEEP, storage).runs[0],
+        identity=identity,
+        folder=storage / f"sweep.row-{identity[:IN_NAME]}",
+    )
+    study = replace(recorded(SWEEP, storage), runs=[planned])
+    assert [outcome.status for outcome in study.outcomes()] == [None]
+    finished_run(storage / f"by-hand-{identity[:IN_NAME]}", planned.seed, 0.5)
+    assert [outcome.status for outcome in study.outcomes()] == ["FINISHED"]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,16 @@ def test_space_with_a_mistake_is_refused_in_a_sentence(space: dict[str, Knob], w
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_override_below_a_knob_that_would_replace_it_is_refused() -> None:
+    space = {"objectives.language": Knob(domain=Choice(values=(None, {})))}
+    sweep = sweep_of(Search(space=space), overrides={"objectives.language.weight": 0.5})
+    assert sweep.search is not None
+    with pytest.raises(
+        ConfigError, match=r"space.objectives.language replaces what .* objectives.language.weight"
+    ):
+        require_sound(sweep, sweep.search)
+
+
 @pytest.mark.parametrize(
     ("given", "word"),
     [

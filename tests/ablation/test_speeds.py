@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from mac_ray.ablation import speeds
 from mac_ray.ablation.budget import Calculator, equalised
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
@@ -15,6 +17,7 @@ from mac_ray.ablation.speeds import MOST_TURNS, Steps, error_of_median
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from mac_ray.errors import GpuMemoryError
 from tests.checkpoints import save_text_tower
 
 
@@ -136,3 +139,15 @@ def test_steps_of_gpus_are_not_timed_where_there_is_none(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"no GPU, while cluster.gpus_per_worker is 1; .* where runs train"):
         calculator.seconds(config_file.load(None, [*tiny_overrides, "cluster.gpus_per_worker=1"]))
+
+
+def test_steps_that_do_not_fit_in_a_gpu_beside_others_are_a_sentence(
+    tiny: Config, tmp_path: Path, calculator: Calculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def burst(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(speeds, "Steps", burst)  # as no GPU is here
+    with pytest.raises(GpuMemoryError, match="a GPU's memory is not enough"):
+        calculator.time_steps([tiny])
+    assert not (tmp_path / "speeds.json").exists()

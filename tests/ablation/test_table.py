@@ -235,6 +235,17 @@ def test_runs_of_different_precisions_are_said_to_be(study: SweepRecord) -> None
     assert "precisions" not in " ".join(build_table(SWEEP, study.rows, study.outcomes()).notes)
 
 
+def test_runs_of_different_code_are_said_to_be(study: SweepRecord) -> None:
+    first, *others = study.outcomes()
+    given = [
+        replace(first, code="0441aa4"),
+        *(replace(other, code="937f232 with changes") for other in others),
+    ]
+    notes = " ".join(build_table(SWEEP, study.rows, given).notes)
+    assert "different versions of the code: 937f232 with changes (3); 0441aa4 (1); see that" in notes
+    assert "versions" not in " ".join(build_table(SWEEP, study.rows, study.outcomes()).notes)
+
+
 def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
     study: SweepRecord, runs: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,36 @@
+"""What lays out the trials of a search tells values that do not go together from a machine that lacks something."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mac_ray.ablation.proposals import UntrainableError
+from mac_ray.ablation.reuse import Archive
+from mac_ray.ablation.search import TrialPlanner
+from mac_ray.ablation.sweep import Search
+from mac_ray.config import ConfigError
+from mac_ray.config.file import parsed_override
+from tests.ablation.trials import RATIO, SPACE, STRATEGY, sweep_of
+from tests.checkpoints import save_text_tower
+
+
+def test_weights_that_are_gone_are_no_fault_of_a_trial(tiny_overrides: list[str], tmp_path: Path) -> None:
+    source = save_text_tower(tmp_path / "share" / "distilbert", ["a", "red", "circle", "square"])
+    given = [*tiny_overrides, f"model.text.tokenizer={source}"]
+    sweep = sweep_of(Search(space=SPACE), overrides=dict(parsed_override(each) for each in given))
+    archive = Archive(None, "e", Console(file=StringIO()))
+    planner = TrialPlanner.of(sweep, tmp_path, archive, lambda *_: None)
+    values = {STRATEGY: "random", RATIO: 0.5}
+    assert len(planner(0, values)) == 1
+    with pytest.raises(UntrainableError, match="below 1"):
+        planner(1, {STRATEGY: "random", RATIO: 1.5})
+    (tmp_path / "share").rename(tmp_path / "unmounted")
+    with pytest.raises(ConfigError, match="distilbert") as caught:
+        planner(2, values)
+    assert not isinstance(caught.value, UntrainableError)
+    (tmp_path / "unmounted").rename(tmp_path / "share")
+    assert len(planner(2, values)) == 1
