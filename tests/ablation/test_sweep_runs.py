@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from mac_ray.ablation import main
-from mac_ray.ablation.execute import LOG_NAME
+from mac_ray.ablation.execute import WAIT_FOR_ANOTHER_S
 from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import read, status_of, summarize
 from mac_ray.training import checkpoint
@@ -228,13 +228,15 @@ def test_run_that_somebody_else_trains_is_waited_for_last_and_one_that_is_given_
         wait_for(lambda: list((tmp_path / "runs").glob("tiny-ratio.ours*/checkpoints/step_*")))
         for actor in actors_of(job):
             actor.kill()
-        log = theirs / LOG_NAME
-        wait_for(lambda: log.exists() and "waiting: " in log.read_text())
+        (ours,) = (tmp_path / "runs").glob("tiny-ratio.ours*")
+        wait_for(lambda: status_of(ours) == "FAILED")
+        wait_for(lambda: not actors_of(job))  # which would hold what the run that is waited for may need
+        time.sleep(WAIT_FOR_ANOTHER_S)
+        assert job.poll() is None
         other.send_signal(signal.SIGCONT)
         code, output = finish(job)
     assert code == 1, output
     assert status_of(theirs) == "FINISHED"
-    (ours,) = (tmp_path / "runs").glob("tiny-ratio.ours*")
     assert summarize(ours).status == "FAILED"
     assert summarize(ours).reason.startswith("ActorDiedError")
     (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
