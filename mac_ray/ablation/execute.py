@@ -181,18 +181,8 @@ def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -
             if code == EXIT_BUSY
             for job in _job_of(jobs, result.config)
         ]
-        while jobs and all(map(_is_busy, jobs)):
+        while jobs and all(RunFolder(job.folder).is_driven() for job in jobs):
             time.sleep(WAIT_FOR_ANOTHER_S)
-
-
-def _is_busy(job: Job) -> bool:
-    """Somebody else is training it."""
-    if status_of(job.folder) == "FINISHED":
-        return False
-    lock = try_lock(RunFolder(job.folder).driver_lock)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
 
 
 def _job_of(jobs: Sequence[Job], parameters: Mapping[str, Any]) -> list[Job]:
@@ -297,7 +287,7 @@ def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site) -> No
             to_retry.append(error)
             raise
 
-    code = run_quietly(job, launch, waits=False)
+    code = run_quietly(job, launch)
     if to_retry and site.launch is train_in_actor:
         raise to_retry[0]
     tune.report({"exit_code": code})
@@ -316,12 +306,12 @@ def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
         release_gpu()
 
 
-def run_quietly(job: Job, launch: Launch, waits: bool = True) -> int:
-    """As `python -m mac_ray.pretrain` with its output in a file; the exit code.
+def run_quietly(job: Job, launch: Launch) -> int:
+    """As `python -m mac_ray.pretrain` with its output in a file; the exit code, EXIT_BUSY where another sweep is
+    training the same run.
 
-    Where another sweep is training the same run, waits and takes its result, or returns EXIT_BUSY. What keeps the run
-    from being started on this node, where it could be on the driver's, is why it failed. Raises RunError on a node that
-    does not see the folder that the driver has made.
+    What keeps the run from being started on this node, where it could be on the driver's, is why it failed. Raises
+    RunError on a node that does not see the folder that the driver has made.
     """
     if not (job.folder / FILE_NAME).exists():
         raise RunError(
@@ -329,20 +319,14 @@ def run_quietly(job: Job, launch: Launch, waits: bool = True) -> int:
         )
     with (job.folder / LOG_NAME).open("a") as log:
         console = Console(file=log, width=120)
-        while True:
-            try:
-                return pretrain(job.config, console, launch, more_tags=job.tags)
-            except (ConfigError, ManifestError) as error:
-                say(console, f"error: {error}")
-                _fail(job, str(error))
-                return EXIT_BAD_INPUT
-            except BusyError as error:
-                if status_of(job.folder) == "FINISHED":
-                    return 0
-                if not waits:
-                    return EXIT_BUSY
-                console.print(f"waiting: {error}", markup=False)
-                time.sleep(WAIT_FOR_ANOTHER_S)
+        try:
+            return pretrain(job.config, console, launch, more_tags=job.tags)
+        except (ConfigError, ManifestError) as error:
+            say(console, f"error: {error}")
+            _fail(job, str(error))
+            return EXIT_BAD_INPUT
+        except BusyError:
+            return 0 if status_of(job.folder) == "FINISHED" else EXIT_BUSY
 
 
 def to_jobs(runs: Sequence[PlannedRun], tags: Mapping[str, Mapping[str, str]]) -> list[Job]:

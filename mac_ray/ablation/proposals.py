@@ -97,7 +97,8 @@ class Proposals:
         self._left = leftovers(study)
         self._to_draw = max(search.trials - len(begun(study)), 0)
         self._underway: dict[int, Proposal] = {}
-        self._twins: list[Proposal] = []  # wait for the runs of a trial under way
+        self._elsewhere: list[Proposal] = []  # somebody else trains a run of theirs
+        self._twins: list[Proposal] = []  # wait for the runs of a trial under way, or of one elsewhere
         self._in_a_row: list[str] = []  # why trials failed since the last one that ended well
         self._doubtful: list[tuple[Proposal, str]] = []  # those trials, and why
         self._has_worked = False
@@ -108,8 +109,13 @@ class Proposals:
         """How many trials are yet to be taken up or drawn."""
         return len(self._left) + self._to_draw
 
+    @property
+    def has_some_elsewhere(self) -> bool:
+        """Trials that may yet be handed out, once somebody else no longer trains their runs."""
+        return bool(self._elsewhere) and not self.stopped
+
     def next(self) -> Proposal | None:
-        """A trial to be trained; None when all have been handed out.
+        """A trial to be trained; None when all have been handed out, or wait for somebody else.
 
         What needs no training is told at once: a combination that cannot be trained fails with the sentence, and a
         trial whose runs have finished, of whatever sweep, has their result.
@@ -124,11 +130,16 @@ class Proposals:
             was_stopped = proposal.is_condemned and status_of(runs[0].folder) == "KILLED"
             if was_stopped or all(status_of(run.folder) == "FINISHED" for run in runs):
                 self._tell([proposal])
-            elif any(other.identities == proposal.identities for other in self._underway.values()):
+            elif any(
+                other.identities == proposal.identities
+                for other in (*self._underway.values(), *self._elsewhere)
+            ):
                 self._twins.append(proposal)
             else:
                 self._underway[trial.number] = proposal
                 return proposal
+        if back := self._come_back():
+            return back
         self._end()
         return None
 
@@ -140,6 +151,22 @@ class Proposals:
         if self._tell([proposal, *same]):
             self._worked()
         self._end()
+
+    def trained_elsewhere(self, number: int) -> None:
+        """By somebody else, who came first: it is handed out again when that has ended."""
+        self._elsewhere.append(self._underway.pop(number))
+
+    def _come_back(self) -> Proposal | None:
+        """A trial that somebody else no longer trains, and has not finished."""
+        for proposal in [*self._elsewhere] if not self.stopped else ():
+            if any(RunFolder(run.folder).is_driven() for run in proposal.runs):
+                continue
+            self._elsewhere.remove(proposal)
+            self._underway[proposal.number] = proposal
+            if not all(status_of(run.folder) == "FINISHED" for run in proposal.runs):
+                return proposal
+            self.ended(proposal.number)
+        return None
 
     def judge(self) -> None:
         """Stop what the pruner condemns. The run of the first seed decides; it saves, and says that it was killed."""
@@ -273,7 +300,7 @@ class Proposals:
 
     def _end(self) -> None:
         """If nothing is under way any more: decide on the last that failed."""
-        if self._underway or self.stopped or not self._doubtful:
+        if self._underway or self._elsewhere or self.stopped or not self._doubtful:
             return
         if self._left or len(begun(self._study)) < self._search.trials:
             return

@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from mac_ray.ablation.execute import Job, Site, fit, launch_of, run_quietly
+from mac_ray.ablation.execute import EXIT_BUSY, Job, Site, fit, launch_of, run_quietly
 from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
 from mac_ray.config import Config
 from mac_ray.pretrain import Launch, opened_journal
@@ -36,11 +36,12 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
             None  # the first of what was raised here, of which Tune makes a traceback
         )
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         with self._noted():
             proposal = self._proposals.next()
         if proposal is None:
-            return str(Searcher.FINISHED)
+            # or Tune asks again in a second
+            return None if self._proposals.has_some_elsewhere else str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         return {"jobs": self._to_jobs(proposal)}
 
@@ -49,7 +50,9 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
     ) -> None:
         """Without a result, Tune itself is being stopped, and the trial is for the next driver to go on with; or it has
         ended in an error, which its journals do not have yet."""
-        if result:
+        if result and result["exit_code"] == EXIT_BUSY:
+            self._proposals.trained_elsewhere(self._numbers.pop(trial_id))
+        elif result:
             self.ended(trial_id)
 
     def ended(self, trial_id: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mac_ray.config import ConfigError
 from mac_ray.tracking.journal import FILE_NAME
-from mac_ray.tracking.process import wait_for_lock
+from mac_ray.tracking.process import try_lock, wait_for_lock
 from mac_ray.training import checkpoint
 
 IN_NAME = 10  # letters of the identity that a run's folder is named by
@@ -86,6 +86,13 @@ class RunFolder:
 
     def shortened(self, rank: int) -> Path:
         return self.path / f"shortened_rank{rank}.txt"
+
+    def is_driven(self) -> bool:
+        """Some other process trains the run, or waits for the workers that shall."""
+        lock = try_lock(self.driver_lock)
+        if lock is not None:
+            os.close(lock)
+        return lock is None
 
     def note_failures(self, rank: int, sentences: Iterable[str]) -> None:
         """Name what a rank could not decode; each rank has a file of its own."""

@@ -44,6 +44,7 @@ from mac_ray.config import file as config_file
 from mac_ray.errors import RunError
 from mac_ray.tracking.journal import Journal, JournalError, status_of, summarize
 from mac_ray.training.distributed import device_of
+from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 from tests.ablation.trials import SPACE, Driver
@@ -171,10 +172,9 @@ def test_error_that_nobody_foresaw_is_what_the_run_failed_of(tiny: Config, tmp_p
     assert outcome.reason == "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
 
 
-def test_run_that_another_sweep_is_training_is_waited_for_and_its_result_taken(
-    tiny: Config, tiny_overrides: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_run_that_another_sweep_is_training_is_left_to_it_and_its_result_taken(
+    tiny: Config, tiny_overrides: Sequence[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(execute, "WAIT_FOR_ANOTHER_S", 0.05)
     runs = Path(tiny.storage.runs)
     options = [*tiny_overrides, "stages.0.epochs=30", UNTRACKED]
     (run,) = planned({"tiny": config_file.load(None, options)}, runs)
@@ -186,12 +186,13 @@ def test_run_that_another_sweep_is_training_is_waited_for_and_its_result_taken(
             assert other.poll() is None
             time.sleep(0.01)
         job = Job(run.point.config, run.identity, run.folder, {})
-        assert run_quietly(job, never, waits=False) == EXIT_BUSY
+        assert run_quietly(job, never) == EXIT_BUSY
+        assert RunFolder(run.folder).is_driven()
         close(job, "its node was lost")
         assert status_of(run.folder) == "RUNNING"  # of somebody else
-        assert run_quietly(job, never) == 0
-        close(job, "its node was lost")
-    assert "waiting: " in (run.folder / execute.LOG_NAME).read_text()
+    assert not RunFolder(run.folder).is_driven()
+    assert run_quietly(job, never) == 0
+    close(job, "its node was lost")
     assert outcome_in(run.folder, "tiny", 0, run.identity).status == "FINISHED"
 
 

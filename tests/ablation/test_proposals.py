@@ -1,8 +1,10 @@
 """Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
 
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,53 @@ def test_problem_of_the_machine_is_no_verdict_on_a_trial(tmp_path: Path) -> None
     again = Driver(tmp_path, search)
     drawn = [again.proposals.next() for _ in range(3)]
     assert [proposal.number for proposal in drawn if proposal] == [0, 1, 2]  # none is spent
+
+
+@contextmanager
+def driven(run: PlannedRun) -> Iterator[None]:
+    """By another process, which has the lock until it is ended."""
+    run.folder.mkdir(exist_ok=True)
+    program = (
+        "import sys; from pathlib import Path; from mac_ray.tracking.process import try_lock\n"
+        "assert try_lock(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(RunFolder(run.folder).driver_lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"locked\n"
+        yield
+        other.communicate()
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_trial_whose_run_somebody_else_trains_is_handed_out_again_unless_they_finish_it(
+    ends_well: bool, tmp_path: Path
+) -> None:
+    driver = Driver(tmp_path, Search(space=FEW, trials=4))
+    theirs = driver.proposals.next()
+    assert theirs
+    with driven(theirs.runs[0]):
+        driver.proposals.trained_elsewhere(theirs.number)
+        other = driver.proposals.next()  # the others are trained meanwhile
+        assert other
+        assert other.identities != theirs.identities
+        assert driver.proposals.next() is None
+        write_run(other.runs[0], "FINISHED", [(100, 1.0)])
+        driver.proposals.ended(other.number)
+        assert driver.proposals.next() is None
+        assert driver.proposals.has_some_elsewhere
+        if ends_well:
+            write_run(theirs.runs[0], "FINISHED", [(100, 7.0)], parent="another sweep")
+    again = driver.proposals.next()
+    if not ends_well:
+        assert again is theirs
+        write_run(theirs.runs[0], "FINISHED", [(100, 7.0)])
+        driver.proposals.ended(theirs.number)
+        again = driver.proposals.next()
+    assert again is None
+    assert not driver.proposals.has_some_elsewhere
+    assert driver.states() == ["COMPLETE"] * 4  # with those that drew the same
+    assert {trial.value for trial in driver.study.trials} == {1.0, 7.0}
 
 
 def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> None:
