@@ -8,7 +8,9 @@ say, so nothing of Tune's own state is ever restored.
 
 import os
 import pickle
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -214,7 +216,19 @@ def fit(
             callbacks=[Closing(jobs_of), *callbacks],
         ),
     )
-    return tuner.fit()
+    with _own_interrupts():
+        return tuner.fit()
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Tune takes Ctrl-C for itself, and leaves it so when it has ended: nobody would hear one after that."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # nobody else may, and Tune has not
+            signal.signal(signal.SIGINT, before)
 
 
 def launch_of(configs: Sequence[Config]) -> Launch:

@@ -85,13 +85,16 @@ def each_once(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
 
 
 def require_readable(runs: Sequence[PlannedRun]) -> None:
-    """Every journal to its end, and what finished runs have scored, or the table would stumble over one after hours.
-    Raises JournalError and TableError.
-    """
+    """Every journal to its end, or what is made of it would stumble over one after hours. Raises JournalError."""
     for run in each_once(runs):
         if (run.folder / FILE_NAME).exists():
             for _ in read(run.folder / FILE_NAME):
                 pass
+
+
+def require_results(runs: Sequence[PlannedRun]) -> None:
+    """What finished runs have scored, which a table is made of. Raises TableError."""
+    for run in each_once(runs):
         if status_of(run.folder) == "FINISHED" and (problem := unreadable(run.folder)):
             raise TableError(
                 f"the run in {run.folder} has finished, but {problem}; restore its folder from a copy, or delete it, "

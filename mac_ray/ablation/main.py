@@ -28,7 +28,7 @@ from mac_ray.ablation.execute import (
     to_jobs,
 )
 from mac_ray.ablation.forecast import say_forecast
-from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable
+from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable, require_results
 from mac_ray.ablation.outcome import TableError
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
@@ -104,7 +104,8 @@ def run_sweep(
 ) -> int:
     """`only`: the labels of the rows to train; None for all.
 
-    Raises ConfigError, ManifestError or JournalError before anything is started.
+    Raises ConfigError, ManifestError, JournalError or TableError before anything is started, and RunError for what
+    keeps runs from being trained, or their steps from being timed.
     """
     if sweep.search is not None:
         if only:
@@ -127,6 +128,7 @@ def run_sweep(
         points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)
         runs = locator.planned(points)
     require_readable(runs)
+    require_results(runs)
     archive.bring_back(runs)
     asked_runs = [run for run in runs if run.point.row.label in asked]
     # a row's cost does not depend on its seed

@@ -1,6 +1,7 @@
 """What became of the runs of a sweep, read from the folders they left: the one form in which tables see them."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Outcome:
     device: str  # that it was trained on; empty where an older version did not say
     workers: str = ""  # how many trained it, of how many threads; empty where an older version did not say
     precision: str = ""  # that it was trained in; empty where an older version did not say
-    code: str = ""  # commit that trained it, and whether changes to it did
+    code: str = ""  # commit that trained it, and whether that was changed; empty where it could not know
     warning: str = ""  # of embeddings that may have collapsed
 
     @property
@@ -95,12 +96,11 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
 
 
 def _code(tags: Mapping[str, str]) -> str:
+    """Empty where a run could not know."""
     commit = tags.get("git.commit", "")
-    return (
-        f"{commit[:COMMIT_LETTERS]} with changes"
-        if tags.get("git.dirty") == "true"
-        else commit[:COMMIT_LETTERS]
-    )
+    if not re.fullmatch(r"[0-9a-f]{7,}", commit):
+        return ""
+    return commit[:COMMIT_LETTERS] + (" with changes" if tags.get("git.dirty") == "true" else "")
 
 
 def unreadable(folder: Path) -> str:

@@ -22,6 +22,7 @@ from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
+from mac_ray.errors import GpuMemoryError
 from mac_ray.tracking.followed import Followed
 from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder
@@ -60,6 +61,11 @@ class Proposal:
     @property
     def identities(self) -> list[str]:
         return [run.identity for run in self.runs]
+
+    @property
+    def has_finished(self) -> bool:
+        """With results, whoever has trained it."""
+        return all(status_of(run.folder) == "FINISHED" for run in self.runs)
 
     @property
     def is_condemned(self) -> bool:
@@ -114,21 +120,35 @@ class Proposals:
         """Trials that may yet be handed out, once somebody else no longer trains their runs."""
         return bool(self._elsewhere) and not self.stopped
 
+    @property
+    def has_one_back(self) -> bool:
+        """Of those, one that nobody else trains any more; those that they have finished are told."""
+        self._tell_finished_elsewhere()
+        return self.has_some_elsewhere and self._back() is not None
+
     def next(self) -> Proposal | None:
-        """A trial to be trained; None when all have been handed out, or wait for somebody else.
+        """A trial to be trained: one that is left or new, or else one that somebody else no longer trains.
+
+        None when all have been handed out, or wait for somebody else.
 
         What needs no training is told at once: a combination that cannot be trained fails with the sentence, and a
         trial whose runs have finished, of whatever sweep, has their result.
         """
+        self._tell_finished_elsewhere()
         while not self.stopped and (trial := self._take()) is not None:
             try:
                 runs = self._plan(trial.number, propose(trial, self._search))
             except UntrainableError as error:
                 self._fail(trial, str(error))
                 continue
+            except GpuMemoryError as error:  # of timing its steps, to which others that train here leave less
+                if self._underway:
+                    raise
+                self._fail(trial, str(error))
+                continue
             proposal = self._proposal(trial, runs)
             was_stopped = proposal.is_condemned and status_of(runs[0].folder) == "KILLED"
-            if was_stopped or all(status_of(run.folder) == "FINISHED" for run in runs):
+            if was_stopped or proposal.has_finished:
                 self._tell([proposal])
             elif any(
                 other.identities == proposal.identities
@@ -138,7 +158,9 @@ class Proposals:
             else:
                 self._underway[trial.number] = proposal
                 return proposal
-        if back := self._come_back():
+        if not self.stopped and (back := self._back()):
+            self._elsewhere.remove(back)
+            self._underway[back.number] = back
             return back
         self._end()
         return None
@@ -153,19 +175,20 @@ class Proposals:
         self._end()
 
     def trained_elsewhere(self, number: int) -> None:
-        """By somebody else, who came first: it is handed out again when that has ended."""
+        """By somebody else, who came first: it is told or handed out again when that has ended."""
         self._elsewhere.append(self._underway.pop(number))
 
-    def _come_back(self) -> Proposal | None:
-        """A trial that somebody else no longer trains, and has not finished."""
-        for proposal in [*self._elsewhere] if not self.stopped else ():
-            if any(RunFolder(run.folder).is_driven() for run in proposal.runs):
-                continue
+    def _tell_finished_elsewhere(self) -> None:
+        for proposal in [proposal for proposal in self._elsewhere if proposal.has_finished]:
             self._elsewhere.remove(proposal)
             self._underway[proposal.number] = proposal
-            if not all(status_of(run.folder) == "FINISHED" for run in proposal.runs):
-                return proposal
             self.ended(proposal.number)
+
+    def _back(self) -> Proposal | None:
+        """A trial that somebody else no longer trains."""
+        for proposal in self._elsewhere:
+            if not any(RunFolder(run.folder).is_driven() for run in proposal.runs):
+                return proposal
         return None
 
     def judge(self) -> None:
@@ -194,7 +217,7 @@ class Proposals:
         return proposal
 
     def _is_ours(self, run: Summary) -> bool:
-        """It is being trained, and by this search: where another sweep trains it, ours waits."""
+        """It is being trained, and by this search."""
         return run.status == "RUNNING" and run.tags.get(PARENT_TAG) == self._parent
 
     def _condemned(self, proposal: Proposal) -> bool:

@@ -23,7 +23,7 @@ from mac_ray.tracking.address import public, without_passwords
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL_NAME
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.progress import how_to_open
-from mac_ray.training.folder import IN_NAME, KnownRuns, RunFolder
+from mac_ray.training.folder import IN_NAME, KnownRuns
 from mac_ray.training.start import git_state, machine
 
 FILE_NAME = "sweep.json"
@@ -107,7 +107,7 @@ class SweepRecord:
                 return run.folder
             below = run.folder.parent
             known.setdefault(below, KnownRuns.below_folder(below))
-            return RunFolder.of(known[below], run.row, run.identity).path
+            return known[below].folders.get(run.identity[:IN_NAME], run.folder)
 
         return [outcome_in(where(run), run.row, run.seed, run.identity) for run in self.runs]
 

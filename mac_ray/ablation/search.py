@@ -44,7 +44,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
-from mac_ray.errors import GpuMemoryError, RunError
+from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
@@ -79,8 +79,8 @@ class TrialPlanner:
     def __call__(self, number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         """One run per seed.
 
-        Raises UntrainableError for values that do not go together, and ConfigError or ManifestError for what another
-        trial would stumble over as well.
+        Raises UntrainableError for values that do not go together, ConfigError or ManifestError for what another trial
+        would stumble over as well, and GpuMemoryError where there is no room to time its steps.
         """
         row = Row(label_of(number, values), values)
         try:
@@ -92,10 +92,7 @@ class TrialPlanner:
             self.require_base()
             raise UntrainableError(str(error)) from error
         base = base_point(self.sweep)
-        try:
-            points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
-        except GpuMemoryError as error:
-            raise UntrainableError(str(error)) from error
+        points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
         runs = self.locator.planned(points)
         self.archive.bring_back(runs)
         return runs

@@ -15,7 +15,15 @@ from ray import tune
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from mac_ray.ablation.execute import EXIT_BUSY, Job, Site, fit, launch_of, run_quietly
+from mac_ray.ablation.execute import (
+    EXIT_BUSY,
+    WAIT_FOR_ANOTHER_S,
+    Job,
+    Site,
+    fit,
+    launch_of,
+    run_quietly,
+)
 from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
 from mac_ray.config import Config
 from mac_ray.pretrain import Launch, opened_journal
@@ -32,18 +40,32 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         super().__init__()
         self._proposals, self._to_jobs = proposals, to_jobs
         self._numbers: dict[str, int] = {}  # of trials under way, by Tune's name for them
+        self._not_before = 0.0  # there is no other trial, by the monotonic clock
         self.failed: Exception | None = (
             None  # the first of what was raised here, of which Tune makes a traceback
         )
 
+    @property
+    def is_training(self) -> bool:
+        """Trials are under way, or were when Tune was interrupted."""
+        return bool(self._numbers)
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """None for a while where trials may come back that somebody else trains, and others are under way here.
+
+        Without others Tune is told that there are no more: while it waits, it keeps an actor and hears no interrupt.
+        """
+        if self.is_training and time.monotonic() < self._not_before:
+            return None
         with self._noted():
             proposal = self._proposals.next()
-        if proposal is None:
-            # or Tune asks again in a second
-            return None if self._proposals.has_some_elsewhere else str(Searcher.FINISHED)
-        self._numbers[trial_id] = proposal.number
-        return {"jobs": self._to_jobs(proposal)}
+        if proposal is not None:
+            self._numbers[trial_id] = proposal.number
+            return {"jobs": self._to_jobs(proposal)}
+        if self._proposals.has_some_elsewhere and self.is_training:
+            self._not_before = time.monotonic() + WAIT_FOR_ANOTHER_S
+            return None
+        return str(Searcher.FINISHED)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -116,25 +138,32 @@ def execute_search(
             for run, own in zip(proposal.runs, tags(proposal), strict=True)
         ]
 
-    searcher = ProposalSearcher(proposals, to_jobs)
-    try:
-        fit(
-            tune.with_parameters(_train_proposal, site=Site.here(marking_pruned(launch_of([base])), uri)),
-            [base],
-            folder,
-            tune.TuneConfig(
-                search_alg=searcher,
-                num_samples=-1,  # until the searcher has no more
-                max_concurrent_trials=together,
-                reuse_actors=True,
-            ),
-            itemgetter("jobs"),
-            callbacks=[Judging(searcher)],
-        )
-    except Exception as error:
-        if searcher.failed is None:
-            raise
-        raise searcher.failed from error
+    while True:
+        searcher = ProposalSearcher(proposals, to_jobs)
+        try:
+            fit(
+                tune.with_parameters(_train_proposal, site=Site.here(marking_pruned(launch_of([base])), uri)),
+                [base],
+                folder,
+                tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,  # until the searcher has no more
+                    max_concurrent_trials=together,
+                    reuse_actors=True,
+                ),
+                itemgetter("jobs"),
+                callbacks=[Judging(searcher)],
+            )
+        except Exception as error:
+            if searcher.failed is None:
+                raise
+            raise searcher.failed from error
+        if searcher.is_training:  # interrupted, which Tune keeps to itself
+            return
+        while not proposals.has_one_back:
+            if not proposals.has_some_elsewhere:
+                return
+            time.sleep(WAIT_FOR_ANOTHER_S)
 
 
 def _train_proposal(parameters: Mapping[str, Any], site: Site) -> None:

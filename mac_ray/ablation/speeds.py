@@ -29,6 +29,7 @@ from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
+from mac_ray.errors import GpuMemoryError
 from mac_ray.tracking.process import wait_for_lock
 from mac_ray.training.distributed import device_name, device_of, out_of_memory_explained, release_gpu
 from mac_ray.training.hiding import Hiding
@@ -116,6 +117,7 @@ class Speeds:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # another sweep may be measuring: at the same time, both would measure each other
         lock = wait_for_lock(self.path.with_name(f"{self.path.name}.lock"))
+        problem = ""
         try:
             known = self._read()
             with out_of_memory_explained():
@@ -123,9 +125,13 @@ class Speeds:
             temporary = self.path.with_name(f"{self.path.name}.new")
             temporary.write_text(json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
             temporary.replace(self.path)
+        except GpuMemoryError as error:
+            problem = str(error)  # and not the error, whose frames have the models
         finally:
             os.close(lock)
             release_gpu()  # for the runs now, of which one may share the GPU with this process
+        if problem:
+            raise GpuMemoryError(problem)
         return {name: known[name] for name in wanted}
 
     def _read(self) -> dict[str, Speed]:

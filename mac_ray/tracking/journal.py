@@ -144,7 +144,7 @@ class Journal:
         journal = cls(run_directory)
         known = journal._known
         if not known.key:
-            _sync_directory(run_directory)
+            sync_directory(run_directory)
             journal._append("run", key=uuid.uuid4().hex, name=name, experiment=experiment, identity=identity)
         elif known.identity != identity:
             journal.close()
@@ -384,7 +384,8 @@ def _require_name(what: str, key: str) -> None:
         )
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """The names in it onto the disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

@@ -89,7 +89,10 @@ class RunFolder:
 
     def is_driven(self) -> bool:
         """Some other process trains the run, or waits for the workers that shall."""
-        lock = try_lock(self.driver_lock)
+        try:
+            lock = try_lock(self.driver_lock)
+        except FileNotFoundError:  # its folder is gone
+            return False
         if lock is not None:
             os.close(lock)
         return lock is None

@@ -21,7 +21,7 @@ from mac_ray.data.sizes import Pixels, centre_crop
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import ClipView, view_of_clips
 from mac_ray.retrieval.protocols import PROTOCOLS, Scores
-from mac_ray.tracking.journal import Journal, points
+from mac_ray.tracking.journal import Journal, points, sync_directory
 from mac_ray.training.evaluation import Embeddings, score_test
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.masked_views import PREFIX
@@ -89,12 +89,13 @@ def write(
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """On the disk before its name is: the journal, which is, says next that the run has finished."""
+    """On the disk, as the journal is, which says next that the run has finished."""
     temporary = path.with_name(f"{path.name}.new")
     write(temporary)
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync_directory(path.parent)
 
 
 def write_masked_clips(

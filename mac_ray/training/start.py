@@ -261,7 +261,8 @@ def git_state(checkout: Path = Path(__file__).parent) -> dict[str, str]:
 
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *CODE)
     if commit is None or changes is None:
-        return {"git.commit": os.environ.get("GIT_COMMIT", "not a git checkout")}
+        # both, or a run that began in a checkout would keep what was true there
+        return {"git.commit": os.environ.get("GIT_COMMIT", "not a git checkout"), "git.dirty": "unknown"}
     return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ from mac_ray.training.distributed import device_of
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
-from tests.ablation.trials import SPACE, Driver
+from tests.ablation.trials import SPACE, Driver, driven, write_run
 from tests.runs import UNTRACKED
 
 
@@ -248,6 +249,44 @@ def test_search_is_told_of_an_error_once_the_journal_says_what_it_was(tmp_path: 
         callback.on_trial_error(0, [], trial)
     assert status_of(job.folder) == "FAILED"
     assert "/runs is not seen by node-7" in driver.proposals.stopped
+
+
+def test_tune_is_told_to_ask_again_only_beside_trials_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone it would keep an actor while it waits, for which the run elsewhere may be waiting."""
+    monkeypatch.setattr("mac_ray.ablation.searcher.WAIT_FOR_ANOTHER_S", 0.0)
+    driver = Driver(tmp_path, Search(space=SPACE, trials=2))
+    searcher = ProposalSearcher(
+        driver.proposals,
+        lambda proposal: [Job(run.point.config, run.identity, run.folder, {}) for run in proposal.runs],
+    )
+    theirs, ours = searcher.suggest("theirs"), searcher.suggest("ours")
+    assert isinstance(theirs, dict)
+    assert isinstance(ours, dict)
+    (job,) = theirs["jobs"]
+    with driven(job.folder):
+        searcher.on_trial_complete("theirs", {"exit_code": EXIT_BUSY})
+        assert searcher.suggest("more") is None
+        (own,) = ours["jobs"]
+        write_run(
+            PlannedRun(Point(Row("r", {}), 0, own.config), own.identity, own.folder), "FINISHED", [(100, 1.0)]
+        )
+        searcher.on_trial_complete("ours", {"exit_code": 0})
+        assert searcher.suggest("more") == "FINISHED"
+        assert not searcher.is_training
+        assert driver.proposals.has_some_elsewhere
+        assert not driver.proposals.has_one_back
+    assert driver.proposals.has_one_back
+    assert searcher.suggest("again") == theirs
+    assert searcher.is_training
+
+
+def test_ctrl_c_is_heard_again_once_tune_has_ended() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with execute._own_interrupts():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Tune does with a handler of its own
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_journal_that_cannot_be_written_ends_no_other_run(tiny: Config, tmp_path: Path) -> None:

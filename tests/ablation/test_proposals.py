@@ -1,10 +1,8 @@
 """Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
 
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import ConfigError
 from mac_ray.training.folder import RunFolder
-from tests.ablation.trials import PARENT, RATIO, SPACE, STEPS, STRATEGY, Driver, sweep_of, write_run
+from tests.ablation.trials import PARENT, RATIO, SPACE, STEPS, STRATEGY, Driver, driven, sweep_of, write_run
 from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
 FEW = {STRATEGY: Knob(domain=Choice(values=("none", "random")))}
@@ -179,22 +177,6 @@ def test_problem_of_the_machine_is_no_verdict_on_a_trial(tmp_path: Path) -> None
     assert [proposal.number for proposal in drawn if proposal] == [0, 1, 2]  # none is spent
 
 
-@contextmanager
-def driven(run: PlannedRun) -> Iterator[None]:
-    """By another process, which has the lock until it is ended."""
-    run.folder.mkdir(exist_ok=True)
-    program = (
-        "import sys; from pathlib import Path; from mac_ray.tracking.process import try_lock\n"
-        "assert try_lock(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", program, str(RunFolder(run.folder).driver_lock)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout
-        assert other.stdout.readline() == b"locked\n"
-        yield
-        other.communicate()
-
-
 @pytest.mark.parametrize("ends_well", [True, False])
 def test_trial_whose_run_somebody_else_trains_is_handed_out_again_unless_they_finish_it(
     ends_well: bool, tmp_path: Path
@@ -202,7 +184,7 @@ def test_trial_whose_run_somebody_else_trains_is_handed_out_again_unless_they_fi
     driver = Driver(tmp_path, Search(space=FEW, trials=4))
     theirs = driver.proposals.next()
     assert theirs
-    with driven(theirs.runs[0]):
+    with driven(theirs.runs[0].folder):
         driver.proposals.trained_elsewhere(theirs.number)
         other = driver.proposals.next()  # the others are trained meanwhile
         assert other
@@ -212,8 +194,10 @@ def test_trial_whose_run_somebody_else_trains_is_handed_out_again_unless_they_fi
         driver.proposals.ended(other.number)
         assert driver.proposals.next() is None
         assert driver.proposals.has_some_elsewhere
+        assert not driver.proposals.has_one_back
         if ends_well:
             write_run(theirs.runs[0], "FINISHED", [(100, 7.0)], parent="another sweep")
+    assert driver.proposals.has_one_back != ends_well
     again = driver.proposals.next()
     if not ends_well:
         assert again is theirs

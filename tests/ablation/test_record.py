@@ -60,7 +60,7 @@ def test_run_that_somebody_else_has_begun_under_another_name_is_found(runs: Path
         folder=storage / f"sweep.row-{identity[:IN_NAME]}",
     )
     study = replace(recorded(SWEEP, storage), runs=[planned])
-    assert [outcome.status for outcome in study.outcomes()] == [None]
+    assert [(outcome.status, outcome.folder) for outcome in study.outcomes()] == [(None, planned.folder)]
     finished_run(storage / f"by-hand-{identity[:IN_NAME]}", planned.seed, 0.5)
     assert [outcome.status for outcome in study.outcomes()] == ["FINISHED"]
 

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mac_ray.ablation.outcome import Outcome, TableError
+from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.sweep import Budget
 from mac_ray.ablation.table import Interval, Table, build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
+from mac_ray.tracking.journal import Journal
 from tests.ablation.conftest import REASON, SWEEP
 from tests.ablation.made import finished_run, make_runs, recorded, run_folder
 
@@ -244,6 +245,22 @@ def test_runs_of_different_code_are_said_to_be(study: SweepRecord) -> None:
     notes = " ".join(build_table(SWEEP, study.rows, given).notes)
     assert "different versions of the code: 937f232 with changes (3); 0441aa4 (1); see that" in notes
     assert "versions" not in " ".join(build_table(SWEEP, study.rows, study.outcomes()).notes)
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"git.commit": "0441aa4abc1234567", "git.dirty": "false"}, "0441aa4abc"),
+        ({"git.commit": "0441aa4abc1234567", "git.dirty": "true"}, "0441aa4abc with changes"),
+        ({"git.commit": "not a git checkout", "git.dirty": "unknown"}, ""),
+    ],
+)
+def test_code_of_a_run_is_its_commit_where_it_knows_one(
+    tags: dict[str, str], code: str, tmp_path: Path
+) -> None:
+    with Journal.open_or_create(tmp_path / "run", name="r", experiment="e", identity="i") as journal:
+        journal.tags(tags)
+    assert outcome_in(tmp_path / "run", "row", 0, "i").code == code
 
 
 def test_samples_that_a_run_lacks_are_left_out_of_all_rows(

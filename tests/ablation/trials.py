@@ -1,7 +1,10 @@
-"""Runs of a search as their folders tell of them, written without training anything."""
+"""Runs of a search as their folders tell of them, written without training anything, or held by another process."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
 from mac_ray.config import ConfigError
 from mac_ray.tracking.journal import FAULT_TAG, PARENT_TAG, Journal, Status
+from mac_ray.training.folder import RunFolder
 
 PARENT = "key-of-the-sweep"
 STEPS = 100  # of a run, so that a step is a percent
@@ -67,6 +71,22 @@ class Driver:
 
     def states(self) -> list[str]:
         return [trial.state.name for trial in self.study.trials]
+
+
+@contextmanager
+def driven(folder: Path) -> Iterator[None]:
+    """A run by another process, which has its lock until it is ended."""
+    folder.mkdir(exist_ok=True)
+    program = (
+        "import sys; from pathlib import Path; from mac_ray.tracking.process import try_lock\n"
+        "assert try_lock(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(RunFolder(folder).driver_lock)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"locked\n"
+        yield
+        other.communicate()
 
 
 def write_run(
