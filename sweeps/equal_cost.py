@@ -7,9 +7,9 @@ Result:     2026-11-28, 3 seeds, equal FLOPs: t2v R@1 nothing saved 62.7 [59.5, 
             32 56.5 [48.8, 64.3]. No row is told apart from nothing saved (the nearest: 2 frames +6.1 [+0.8, +11.4],
             p 0.23 by Holm); masking and shrinking by 60% lie 2.6 and 3.5 above it and differ little.
             2026-11-29, equal seconds (bf16 on an AMD EPYC, masks of its own for each seed; 1.00 to 1.07 of the FLOPs):
-            nothing saved 62.3 [58.9, 65.6], mask 60% 67.4 [57.1, 77.7], 75% 65.1 [55.8, 74.3], 2 frames 68.9 [61.3,
-            76.4], batch 32 59.3 [50.0, 68.5]; none told apart (2 frames +6.6 [-1.1, +14.3], p 0.27). Resize was not
-            run so: its equal time is its equal FLOPs within 2%.
+            nothing saved 62.3 [58.9, 65.6], mask 60% 67.4 [57.1, 77.7], 75% 65.1 [55.8, 74.3], resize 60% 65.3 [57.4,
+            73.1], 75% 63.1 [54.0, 72.1], 2 frames 68.9 [61.3, 76.4], batch 32 59.3 [50.0, 68.5]; none told apart (2
+            frames +6.6 [-1.1, +14.3], p 0.40).
 """
 
 from mac_ray.ablation import Budget, Sweep, main
@@ -21,6 +21,7 @@ SWEEP = Sweep(
     name="equal-cost",
     question="At one cost, is it better to hide patches, shrink the picture, see fewer frames or take smaller batches?",
     base="configs/ablation.yaml",
+    # what is saved is saved in the first stage: all rows end on whole clips of 4 frames in batches of 64
     variants={
         "nothing saved": NONE,
         "mask 60%": NO_TEXT,

@@ -8,10 +8,11 @@ Result:     2026-11-29, 3 seeds, equal samples: t2v R@1 none 62.7 [59.5, 65.9], 
             [13.8, 63.7], multi_block 27.9 [24.3, 31.5]. Block (p 0.018 by Holm) and multi_block (0.006) alone are told
             apart from none. Random above tube in the means, both below none; resize and motion are level with none at
             0.81 and 0.76 of the FLOPs, resize of 9 patches of 16 where masks leave 7.
-            At equal seconds (7 rows, bf16 on an AMD EPYC, masks of its own for each seed, 0.96 to 1.03 of the FLOPs):
-            none 62.3 [58.9, 65.6], resize 66.1 [58.0, 74.2], motion 64.7 [60.4, 68.9], frame 60.4 [52.4, 68.4], random
-            55.3 [27.8, 82.9], tube 50.9 [42.6, 59.3], block 50.1 [8.7, 91.6]; none told apart (tube -11.3 [-16.4,
-            -6.3], p 0.063; resize +3.8 [-1.2, +8.8], p 0.42). The other five rows were not run so.
+            At equal seconds (bf16 on an AMD EPYC, masks of its own for each seed, 0.96 to 1.03 of the FLOPs): none 62.3
+            [58.9, 65.6], resize 66.1 [58.0, 74.2], motion 64.7 [60.4, 68.9], frame 60.4 [52.4, 68.4], hide_low 59.6
+            [53.5, 65.7], random 55.3 [27.8, 82.9], hide_high 54.3 [49.9, 58.8], keep_high 54.1 [38.7, 69.4], tube 50.9
+            [42.6, 59.3], block 50.1 [8.7, 91.6], grid 47.8 [25.7, 69.9], multi_block 41.3 [19.8, 62.7]. hide_high
+            alone is told apart (-7.9 [-11.0, -4.9], p 0.015); tube -11.3 [-16.4, -6.3], p 0.10.
 """
 
 from mac_ray.ablation import Sweep, main
