@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mac_ray.data.sets import Progress as DataProgress
 from mac_ray.duration import in_words
-from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
+from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
 from mac_ray.tracking.journal import FILE_NAME, Record, read_from
 from mac_ray.training.plan import Leg
 
@@ -161,4 +161,4 @@ def _table(words: str, summary: dict[str, Any]) -> Table:
 
 def _cells(summary: dict[str, Any], name: str) -> list[str]:
     low, high = summary["intervals"][name]
-    return [f"{summary['metrics'][name]:.1f}  [{low:.1f}, {high:.1f}]", f"{summary['chance'][name]:.1f}"]
+    return [f"{summary['metrics'][name]:.1f}  [{low:.1f}, {high:.1f}]", shown_chance(summary["chance"][name])]

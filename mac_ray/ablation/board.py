@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.outcome import share_made
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.console import say
 from mac_ray.duration import in_words
@@ -120,10 +121,7 @@ class Board(threading.Thread):
             }
 
     def _share(self, identity: str, summary: Summary) -> float:
-        if summary.status == "FINISHED":
-            return 1.0
-        _, spent = summary.latest.get("cost/flops", (0, 0.0))
-        return min(float(spent) / self._flops[identity], 1.0)
+        return share_made(summary, self._flops[identity])
 
     def _left(self, summaries: Mapping[str, Summary]) -> str:
         shares = self._before | {name: self._share(name, found) for name, found in summaries.items()}

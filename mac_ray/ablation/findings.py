@@ -130,8 +130,8 @@ def write_trials(sweep: Sweep, findings: Sequence[Finding], folder: Path) -> lis
 
 
 def importances(study: Study, search: Search) -> dict[str, float]:
-    """By dotted path, the greatest first; they sum to 1. Empty while there are too few complete trials, and where
-    nothing tells the best of them from the others.
+    """By dotted path, the greatest first; they sum to 1. Empty while there are too few complete trials, where nothing
+    tells the best of them from the others, and of one knob alone.
     """
     complete = study.get_trials(deepcopy=False, states=ENDED[:1])
     if len(complete) < FEWEST_TRIALS:
@@ -151,7 +151,8 @@ def importances(study: Study, search: Search) -> dict[str, float]:
         shares = get_param_importances(
             told, evaluator=PedAnovaImportanceEvaluator(target_quantile=BEST_SHARE)
         )
-    if len(shares) > 1 and len(set(shares.values())) == 1:  # what Optuna makes of none at all
+    # shares sum to 1: a knob alone always has all of it, and equal ones are what Optuna makes of none at all
+    if len(set(shares.values())) <= 1:
         return {}
     return {path: shares[path] for path in sorted(shares, key=lambda path: (-shares[path], path))}
 

@@ -8,6 +8,7 @@ import heapq
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -15,7 +16,7 @@ from rich.console import Console
 from mac_ray.ablation.budget import Calculator
 from mac_ray.ablation.execute import at_once, on_ray
 from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.outcome import outcome_in
+from mac_ray.ablation.outcome import outcome_in, share_left
 from mac_ray.config import ConfigError
 from mac_ray.console import say
 from mac_ray.duration import in_words
@@ -58,7 +59,13 @@ def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: 
         nodes = living_nodes()
     together = at_once([run.point.config for task in to_go for run in task], nodes)
     of_row, source = seconds_of(finished, [run for task in to_go for run in task], calculator)
-    seconds = [sum(of_row[run.point.row.label] for run in task) for task in to_go]
+    seconds = [
+        sum(
+            of_row[run.point.row.label] * share_left(run.folder, partial(calculator.flops, run.point.config))
+            for run in task
+        )
+        for task in to_go
+    ]
     return Forecast(until_the_last(seconds, together), together, source)
 
 

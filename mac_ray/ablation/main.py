@@ -29,7 +29,7 @@ from mac_ray.ablation.execute import (
 )
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable, require_results
-from mac_ray.ablation.outcome import TableError
+from mac_ray.ablation.outcome import TableError, share_left
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.proposals import PRUNED_TAG
@@ -247,7 +247,12 @@ def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> d
 def show_plan(
     runs: Sequence[PlannedRun], row_flops: Mapping[str, float], timing: str, console: Console
 ) -> None:
-    """A line per row: which seeds are finished, and what the others cost."""
+    """A line per row: which seeds are finished, and what is left of the others costs."""
+
+    def flops_left(run: PlannedRun) -> float:
+        flops = row_flops[run.point.row.label]
+        return flops * share_left(run.folder, lambda: flops)
+
     table = RichTable("row", "seeds finished", "to go", "TFLOP a run", "TFLOP to go")
     for label, flops in row_flops.items():
         own = [run for run in runs if run.point.row.label == label]
@@ -257,11 +262,11 @@ def show_plan(
             _seeds(run for run in own if run not in left),
             _seeds(left),
             f"{flops / 1e12:.3g}",
-            f"{flops * len(left) / 1e12:.3g}",
+            f"{sum(flops_left(run) for run in left) / 1e12:.3g}",
         )
     console.print(table)
     once = each_once(runs)
-    to_go = [row_flops[run.point.row.label] for run in once if not is_finished(run)]
+    to_go = [flops_left(run) for run in once if not is_finished(run)]
     shared = f" for {len(runs)} places in the table" if len(once) < len(runs) else ""
     say(
         console,

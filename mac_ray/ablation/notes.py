@@ -21,7 +21,7 @@ def notes(
     sweep: Sweep, rows: Sequence[TableRow], baseline: str, done: Sequence[Outcome], missing: int
 ) -> Iterator[str]:
     """Sentences. `baseline` is a label, `done` the finished runs, `missing` the test samples that some of them lack."""
-    yield from _coverage(done)
+    yield from notes_on_runs(done)
     yield from _galleries(rows, baseline)
     yield from _seeds(rows)
     if missing:
@@ -29,11 +29,16 @@ def notes(
     yield from _comparisons(rows, baseline)
     yield from _budget(sweep, rows, baseline)
     yield from _published(sweep, rows)
+    yield from _pace(done)
+    yield from _chosen(rows, baseline)
+
+
+def notes_on_runs(done: Sequence[Outcome]) -> Iterator[str]:
+    """Sentences on what finished runs were scored on and trained by."""
+    yield from _coverage(done)
+    yield from _collapsed(done)
     yield from _precisions(done)
     yield from _versions(done)
-    yield from _pace(done)
-    yield from _collapsed(done)
-    yield from _chosen(rows, baseline)
 
 
 def named(labels: Sequence[str]) -> str:
@@ -99,8 +104,18 @@ def _comparisons(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
     unpaired, _ = uncompared(rows, baseline)
     if unpaired:
         yield f"No seed of {named(unpaired)} has finished for the baseline too, so there is no comparison."
+    base = next(set(row.by_seed) for row in finished if row.label == baseline)
+    for row in finished:
+        common = len(base & set(row.by_seed))
+        if row.comparison and row.comparison.seeds < common:
+            yield (
+                f"The difference of {row.label!r} is over {row.comparison.seeds} of {common} seeds: of the others, it "
+                "and the baseline scored different test samples."
+            )
     alone = [
-        row.label for row in finished if row.comparison and row.comparison.seeds == 1 and len(row.by_seed) > 1
+        row.label
+        for row in finished
+        if row.comparison and len(base & set(row.by_seed)) == 1 and len(row.by_seed) > 1
     ]
     if alone:
         yield (
@@ -133,10 +148,13 @@ def _budget(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> Iterator[s
         said = ", ".join(f"{label!r} {ratio:.2f}" for label, ratio in off.items())
         if len(off) > NAMED:
             said = f"{len(off)} rows, from {min(off.values()):.2f} to {max(off.values()):.2f}"
-        if sweep.budget.is_as_configured:
-            yield f"Rows were trained as long as their configs say, which is on more or fewer samples: {said}."
-            return
         base = _unit([row.label for row in rows if row.costs.get(equal)], baseline)
+        if sweep.budget.is_as_configured:
+            yield (
+                "Rows were trained as long as their configs say, which is on more or fewer samples, relative to "
+                f"{base!r}: {said}."
+            )
+            return
         yield f"Rows were to take equal {equal}, but some did not, relative to {base!r}: {said}."
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from mac_ray.tracking.journal import (
     Status,
     Summary,
     read,
+    status_of,
     summarize,
 )
 from mac_ray.training.folder import RunFolder
@@ -101,6 +102,19 @@ def _code(tags: Mapping[str, str]) -> str:
     if not re.fullmatch(r"[0-9a-f]{7,}", commit):
         return ""
     return commit[:COMMIT_LETTERS] + (" with changes" if tags.get("git.dirty") == "true" else "")
+
+
+def share_left(folder: Path, flops: Callable[[], float]) -> float:
+    """Of a planned run of so many FLOPs, which are asked for if it has begun."""
+    return 1.0 if status_of(folder) is None else 1.0 - share_made(summarize(folder), flops())
+
+
+def share_made(summary: Summary, flops: float) -> float:
+    """Of a run of so many FLOPs, as far as it has come; what is left goes on from its last checkpoint."""
+    if summary.status == "FINISHED":
+        return 1.0
+    _, spent = summary.latest.get("cost/flops", (0, 0.0))
+    return min(float(spent) / flops, 1.0)
 
 
 def unreadable(folder: Path) -> str:

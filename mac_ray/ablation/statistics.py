@@ -71,14 +71,17 @@ class Estimate:
         return max(each.p_value(self.mean, self.resamples) for each in self.uncertainties)
 
 
-def estimate(values: FloatArray, resampled: FloatArray) -> Estimate:
+def estimate(values: FloatArray, resampled: FloatArray, rounding: float = 0.0) -> Estimate:
     """From a metric of every seed (S,), or a difference of every pair, and the same on each resample of the test
     samples (S, N): the columns of all seeds are the same draws.
+
+    `rounding`: the variance that the values have of being rounded. Seeds whose medians are one whole rank may agree by
+    that alone, and are no surer than it.
     """
     num_seeds, num_resamples = resampled.shape
     samples = float(resampled.mean(axis=0).var(ddof=1))
     uncertainties = [Uncertainty(math.sqrt(samples), math.inf)]
-    seeds = float(values.var(ddof=1)) / num_seeds if num_seeds > 1 else 0.0
+    seeds = max(float(values.var(ddof=1)), rounding) / num_seeds if num_seeds > 1 else 0.0
     if seeds > 0:
         # what samples do differently to each seed is in both terms; it is there once as the spread that resamples add
         both = max(float(resampled.var(axis=0, ddof=1).mean()) / num_seeds - seeds, 0.0)

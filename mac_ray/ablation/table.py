@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mac_ray.ablation.notes import notes
+from mac_ray.ablation.notes import notes, uncompared
 from mac_ray.ablation.outcome import COSTS, Outcome, TableError
 from mac_ray.ablation.plan import Row, baseline_of
 from mac_ray.ablation.reference import Values, published_rows, published_table
@@ -197,7 +197,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         num_samples=len(samples),
         chance=done[0].chance if done else {},
         source=published_table(sweep).source if published else "",
-        agreement=_agreement(built, sweep.metric),
+        agreement=_agreement(built, sweep.metric, baseline),
         notes=tuple(notes(sweep, built, baseline, done, missing)),
     )
 
@@ -229,7 +229,8 @@ class _Measured:
 
     def metrics(self) -> dict[str, Interval]:
         estimates = (
-            estimate(self.values[:, column], self.resampled[:, :, column]) for column in range(len(NAMES))
+            estimate(self.values[:, column], self.resampled[:, :, column], rounding_of(name))
+            for column, name in enumerate(NAMES)
         )
         return {
             name: _with_room(name, _interval(found, *LIMITS[name]), self.num_samples)
@@ -251,7 +252,12 @@ class _Measured:
         own, others = map(list, zip(*common, strict=True))
         values = self.values[own, column] - other.values[others, column]
         resampled = self.resampled[own, :, column] - other.resampled[others, :, column]
-        return estimate(values, resampled), len(common)
+        return estimate(values, resampled, 2 * rounding_of(metric)), len(common)
+
+
+def rounding_of(metric: str) -> float:
+    """Variance of a value that is anywhere within half a step of what is shown; a median rank comes in whole ones."""
+    return 1 / 12 if metric.rpartition("/")[2] == "MdR" else 0.0
 
 
 def _with_room(name: str, interval: Interval, num_samples: int) -> Interval:
@@ -338,8 +344,10 @@ def _problems(sweep: Sweep, outcomes: Sequence[Outcome]) -> Iterator[Problem]:
             yield Problem(seed, outcome.status.lower(), outcome.reason)
 
 
-def _agreement(rows: Sequence[TableRow], metric: str) -> Agreement | None:
-    common = [row for row in rows if row.metrics and metric in row.published]
+def _agreement(rows: Sequence[TableRow], metric: str, baseline: str) -> Agreement | None:
+    """Of the rows that can be compared with the baseline, where that has finished."""
+    left_out = {label for labels in uncompared(rows, baseline) for label in labels}
+    common = [row for row in rows if row.metrics and metric in row.published and row.label not in left_out]
     if len(common) < 2:
         return None
     ours = np.array([row.metrics[metric].mean for row in common])

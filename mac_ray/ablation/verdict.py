@@ -12,6 +12,7 @@ from itertools import product
 from mac_ray.ablation.notes import UNEQUAL, named, uncompared
 from mac_ray.ablation.statistics import LEVEL
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
+from mac_ray.retrieval.metrics import shown_chance
 
 ALONE = " over test samples, of one seed alone"  # what is significant, but not shown
 
@@ -162,7 +163,7 @@ def _above_chance(table: Table) -> Iterator[str]:
         if (value.low <= level if table.maximize else value.high >= level)
     ]
     if at_chance:
-        yield f"Not shown to be better than chance ({level:.1f}): {named(at_chance)}."
+        yield f"Not shown to be better than chance ({shown_chance(level)}): {named(at_chance)}."
 
 
 def _published_order(table: Table) -> Iterator[str]:

@@ -85,6 +85,11 @@ def chance(rankings: Mapping[str, Ranking]) -> dict[str, float]:
     return values
 
 
+def shown_chance(level: float) -> str:
+    """As people read it; of a large gallery, a recall's is small, and not nothing."""
+    return f"{level:.1f}" if level >= 0.1 else f"{level:.1g}"
+
+
 def _chance_beyond(ranking: Ranking) -> FloatArray:
     """Probability (G + 1,) that the rank of a query is above k = 0 ... G, averaged over the queries."""
     counts, num_queries = np.unique(ranking.num_positives, return_counts=True)  # (D,) different numbers

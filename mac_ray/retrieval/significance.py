@@ -48,8 +48,10 @@ def intervals(resampled: FloatArray, num_samples: int) -> dict[str, tuple[float,
 
 def with_room(name: str, low: float, high: float, num_samples: int) -> tuple[float, float]:
     """The interval, unless it is of a recall of 0 or 100 and nothing else: there the bootstrap knows no spread, and
-    the exact one of Clopper and Pearson (1934) holds."""
-    if low != high or low not in (0.0, 100.0) or name.rpartition("/")[2] not in RECALLS:
+    the exact one of Clopper and Pearson (1934) holds. A sum of recalls has the room of each of them."""
+    recalls = 2 * len(RECALLS) if name == "Rsum" else int(name.rpartition("/")[2] in RECALLS)
+    most = 100.0 * recalls
+    if low != high or low not in (0.0, most) or not recalls:
         return low, high
-    room = 100 * (1 - (PERCENTILES[0] / 100) ** (1 / num_samples))
-    return (0.0, room) if low == 0.0 else (100.0 - room, 100.0)
+    room = most * (1 - (PERCENTILES[0] / 100) ** (1 / num_samples))
+    return (0.0, room) if low == 0.0 else (most - room, most)

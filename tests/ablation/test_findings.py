@@ -125,6 +125,16 @@ def test_values_that_are_all_the_same_have_no_importances(tmp_path: Path) -> Non
     assert importances(driver.study, search) == {}
 
 
+def test_knob_alone_has_no_importance(tmp_path: Path) -> None:
+    search = Search(space={RATIO: Knob(domain=Range(low=0.1, high=0.9))}, trials=10)
+    driver = Driver(tmp_path, search)
+    while (proposal := driver.proposals.next()) is not None:
+        score = proposal.trial.params[RATIO]
+        write_run(proposal.runs[0], "FINISHED", [(100, 50 * score)])
+        driver.proposals.ended(proposal.number)
+    assert importances(driver.study, search) == {}
+
+
 def test_search_that_weighs_cost_chooses_its_front(tmp_path: Path) -> None:
     search = Search(space=SPACE, trials=16, sampler="nsga2")
     driver = Driver(tmp_path, search)

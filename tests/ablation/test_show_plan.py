@@ -11,6 +11,7 @@ from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.main import show_plan
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.config import Config
+from mac_ray.tracking.journal import Journal
 from tests.ablation.made import ended_run
 
 
@@ -29,10 +30,12 @@ def test_plan_says_which_seeds_are_finished_and_counts_a_run_of_two_rows_once(tm
     ]
     ended_run(runs[1].folder, "FINISHED", "")
     ended_run(runs[2].folder, "FAILED", "out of memory")
+    with Journal(runs[2].folder) as journal:
+        journal.metrics(7, {"cost/flops": 0.5e12})  # which it would not do again
     output = shown(runs)
     (row,) = (line for line in output.splitlines() if line.startswith("│ a"))
-    assert [cell.strip() for cell in row.strip("│").split("│")] == ["a", "1", "0, 2", "2", "4"]
-    assert "6 runs, 5 to go with 13 TFLOP" in output
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["a", "1", "0, 2", "2", "3.5"]
+    assert "6 runs, 5 to go with 12.5 TFLOP" in output
     same = [
         *runs[:3],
         *(PlannedRun(run.point, f"a{seed}", tmp_path / f"a{seed}") for seed, run in enumerate(runs[3:])),

@@ -120,6 +120,15 @@ def test_p_value_without_any_spread_is_one_only_where_there_is_no_difference() -
     assert estimate(np.ones(2), np.ones((2, 99))).p_value == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize(("seeds", "is_found"), [(2, False), (3, False), (5, True)])
+def test_seeds_whose_whole_ranks_agree_are_no_surer_than_the_rounding(seeds: int, is_found: bool) -> None:
+    """Of medians that are 1 or 2 by chance, three seeds in thirty-two differ alike."""
+    found = estimate(np.full(seeds, -1.0), np.full((seeds, 99), -1.0), rounding=1 / 6)
+    assert (found.p_value < 0.05) == is_found
+    assert (found.interval[1] < 0) == is_found
+    assert found.p_value > 0.0045  # Holm's first of eleven
+
+
 def test_holm_agrees_with_a_worked_example() -> None:
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
         {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}

@@ -15,8 +15,9 @@ import pytest
 from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.record import SweepRecord
+from mac_ray.ablation.report.charts import pareto_front
 from mac_ray.ablation.sweep import Budget
-from mac_ray.ablation.table import Interval, Table, build_table
+from mac_ray.ablation.table import Interval, Table, _agreement, build_table
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.tracking.journal import Journal
@@ -283,6 +284,12 @@ def test_samples_that_a_run_lacks_are_left_out_of_all_rows(
     pair = found.row(MASKED).comparison
     assert pair is not None
     assert pair.seeds == 1
+    notes = " ".join(found.notes)
+    assert (
+        f"The difference of {MASKED!r} is over 1 of 2 seeds: of the others, it and the baseline scored"
+        in notes
+    )
+    assert "one seed alone has finished" not in notes
 
 
 def test_row_scored_among_other_samples_is_not_compared(tmp_path: Path) -> None:
@@ -296,6 +303,10 @@ def test_row_scored_among_other_samples_is_not_compared(tmp_path: Path) -> None:
         "comparison." in found.notes
     )
     assert not [note for note in found.notes if note.startswith("No seed of")]
+    published = {PLAIN: {"t2v/R1": 30.0}, MASKED: {"t2v/R1": 40.0}}
+    rows = [replace(row, published=published.get(row.label, {})) for row in found.rows]
+    assert _agreement(rows, "t2v/R1", PLAIN) is None  # its order says nothing either
+    assert [row.label for row in pareto_front(found, "flops")] == [PLAIN]
     assert found.row(MASKED).metrics["t2v/R1"].mean > found.row(PLAIN).metrics["t2v/R1"].mean
     assert found.best == found.row(PLAIN)
 

@@ -206,6 +206,11 @@ def test_row_at_chance_is_named() -> None:
     )
 
 
+def test_chance_of_a_large_gallery_is_small_and_not_nothing() -> None:
+    found = replace(table(row("none", 4), row("tube", 0.0, -4, 0.01)), chance={"t2v/R1": 0.0203})
+    assert "Not shown to be better than chance (0.02): 'tube'." in verdict(found)
+
+
 def test_row_at_chance_is_named_also_where_less_is_better() -> None:
     found = table(row("none", 5), row("tube", 3), row("random", 9), maximize=False)
     said = verdict(replace(found, chance={"t2v/R1": 10.0}))

@@ -61,6 +61,9 @@ def test_interval_of_hits_alone_or_of_none_has_the_room_that_so_many_samples_lea
     assert result["v2t/R10"] == pytest.approx((99.265, 100.0), abs=0.001)
     assert (1 - result["t2v/R1"][1] / 100) ** 500 == pytest.approx(0.025)
     assert result["t2v/MdR"] == (7.0, 7.0)
+    never = {name: QueryRanks(np.full(500, 11.0), np.arange(500)) for name in ("t2v", "v2t")}
+    sums = intervals(bootstrap(never, 500, 50, np.random.default_rng(0)), 500)
+    assert sums["Rsum"] == pytest.approx((0.0, 6 * 0.735), abs=0.01)
 
 
 def test_intervals_cover_the_true_recall_about_95_times_in_100():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mac_ray.ablation.notes import uncompared
 from mac_ray.ablation.plan import short_names
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.table import Table, TableRow
@@ -258,11 +259,14 @@ def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
 
 
 def pareto_front(table: Table, cost: str) -> list[TableRow]:
-    """Rows than which no other is at least as good and as cheap, and better or cheaper; cheapest first."""
+    """Rows than which no other is at least as good and as cheap, and better or cheaper; cheapest first. Those that
+    cannot be compared with the baseline, as on an easier gallery, neither beat others nor are on it.
+    """
     sign = 1 if table.maximize else -1
+    left_out = {label for labels in uncompared(table.rows, table.baseline) for label in labels}
     front: list[TableRow] = []
     for row in sorted(
-        _priced(table, cost),
+        (row for row in _priced(table, cost) if row.label not in left_out),
         key=lambda row: (row.costs[cost], -sign * row.metrics[table.metric].mean),
     ):
         mean = sign * row.metrics[table.metric].mean

@@ -29,7 +29,7 @@ from mac_ray.page.markup import (
     text,
 )
 from mac_ray.page.palette import IN_PAGE
-from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES
+from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
 
 
 def page(
@@ -120,7 +120,7 @@ def _all_metrics(table: Table) -> str:
             [_label(table, row), *(interval(row.metrics[name]) for name in names)] for row in table.finished
         ]
         level = ", ".join(
-            f"{heading.text} {table.chance[name]:.1f}"
+            f"{heading.text} {shown_chance(table.chance[name])}"
             for heading, name in zip(headings[1:], names, strict=True)
             if name in table.chance
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mac_ray.ablation.findings import Chosen, Finding
+from mac_ray.ablation.notes import notes_on_runs
 from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.document import made, report_page
@@ -37,7 +38,12 @@ class SearchReport:
 
 def search_verdict(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep) -> list[str]:
     """Sentences; the first is the answer."""
-    return [_answer(chosen, sweep), *_how_sure(findings, chosen, sweep), *_ended(findings)]
+    return [
+        _answer(chosen, sweep),
+        *_how_sure(findings, chosen, sweep),
+        *_scored(chosen),
+        *_ended(findings, sweep),
+    ]
 
 
 def write_chosen(folder: Path, report: SearchReport) -> list[Path]:
@@ -104,14 +110,26 @@ def _how_sure(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Swee
         yield f"{others} the same value; it is the {which} of them."
     if len(recipes) < len(complete):
         yield f"The {len(complete)} complete trials are of {len(recipes)} recipes: some were drawn more than once."
-    yield (
-        f"The best of {len(recipes)} by validation is lucky as well as good; what it is worth, the test split says."
-    )
+    if len(recipes) > 1:
+        yield (
+            f"The best of {len(recipes)} by validation is lucky as well as good; what it is worth, the test split says."
+        )
     if len(sweep.seeds) == 1:
         yield "Every trial has one seed, so nothing is known of how much another seed would change."
 
 
-def _ended(findings: Sequence[Finding]) -> Iterator[str]:
+def _scored(chosen: Sequence[Chosen]) -> Iterator[str]:
+    """On what the test split's numbers are."""
+    done = [outcome for one in chosen for outcome in one.outcomes if outcome.metrics]
+    for scored, expected in dict.fromkeys((outcome.scored, outcome.coverage[1]) for outcome in done):
+        yield f"Test scores are of {scored}, {expected:,} samples."
+    yield from notes_on_runs(done)
+
+
+def _ended(findings: Sequence[Finding], sweep: Sweep) -> Iterator[str]:
+    assert sweep.search is not None
+    if len(findings) < sweep.search.trials:
+        yield f"So far, {len(findings)} of {sweep.search.trials} trials have ended."
     states = Counter(finding.state for finding in findings)
     if set(states) - {"COMPLETE"}:
         counts = ", ".join(f"{states[state]} {words}" for state, words in STATES.items() if states[state])

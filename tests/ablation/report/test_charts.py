@@ -10,14 +10,15 @@ import pytest
 import vl_convert
 
 from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, shown_rows
-from mac_ray.ablation.table import Interval, Table, TableRow
+from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
 from mac_ray.page.palette import LIGHT, MOST_SERIES
 from mac_ray.page.vega import as_file
 
 
 def row(label: str, mean: float, flops: float, **values: Any) -> TableRow:
     found = {"t2v/R1": Interval(mean, mean - 1, mean + 1)}
-    return TableRow(label, values, 1, {0: mean}, found, costs={"flops": flops, "seconds": flops})
+    pair = Comparison(Interval(0.0, -1.0, 1.0), 0.5, 0.5, 1)
+    return TableRow(label, values, 1, {0: mean}, found, pair, costs={"flops": flops, "seconds": flops})
 
 
 def table(*rows: TableRow, maximize: bool = True) -> Table:

@@ -57,6 +57,8 @@ def test_page_says_what_was_chosen_why_trials_ended_and_keeps_markup_out(
     assert "stopped at 25% of the run with 1.0" in page
     assert "Of 24 trials: 22 complete, 1 stopped early, 1 failed." in page
     assert html.escape(report.chosen[0].finding.command) in page
+    assert "Test scores are of shapes_one_caption, 60 samples." in page
+    assert "So far," not in page
     head = re.search(r"<h2>Trials</h2>.*?</thead>", page, re.DOTALL)
     assert head
     assert re.findall(r"<button>(.*?)</button>", head[0])[:4] == [
@@ -65,6 +67,21 @@ def test_page_says_what_was_chosen_why_trials_ended_and_keeps_markup_out(
         "validation text-to-video R@1",
         "FLOPs",
     ]
+
+
+def test_search_that_is_not_over_says_so_and_one_trial_is_no_choice(report: SearchReport) -> None:
+    best = [finding for finding in report.findings if finding.chosen]
+    said = " ".join(search_verdict(best, report.chosen, report.sweep))
+    assert "So far, 1 of 24 trials have ended." in said
+    assert "lucky" not in said
+    assert "The best of" in " ".join(search_verdict(report.findings, report.chosen, report.sweep))
+
+
+def test_test_scores_of_a_part_of_the_split_are_said_to_be(report: SearchReport) -> None:
+    (one,) = report.chosen
+    part = [replace(outcome, coverage=(50, 60)) for outcome in one.outcomes]
+    said = " ".join(search_verdict(report.findings, [replace(one, outcomes=part)], report.sweep))
+    assert "scored 50 of 60 test samples, which is easier" in said
 
 
 def test_front_of_a_search_that_weighs_cost_is_told_from_cheap_to_dear(tmp_path: Path) -> None:
