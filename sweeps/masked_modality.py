@@ -2,14 +2,14 @@
 
 Question:   does masking one modality help by itself, and both more than either?
 Hypothesis: both above video only above text only above neither, as in the paper.
-Result:     2026-11-24, 3 seeds, equal samples: t2v R@1 neither 62.1 [57.0, 67.1], video only 59.9 [56.7, 63.2],
-            text only 58.9 [54.4, 63.3], both 53.3 [39.5, 67.0]; no row is told apart from the baseline (p 0.086 and
-            above), the means lie in the reverse of the paper's order, and hiding video takes 0.76 of the FLOPs.
-            At equal FLOPs (--equal flops) the order turns: video only 64.1 [59.9, 68.3], neither 62.1, both 61.7,
-            text only 58.9; none told apart either. At equal seconds (2026-11-29, which took 0.98 to 1.01 of the
-            FLOPs) it stays turned: video only 65.3 [55.1, 75.5], neither 62.7 [59.5, 65.9], both 59.3 [46.9, 71.6],
-            text only 56.2 [38.6, 73.8], none told apart (p 0.71). After half as many samples, one seed: 41.2, 29.2,
-            26.2, 25.2.
+Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 neither 62.3 [58.9, 65.6], video only 58.3
+            [44.5, 72.1], text only 56.6 [34.2, 79.0], both 50.3 [25.4, 75.1]; none is told apart (p 0.42 or more), and
+            the means lie in the reverse of the paper's order but for video above text; hiding video takes 0.76 of the
+            FLOPs. At equal seconds (as rows of masking_ratio): neither 62.3, video only 67.4 [57.1, 77.7], text only
+            55.9, both 55.3. Before, of seeds of which two had the same masks, at equal FLOPs (2026-11-24): video only
+            64.1 [59.9, 68.3], neither 62.1, both 61.7, text only 58.9; at equal seconds, in fp32 on another machine:
+            video only 65.3 [55.1, 75.5], neither 62.7, both 59.3, text only 56.2; none told apart. After half as many
+            samples, one seed: 41.2, 29.2, 26.2, 25.2.
 """
 
 from mac_ray.ablation import Sweep, main

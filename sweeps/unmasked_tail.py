@@ -2,8 +2,8 @@
 
 Question:   what does ending on whole clips buy, against as many epochs with masks throughout?
 Hypothesis: much: towers that never saw a whole clip are scored on what they were not trained for.
-Result:     2026-11-24, 3 seeds, equal samples: t2v R@1 53.3 with, 38.5 without, -14.7 [-20.7, -8.8] (p 0.006 by the
-            statistics of then, surer than three seeds allow), at 24.3 and 16.7 TFLOP.
+Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 50.3 [25.4, 75.1] with, 29.7 without, -20.6
+            [-33.1, -8.1], p 0.019, at 0.69 of the FLOPs; by seed 44.8 61.8 44.2 and 22.8 46.8 19.4.
 """
 
 from mac_ray.ablation import Sweep, main
