@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if record.sweep.search:
             found = report_again(record, record.sweep.search, folder)
             write_search_report(out, found)
-            answer = search_verdict(found.findings, found.chosen, found.sweep)[0]
+            answer = search_verdict(found)[0]
         else:
             outcomes = record.outcomes()
             table = build_table(record.sweep, record.rows, outcomes)

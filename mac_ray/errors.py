@@ -29,6 +29,10 @@ class GpuMemoryError(RecipeError):
     """What a step needs does not fit in the memory of a GPU."""
 
 
+class NoRoomToTimeError(RunError):
+    """Steps of two recipes, which are timed in turns, do not fit in the memory of a GPU together."""
+
+
 class TooManyFailuresError(RunError):
     """More samples could not be decoded in training than data.max_bad_share allows."""
 

@@ -18,13 +18,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
@@ -111,15 +110,21 @@ def _cause(error: TrainingFailedError) -> str:
     """What ended it, without the tracebacks that Ray Train tells it with."""
     match error:
         case WorkerGroupError():
-            failures = {rank: in_one_line(failure) for rank, failure in error.worker_failures.items()}
+            roots = {rank: what_happened(failure) for rank, failure in error.worker_failures.items()}
+            ranks: dict[str, int] = {}
             # where one dies, others may only say that it does not answer
-            ranks = {said: rank for rank, said in sorted(failures.items(), reverse=True)}
-            return "; ".join(
-                f"rank {rank}: {said}" for said, rank in sorted(ranks.items(), key=itemgetter(1))[:SAID]
-            )
+            for rank in sorted(roots, key=lambda rank: (not isinstance(roots[rank], RayActorError), rank)):
+                ranks.setdefault(in_one_line(roots[rank]), rank)
+            return "; ".join(f"rank {rank}: {said}" for said, rank in list(ranks.items())[:SAID])
         case ControllerError():
-            return in_one_line(error.controller_failure)
+            return in_one_line(what_happened(error.controller_failure))
     return in_one_line(error)
+
+
+def what_happened(error: Exception) -> Exception:
+    """What Ray has put into an error of its own, which says first where its logs are, or how it was called."""
+    inner = error.cause if isinstance(error, RayTaskError) else getattr(error, "health_check_failure", None)
+    return what_happened(inner) if isinstance(inner, Exception) else error
 
 
 def train_on_worker(given: dict[str, Any]) -> Ended:

@@ -22,7 +22,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
-from mac_ray.training.distributed import release_gpu
+from mac_ray.training.distributed import out_of_memory_explained, release_gpu
 from mac_ray.training.first_weights import with_found_weights
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
@@ -59,15 +59,16 @@ class Calculator:
     def seconds_by_few_steps(self, config: Config) -> float:
         """Of training, by a few steps of its costliest stage, timed now and not kept.
 
-        Raises ConfigError for steps of GPUs that this machine does not have.
+        Raises ConfigError for steps of GPUs that this machine does not have, and GpuMemoryError.
         """
         costs = [steps * batch * per_sample for steps, batch, per_sample in self._stage_flops(config)]
         kind, cost = max(zip(self._kinds(config), costs, strict=True), key=itemgetter(1))
-        steps = Steps(kind, self.locator.progress)
-        step = sum(
-            (end - start) * statistics.median(steps.take(turn, (start, end)) for turn in range(FEW_STEPS))
-            for start, end in kind.pieces
-        )
+        with out_of_memory_explained():
+            steps = Steps(kind, self.locator.progress)
+            step = sum(
+                (end - start) * statistics.median(steps.take(turn, (start, end)) for turn in range(FEW_STEPS))
+                for start, end in kind.pieces
+            )
         del steps
         release_gpu()
         return step * kind.leg.num_steps * sum(costs) / cost

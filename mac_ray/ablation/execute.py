@@ -21,7 +21,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayTaskError
 from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun, each_once
@@ -31,7 +30,7 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.ray_train import lacking_room, living_nodes, room_for_workers, wait_for_cluster
+from mac_ray.ray_train import lacking_room, living_nodes, room_for_workers, wait_for_cluster, what_happened
 from mac_ray.tracking.address import ENVIRONMENT_NAME
 from mac_ray.tracking.journal import (
     FAULT_TAG,
@@ -161,9 +160,9 @@ def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -
     KeyboardInterrupt.
     """
     how = tune.TuneConfig(max_concurrent_trials=together, reuse_actors=True)
+    configs = [job.config for job in jobs]  # of all, which `together` is of, also where few are left
+    site = Site.here(launch_of(configs), uri)
     while jobs:
-        configs = [job.config for job in jobs]
-        site = Site.here(launch_of(configs), uri)
         trainable = tune.with_parameters(_trial, jobs=list(jobs), site=site)
         results = fit(
             trainable,
@@ -250,9 +249,10 @@ class Closing(tune.Callback):  # type: ignore[misc]  # ray has no types
         # where Tune has just written it; what it offers to read comes from storage, where it is copied later
         kept = trial.pickled_error_file
         error = pickle.loads(Path(kept).read_bytes()) if kept else RunError("Ray Tune gave the run up")
-        cause = error.cause if isinstance(error, RayTaskError) else error
+        cause = what_happened(error)
         for job in self._jobs_of(trial.config):
-            with suppress(OSError, JournalError):  # what keeps one from being written ends no other run
+            # what keeps one from being written ends no other run; of a search, whoever reads it says so
+            with suppress(OSError, JournalError):
                 close(job, str(cause) if isinstance(cause, RunError) else in_one_line(cause))
 
 

@@ -8,9 +8,7 @@ import heapq
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import torch
 from rich.console import Console
 
 from mac_ray.ablation.budget import Calculator
@@ -46,7 +44,7 @@ def say_forecast(
         return
     try:
         say(console, forecast(finished, to_go, calculator).sentence)
-    except (ConfigError, RunError, torch.OutOfMemoryError) as error:
+    except (ConfigError, RunError) as error:
         say(console, f"how long that takes is not known: {error}", "yellow")
 
 
@@ -61,7 +59,7 @@ def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: 
     of_row, source = seconds_of(finished, [run for task in to_go for run in task], calculator)
     seconds = [
         sum(
-            of_row[run.point.row.label] * share_left(run.folder, partial(calculator.flops, run.point.config))
+            of_row[run.point.row.label] * share_left(run.folder, calculator.flops(run.point.config))
             for run in task
         )
         for task in to_go

@@ -251,7 +251,7 @@ def show_plan(
 
     def flops_left(run: PlannedRun) -> float:
         flops = row_flops[run.point.row.label]
-        return flops * share_left(run.folder, lambda: flops)
+        return flops * share_left(run.folder, flops)
 
     table = RichTable("row", "seeds finished", "to go", "TFLOP a run", "TFLOP to go")
     for label, flops in row_flops.items():

@@ -21,7 +21,8 @@ def notes(
     sweep: Sweep, rows: Sequence[TableRow], baseline: str, done: Sequence[Outcome], missing: int
 ) -> Iterator[str]:
     """Sentences. `baseline` is a label, `done` the finished runs, `missing` the test samples that some of them lack."""
-    yield from notes_on_runs(done)
+    yield from on_scores(done, "finished runs")
+    yield from on_training(done)
     yield from _galleries(rows, baseline)
     yield from _seeds(rows)
     if missing:
@@ -33,10 +34,14 @@ def notes(
     yield from _chosen(rows, baseline)
 
 
-def notes_on_runs(done: Sequence[Outcome]) -> Iterator[str]:
-    """Sentences on what finished runs were scored on and trained by."""
-    yield from _coverage(done)
+def on_scores(done: Sequence[Outcome], called: str) -> Iterator[str]:
+    """Sentences on what runs were scored on, and how well they may be."""
+    yield from _coverage(done, called)
     yield from _collapsed(done)
+
+
+def on_training(done: Sequence[Outcome]) -> Iterator[str]:
+    """Sentences on what may tell runs apart that are compared, beside their recipes."""
     yield from _precisions(done)
     yield from _versions(done)
 
@@ -56,14 +61,14 @@ def uncompared(rows: Sequence[TableRow], baseline: str) -> tuple[list[str], list
     return unpaired, apart
 
 
-def _coverage(done: Sequence[Outcome]) -> Iterator[str]:
+def _coverage(done: Sequence[Outcome], called: str) -> Iterator[str]:
     parts = {outcome.coverage for outcome in done if outcome.coverage[0] < outcome.coverage[1]}
     for decoded, expected in sorted(parts):
         own = [outcome for outcome in done if outcome.coverage == (decoded, expected)]
         labels = list(dict.fromkeys(outcome.row for outcome in own))
         which = "All" if len(own) == len(done) else f"{len(own)} of {len(done)}"
         yield (
-            f"{which} finished runs{'' if which == 'All' else f', those of {named(labels)},'} scored {decoded:,} of "
+            f"{which} {called}{'' if which == 'All' else f', those of {named(labels)},'} scored {decoded:,} of "
             f"{expected:,} test samples, which is easier than scoring all."
         )
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mac_ray.tracking.journal import (
     status_of,
     summarize,
 )
+from mac_ray.training import checkpoint
 from mac_ray.training.folder import RunFolder
 
 COMMIT_LETTERS = 10
@@ -49,7 +50,9 @@ class Outcome:
     device: str  # that it was trained on; empty where an older version did not say
     workers: str = ""  # how many trained it, of how many threads; empty where an older version did not say
     precision: str = ""  # that it was trained in; empty where an older version did not say
-    code: str = ""  # commit that trained it, and whether that was changed; empty where it could not know
+    code: str = (
+        ""  # commit that last changed what trained it, and whether that was changed; empty if not known
+    )
     warning: str = ""  # of embeddings that may have collapsed
 
     @property
@@ -58,10 +61,14 @@ class Outcome:
         return RunFolder(self.folder).ranks
 
     def history(self, metric: str) -> Iterator[tuple[int, float]]:
-        """(step, value) of a tracked metric such as val/t2v/R1 or cost/flops, in order."""
-        for record in read(self.folder / FILE_NAME):
-            if record["kind"] == "metrics" and metric in record["values"]:
-                yield record["step"], float(record["values"][metric])
+        return history(self.folder, metric)
+
+
+def history(folder: Path, metric: str) -> Iterator[tuple[int, float]]:
+    """(step, value) of a tracked metric of a run, such as val/t2v/R1 or cost/flops, in order."""
+    for record in read(folder / FILE_NAME):
+        if record["kind"] == "metrics" and metric in record["values"]:
+            yield record["step"], float(record["values"][metric])
 
 
 def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
@@ -98,19 +105,25 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
 
 def _code(tags: Mapping[str, str]) -> str:
     """Empty where a run could not know."""
-    commit = tags.get("git.commit", "")
+    commit = tags.get("git.code", tags.get("git.commit", ""))  # an older version names the commit alone
     if not re.fullmatch(r"[0-9a-f]{7,}", commit):
         return ""
     return commit[:COMMIT_LETTERS] + (" with changes" if tags.get("git.dirty") == "true" else "")
 
 
-def share_left(folder: Path, flops: Callable[[], float]) -> float:
-    """Of a planned run of so many FLOPs, which are asked for if it has begun."""
-    return 1.0 if status_of(folder) is None else 1.0 - share_made(summarize(folder), flops())
+def share_left(folder: Path, flops: float) -> float:
+    """Of a planned run of so many FLOPs: it goes on from its last checkpoint, if it has left one."""
+    if status_of(folder) == "FINISHED":
+        return 0.0
+    saved = checkpoint.latest(RunFolder(folder).checkpoints)
+    if saved is None:
+        return 1.0
+    spent = [value for step, value in history(folder, "cost/flops") if step <= checkpoint.step_of(saved)]
+    return 1.0 - min(max(spent, default=0.0) / flops, 1.0)
 
 
 def share_made(summary: Summary, flops: float) -> float:
-    """Of a run of so many FLOPs, as far as it has come; what is left goes on from its last checkpoint."""
+    """Of a run of so many FLOPs, as far as it has come."""
     if summary.status == "FINISHED":
         return 1.0
     _, spent = summary.latest.get("cost/flops", (0, 0.0))

@@ -22,7 +22,7 @@ from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
-from mac_ray.errors import GpuMemoryError
+from mac_ray.errors import NoRoomToTimeError
 from mac_ray.tracking.followed import Followed
 from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder
@@ -72,10 +72,6 @@ class Proposal:
         _, condemned = self.trial.user_attrs.get(JUDGED, (0, False))
         return bool(condemned)
 
-    @property
-    def has_failed_before(self) -> bool:
-        return REASON in self.trial.user_attrs
-
 
 class Proposals:
     """Where the machine fails trials, and not their recipes, no more are handed out after some in a row, or a full disk
@@ -106,7 +102,8 @@ class Proposals:
         self._elsewhere: list[Proposal] = []  # somebody else trains a run of theirs
         self._twins: list[Proposal] = []  # wait for the runs of a trial under way, or of one elsewhere
         self._in_a_row: list[str] = []  # why trials failed since the last one that ended well
-        self._doubtful: list[tuple[Proposal, str]] = []  # those trials, and why
+        self._doubtful: list[tuple[optuna.Trial, str]] = []  # those trials, and why
+        self._waits_for_room = False  # the next trial, to have its steps timed with nothing else under way
         self._has_worked = False
         self.stopped = ""  # why no more trials are handed out, in one sentence
 
@@ -116,35 +113,43 @@ class Proposals:
         return len(self._left) + self._to_draw
 
     @property
-    def has_some_elsewhere(self) -> bool:
-        """Trials that may yet be handed out, once somebody else no longer trains their runs."""
-        return bool(self._elsewhere) and not self.stopped
+    def has_some_waiting(self) -> bool:
+        """Trials that may yet be handed out: once somebody else no longer trains their runs, or nothing is under way
+        beside them."""
+        return (bool(self._elsewhere) or self._waits_for_room) and not self.stopped
 
-    @property
     def has_one_back(self) -> bool:
-        """Of those, one that nobody else trains any more; those that they have finished are told."""
+        """Of those, one that need not wait any longer; those that others have finished are told."""
         self._tell_finished_elsewhere()
-        return self.has_some_elsewhere and self._back() is not None
+        return self.has_some_waiting and (
+            (self._waits_for_room and not self._underway) or self._back() is not None
+        )
 
     def next(self) -> Proposal | None:
         """A trial to be trained: one that is left or new, or else one that somebody else no longer trains.
 
-        None when all have been handed out, or wait for somebody else.
+        None when all have been handed out, or wait: for somebody else, or for what is under way to end, where its
+        steps cannot be timed beside that.
 
         What needs no training is told at once: a combination that cannot be trained fails with the sentence, and a
         trial whose runs have finished, of whatever sweep, has their result.
         """
         self._tell_finished_elsewhere()
+        if self._waits_for_room and self._underway:
+            return None
+        self._waits_for_room = False
         while not self.stopped and (trial := self._take()) is not None:
             try:
                 runs = self._plan(trial.number, propose(trial, self._search))
             except UntrainableError as error:
                 self._fail(trial, str(error))
                 continue
-            except GpuMemoryError as error:  # of timing its steps, to which others that train here leave less
-                if self._underway:
-                    raise
-                self._fail(trial, str(error))
+            except NoRoomToTimeError as error:
+                if self._underway:  # which leave less
+                    self._left.insert(0, trial.number)
+                    self._waits_for_room = True
+                    return None
+                self._doubt([trial], str(error))
                 continue
             proposal = self._proposal(trial, runs)
             was_stopped = proposal.is_condemned and status_of(runs[0].folder) == "KILLED"
@@ -167,10 +172,7 @@ class Proposals:
 
     def ended(self, number: int) -> None:
         """The runs of a trial are no longer trained: tell what became of them."""
-        proposal = self._underway.pop(number)
-        same = [twin for twin in self._twins if twin.identities == proposal.identities]
-        self._twins = [twin for twin in self._twins if twin not in same]
-        if self._tell([proposal, *same]):
+        if self._tell(self._with_twins(self._underway.pop(number))):
             self._worked()
         self._end()
 
@@ -181,8 +183,14 @@ class Proposals:
     def _tell_finished_elsewhere(self) -> None:
         for proposal in [proposal for proposal in self._elsewhere if proposal.has_finished]:
             self._elsewhere.remove(proposal)
-            self._underway[proposal.number] = proposal
-            self.ended(proposal.number)
+            self._tell(self._with_twins(proposal))  # which says nothing of this machine
+            self._end()
+
+    def _with_twins(self, proposal: Proposal) -> list[Proposal]:
+        """Who waited for it waits no longer."""
+        same = [twin for twin in self._twins if twin.identities == proposal.identities]
+        self._twins = [twin for twin in self._twins if twin not in same]
+        return [proposal, *same]
 
     def _back(self) -> Proposal | None:
         """A trial that somebody else no longer trains."""
@@ -280,7 +288,7 @@ class Proposals:
                 (run.reason for run in unfinished if run.reason), "the process that trained it ended"
             )
             if not (has_failed and any(run.tags.get(FAULT_TAG) == "recipe" for run in unfinished)):
-                self._doubt(same, reason)
+                self._doubt([proposal.trial for proposal in same], reason)
                 return False
             for proposal in same:
                 self._fail(proposal.trial, reason)
@@ -305,9 +313,9 @@ class Proposals:
 
     # ------------------------------------------------------------ whether the machine works
 
-    def _doubt(self, same: Sequence[Proposal], reason: str) -> None:
+    def _doubt(self, same: Sequence[optuna.Trial], reason: str) -> None:
         self._in_a_row.append(reason)
-        self._doubtful += [(proposal, reason) for proposal in same]
+        self._doubtful += [(trial, reason) for trial in same]
         if len(self._in_a_row) >= FAILURES_IN_A_ROW:
             self._stop()
 
@@ -317,8 +325,8 @@ class Proposals:
             return
         self._has_worked = True
         self._in_a_row.clear()
-        for proposal, reason in self._doubtful:
-            self._fail(proposal.trial, reason)
+        for trial, reason in self._doubtful:
+            self._fail(trial, reason)
         self._doubtful.clear()
 
     def _end(self) -> None:
@@ -328,15 +336,15 @@ class Proposals:
         if self._left or len(begun(self._study)) < self._search.trials:
             return
         # where nothing is known of this machine, the second time decides
-        if self._has_worked or all(proposal.has_failed_before for proposal, _ in self._doubtful):
+        if self._has_worked or all(REASON in trial.user_attrs for trial, _ in self._doubtful):
             self._worked()
         else:
             self._stop()
 
     def _stop(self) -> None:
-        for proposal, reason in self._doubtful:
-            proposal.trial.set_user_attr(REASON, reason)
-        failed = [str(proposal.number) for proposal, _ in self._doubtful]
+        for trial, reason in self._doubtful:
+            trial.set_user_attr(REASON, reason)
+        failed = [str(trial.number) for trial, _ in self._doubtful]
         self.stopped = (
             f"trials that failed one after the other: {', '.join(failed)}, the last with: {self._in_a_row[-1]}; mend "
             "that, and the same command tries them again"

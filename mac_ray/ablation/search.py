@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from mac_ray.ablation.execute import fitting, on_ray, say_what_nodes_do_not_shar
 from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances, label_of
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
-from mac_ray.ablation.outcome import outcome_in
+from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import PRUNED_TAG, RUNS, Proposal, Proposals, UntrainableError
@@ -80,7 +80,7 @@ class TrialPlanner:
         """One run per seed.
 
         Raises UntrainableError for values that do not go together, ConfigError or ManifestError for what another trial
-        would stumble over as well, and GpuMemoryError where there is no room to time its steps.
+        would stumble over as well, and NoRoomToTimeError.
         """
         row = Row(label_of(number, values), values)
         try:
@@ -156,7 +156,10 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         complete = kept.get_trials(states=(TrialState.COMPLETE,)) if kept else []
         finished = runs_of(complete, search, planner)
         to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
-        say_forecast(finished, [[run] * len(sweep.seeds)] * to_go, planner.calculator, console)
+        to_come = replace(
+            run, folder=folder / "to_come"
+        )  # stands for a trial, and has not been begun, as it may have
+        say_forecast(finished, [[to_come] * len(sweep.seeds)] * to_go, planner.calculator, console)
         return 0
     locator.require_media([run])
     with Journal.open_or_create(
@@ -200,16 +203,22 @@ def report_of(record: SweepRecord, search: Search, study: Study, folder: Path) -
     """`folder` is the sweep's; the runs lie beside it, wherever both were moved."""
     known = KnownRuns.below_folder(folder.absolute().parent)
     findings = find(study, search)
-    chosen = [chosen_of(finding, record.sweep, known) for finding in findings if finding.chosen]
-    return SearchReport(record.sweep, findings, chosen, importances(study, search), record.context)
+    chosen = [
+        Chosen(finding, outcomes_of(finding, record.sweep, known)) for finding in findings if finding.chosen
+    ]
+    compared = [outcome for one in chosen for outcome in one.outcomes]
+    for finding in findings:
+        if finding.value is not None and not finding.chosen:
+            with suppress(TableError):  # of results that a report does not need
+                compared += outcomes_of(finding, record.sweep, known)
+    return SearchReport(record.sweep, findings, chosen, compared, importances(study, search), record.context)
 
 
-def chosen_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> Chosen:
-    outcomes = [
+def outcomes_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> list[Outcome]:
+    return [
         outcome_in(RunFolder.of(known, sweep.name, identity).path, finding.label, seed, identity)
         for seed, identity in zip(sweep.seeds, finding.identities, strict=False)  # an older study names none
     ]
-    return Chosen(finding, outcomes)
 
 
 def train_trials(
@@ -369,7 +378,7 @@ def show_findings(report: SearchReport, console: Console) -> None:
             cells += [f"{mean:.1f}", escape(intervals)]
         table.add_row(*cells)
     console.print(table)
-    for sentence in search_verdict(findings, chosen, sweep):
+    for sentence in search_verdict(report):
         say(console, sentence)
     reasons = dict.fromkeys(finding.reason for finding in findings if finding.state == "FAIL")
     for reason in reasons:

@@ -40,7 +40,6 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         super().__init__()
         self._proposals, self._to_jobs = proposals, to_jobs
         self._numbers: dict[str, int] = {}  # of trials under way, by Tune's name for them
-        self._not_before = 0.0  # there is no other trial, by the monotonic clock
         self.failed: Exception | None = (
             None  # the first of what was raised here, of which Tune makes a traceback
         )
@@ -50,22 +49,15 @@ class ProposalSearcher(Searcher):  # type: ignore[misc]  # ray has no types
         """Trials are under way, or were when Tune was interrupted."""
         return bool(self._numbers)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """None for a while where trials may come back that somebody else trains, and others are under way here.
-
-        Without others Tune is told that there are no more: while it waits, it keeps an actor and hears no interrupt.
-        """
-        if self.is_training and time.monotonic() < self._not_before:
-            return None
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """FINISHED also where trials may yet come that wait for others: while Tune waits, it keeps an actor, with what
+        those may be waiting for, and hears no interrupt."""
         with self._noted():
             proposal = self._proposals.next()
-        if proposal is not None:
-            self._numbers[trial_id] = proposal.number
-            return {"jobs": self._to_jobs(proposal)}
-        if self._proposals.has_some_elsewhere and self.is_training:
-            self._not_before = time.monotonic() + WAIT_FOR_ANOTHER_S
-            return None
-        return str(Searcher.FINISHED)
+        if proposal is None:
+            return str(Searcher.FINISHED)
+        self._numbers[trial_id] = proposal.number
+        return {"jobs": self._to_jobs(proposal)}
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -160,8 +152,8 @@ def execute_search(
             raise searcher.failed from error
         if searcher.is_training:  # interrupted, which Tune keeps to itself
             return
-        while not proposals.has_one_back:
-            if not proposals.has_some_elsewhere:
+        while not proposals.has_one_back():
+            if not proposals.has_some_waiting:
                 return
             time.sleep(WAIT_FOR_ANOTHER_S)
 

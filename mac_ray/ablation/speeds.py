@@ -29,9 +29,9 @@ from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
-from mac_ray.errors import GpuMemoryError
+from mac_ray.errors import NoRoomToTimeError, in_one_line
 from mac_ray.tracking.process import wait_for_lock
-from mac_ray.training.distributed import device_name, device_of, out_of_memory_explained, release_gpu
+from mac_ray.training.distributed import device_name, device_of, release_gpu
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
 from mac_ray.training.plan import Leg
@@ -109,7 +109,7 @@ class Speeds:
         """By name; those that are not known yet are measured, all in one go.
 
         Raises ConfigError for a file that is none of ours, and for steps of GPUs that this machine does not have, and
-        GpuMemoryError where two models, which take turns, do not fit in the memory of one.
+        NoRoomToTimeError.
         """
         wanted = {kind.name: kind for kind in kinds}
         if wanted.keys() <= (known := self._read()).keys():
@@ -120,18 +120,20 @@ class Speeds:
         problem = ""
         try:
             known = self._read()
-            with out_of_memory_explained():
-                known |= self._measured(wanted, known)
+            known |= self._measured(wanted, known)
             temporary = self.path.with_name(f"{self.path.name}.new")
             temporary.write_text(json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
             temporary.replace(self.path)
-        except GpuMemoryError as error:
-            problem = str(error)  # and not the error, whose frames have the models
+        except torch.OutOfMemoryError as error:
+            problem = in_one_line(error)  # and not the error, whose frames have the models
         finally:
             os.close(lock)
             release_gpu()  # for the runs now, of which one may share the GPU with this process
         if problem:
-            raise GpuMemoryError(problem)
+            raise NoRoomToTimeError(
+                f"a GPU's memory is not enough to time steps of two recipes in turns ({problem}); let nothing else use "
+                "it, or raise accumulate of the stages, which computes the same losses in pieces"
+            )
         return {name: known[name] for name in wanted}
 
     def _read(self) -> dict[str, Speed]:

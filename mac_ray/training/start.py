@@ -247,8 +247,8 @@ def machine() -> str:
 
 
 def git_state(checkout: Path = Path(__file__).parent) -> dict[str, str]:
-    """Commit and whether code differs from it, where it is run from a git checkout; or else the commit that
-    GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
+    """Commit, the last that changed code, and whether code differs from it, where it is run from a git checkout; or
+    else the commit that GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -261,9 +261,11 @@ def git_state(checkout: Path = Path(__file__).parent) -> dict[str, str]:
 
     commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", *CODE)
     if commit is None or changes is None:
-        # both, or a run that began in a checkout would keep what was true there
-        return {"git.commit": os.environ.get("GIT_COMMIT", "not a git checkout"), "git.dirty": "unknown"}
-    return {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
+        # all, or a run that began in a checkout would keep what was true there
+        given = os.environ.get("GIT_COMMIT", "not a git checkout")
+        return {"git.commit": given, "git.code": given, "git.dirty": "unknown"}
+    code = git("log", "-1", "--format=%H", "--", *CODE) or commit
+    return {"git.commit": commit, "git.code": code, "git.dirty": str(bool(changes)).lower()}
 
 
 def save_config(config: Config, folder: RunFolder) -> None:

@@ -39,4 +39,5 @@ def made_search(folder: Path, search: Search) -> SearchReport:
             finished_run(tested, 0, 0.6)
             outcome = outcome_in(tested, "trial", 0, tested.name)
             chosen.append(Chosen(finding, [outcome]))
-    return SearchReport(driver.sweep, findings, chosen, importances(driver.study, search), CONTEXT)
+    compared = [outcome for one in chosen for outcome in one.outcomes]
+    return SearchReport(driver.sweep, findings, chosen, compared, importances(driver.study, search), CONTEXT)

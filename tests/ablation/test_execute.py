@@ -251,11 +251,8 @@ def test_search_is_told_of_an_error_once_the_journal_says_what_it_was(tmp_path: 
     assert "/runs is not seen by node-7" in driver.proposals.stopped
 
 
-def test_tune_is_told_to_ask_again_only_beside_trials_under_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Alone it would keep an actor while it waits, for which the run elsewhere may be waiting."""
-    monkeypatch.setattr("mac_ray.ablation.searcher.WAIT_FOR_ANOTHER_S", 0.0)
+def test_search_that_waits_for_others_leaves_tune_with_nothing_to_hold(tmp_path: Path) -> None:
+    """While it waits, Tune would keep an actor, for which the run elsewhere may be waiting."""
     driver = Driver(tmp_path, Search(space=SPACE, trials=2))
     searcher = ProposalSearcher(
         driver.proposals,
@@ -267,17 +264,17 @@ def test_tune_is_told_to_ask_again_only_beside_trials_under_way(
     (job,) = theirs["jobs"]
     with driven(job.folder):
         searcher.on_trial_complete("theirs", {"exit_code": EXIT_BUSY})
-        assert searcher.suggest("more") is None
+        assert searcher.suggest("more") == "FINISHED"
+        assert searcher.is_training
         (own,) = ours["jobs"]
         write_run(
             PlannedRun(Point(Row("r", {}), 0, own.config), own.identity, own.folder), "FINISHED", [(100, 1.0)]
         )
         searcher.on_trial_complete("ours", {"exit_code": 0})
-        assert searcher.suggest("more") == "FINISHED"
         assert not searcher.is_training
-        assert driver.proposals.has_some_elsewhere
-        assert not driver.proposals.has_one_back
-    assert driver.proposals.has_one_back
+        assert driver.proposals.has_some_waiting
+        assert not driver.proposals.has_one_back()
+    assert driver.proposals.has_one_back()
     assert searcher.suggest("again") == theirs
     assert searcher.is_training
 

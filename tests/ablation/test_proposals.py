@@ -1,7 +1,7 @@
 """Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,14 @@ import optuna
 import pytest
 
 from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.proposals import Proposals
+from mac_ray.ablation.proposals import Proposal
 from mac_ray.ablation.pruning import STRATUM
 from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import ConfigError
+from mac_ray.errors import NoRoomToTimeError
 from mac_ray.training.folder import RunFolder
-from tests.ablation.trials import PARENT, RATIO, SPACE, STEPS, STRATEGY, Driver, driven, sweep_of, write_run
+from tests.ablation.trials import RATIO, SPACE, STEPS, STRATEGY, Driver, driven, sweep_of, write_run
 from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
 FEW = {STRATEGY: Knob(domain=Choice(values=("none", "random")))}
@@ -169,7 +170,7 @@ def test_problem_of_the_machine_is_no_verdict_on_a_trial(tmp_path: Path) -> None
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         raise ConfigError("this machine has no GPU")
 
-    proposals = Proposals(driver.study, driver.sweep, search, PARENT, plan, lambda _: STEPS, driver.give_up)
+    proposals = driver.planned_by(plan)
     with pytest.raises(ConfigError, match="no GPU"):
         proposals.next()
     again = Driver(tmp_path, search)
@@ -193,11 +194,11 @@ def test_trial_whose_run_somebody_else_trains_is_handed_out_again_unless_they_fi
         write_run(other.runs[0], "FINISHED", [(100, 1.0)])
         driver.proposals.ended(other.number)
         assert driver.proposals.next() is None
-        assert driver.proposals.has_some_elsewhere
-        assert not driver.proposals.has_one_back
+        assert driver.proposals.has_some_waiting
+        assert not driver.proposals.has_one_back()
         if ends_well:
             write_run(theirs.runs[0], "FINISHED", [(100, 7.0)], parent="another sweep")
-    assert driver.proposals.has_one_back != ends_well
+    assert driver.proposals.has_one_back() != ends_well
     again = driver.proposals.next()
     if not ends_well:
         assert again is theirs
@@ -205,9 +206,61 @@ def test_trial_whose_run_somebody_else_trains_is_handed_out_again_unless_they_fi
         driver.proposals.ended(theirs.number)
         again = driver.proposals.next()
     assert again is None
-    assert not driver.proposals.has_some_elsewhere
+    assert not driver.proposals.has_some_waiting
     assert driver.states() == ["COMPLETE"] * 4  # with those that drew the same
     assert {trial.value for trial in driver.study.trials} == {1.0, 7.0}
+
+
+def test_trial_whose_steps_cannot_be_timed_beside_others_waits_for_these(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=4))
+    under_way: list[Proposal] = []
+
+    def plan(number: int, values: Mapping[str, Any]) -> Sequence[PlannedRun]:
+        if number == 2 and under_way:
+            raise NoRoomToTimeError("a GPU's memory is not enough")
+        return driver.plan(number, values)
+
+    proposals = driver.planned_by(plan)
+    while (proposal := proposals.next()) is not None:
+        under_way.append(proposal)
+    assert [proposal.number for proposal in under_way] == [0, 1]
+    while under_way:
+        assert proposals.has_some_waiting
+        assert not proposals.has_one_back()
+        assert proposals.next() is None
+        write_run(under_way[0].runs[0], "FINISHED", [(100, 1.0)])
+        proposals.ended(under_way.pop(0).number)
+    assert proposals.has_one_back()
+    drawn = [proposals.next(), proposals.next()]
+    assert [proposal.number for proposal in drawn if proposal] == [2, 3]
+    assert not proposals.has_some_waiting
+
+
+def test_trials_whose_steps_cannot_be_timed_at_all_are_not_spent(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=8))
+
+    def plan(number: int, values: Mapping[str, Any]) -> Sequence[PlannedRun]:
+        raise NoRoomToTimeError("a GPU's memory is not enough")
+
+    proposals = driver.planned_by(plan)
+    assert proposals.next() is None
+    assert "a GPU's memory is not enough" in proposals.stopped
+    assert driver.states() == ["RUNNING"] * 3  # for the next start
+
+
+def test_run_that_somebody_else_finishes_says_nothing_of_this_machine(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, Search(space=SPACE, trials=3))
+    theirs = driver.proposals.next()
+    assert theirs
+    with driven(theirs.runs[0].folder):
+        driver.proposals.trained_elsewhere(theirs.number)
+        while (proposal := driver.proposals.next()) is not None:
+            write_run(proposal.runs[0], "FAILED", reason="no room on /runs", fault="machine")
+            driver.proposals.ended(proposal.number)
+        write_run(theirs.runs[0], "FINISHED", [(100, 7.0)], parent="another sweep")
+    assert driver.proposals.next() is None
+    assert "no room on /runs" in driver.proposals.stopped
+    assert driver.states() == ["COMPLETE", "RUNNING", "RUNNING"]
 
 
 def test_trial_whose_run_failed_is_failed_with_its_reason(tmp_path: Path) -> None:

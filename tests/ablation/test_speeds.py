@@ -17,7 +17,7 @@ from mac_ray.ablation.speeds import MOST_TURNS, Steps, error_of_median
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.errors import GpuMemoryError
+from mac_ray.errors import NoRoomToTimeError
 from tests.checkpoints import save_text_tower
 
 
@@ -148,6 +148,6 @@ def test_steps_that_do_not_fit_in_a_gpu_beside_others_are_a_sentence(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(speeds, "Steps", burst)  # as no GPU is here
-    with pytest.raises(GpuMemoryError, match="a GPU's memory is not enough"):
+    with pytest.raises(NoRoomToTimeError, match="a GPU's memory is not enough"):
         calculator.time_steps([tiny])
     assert not (tmp_path / "speeds.json").exists()

@@ -10,7 +10,7 @@ from typing import Any
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point, Row, config_of
-from mac_ray.ablation.proposals import Proposals, UntrainableError
+from mac_ray.ablation.proposals import Plan, Proposals, UntrainableError
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
 from mac_ray.config import ConfigError
@@ -48,8 +48,12 @@ class Driver:
         folder.mkdir(exist_ok=True)
         self.study = open_study(self.sweep, search, study, folder, key)
         self.given_up: list[str] = []  # identities of runs
-        self.proposals = Proposals(
-            self.study, self.sweep, search, PARENT, self.plan, lambda _: steps, self.give_up
+        self._search, self._steps = search, steps
+        self.proposals = self.planned_by(self.plan)
+
+    def planned_by(self, plan: Plan) -> Proposals:
+        return Proposals(
+            self.study, self.sweep, self._search, PARENT, plan, lambda _: self._steps, self.give_up
         )
 
     def give_up(self, runs: Sequence[PlannedRun]) -> None:

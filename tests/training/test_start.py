@@ -319,7 +319,9 @@ def test_tags_hold_fingerprints_and_versions(tiny: Config) -> None:
     assert "git.commit" in found
 
 
-def test_code_that_is_not_committed_is_said_and_data_in_the_checkout_are_not_code(tmp_path: Path) -> None:
+def test_code_that_is_not_committed_is_said_and_what_else_is_in_the_checkout_is_not_code(
+    tmp_path: Path,
+) -> None:
     def git(*arguments: str) -> None:
         own = ["-c", "user.name=t", "-c", "user.email=t@t"]
         subprocess.run(["git", *own, "-C", str(tmp_path), *arguments], check=True, capture_output=True)
@@ -331,6 +333,12 @@ def test_code_that_is_not_committed_is_said_and_data_in_the_checkout_are_not_cod
     git("init")
     git("add", ".")
     git("commit", "-m", "first")
+    (tmp_path / "README.md").write_text("more\n")
+    first = git_state(package)["git.commit"]
+    git("add", ".")
+    git("commit", "-m", "second")
+    state = git_state(package)
+    assert state["git.code"] == first != state["git.commit"]
     (tmp_path / "my_videos.parquet").write_text("")
     assert git_state(package)["git.dirty"] == "false"
     (tmp_path / "my_sweep.py").write_text("")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mac_ray.ablation.findings import Chosen, Finding
-from mac_ray.ablation.notes import notes_on_runs
+from mac_ray.ablation.notes import on_scores, on_training
+from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.document import made, report_page
@@ -32,17 +33,19 @@ class SearchReport:
     sweep: Sweep
     findings: Sequence[Finding]  # the best first
     chosen: Sequence[Chosen]
+    compared: Sequence[Outcome]  # the runs of complete trials, as far as they are there
     importances: Mapping[str, float]  # by dotted path; empty while there are too few trials
     context: Context
 
 
-def search_verdict(findings: Sequence[Finding], chosen: Sequence[Chosen], sweep: Sweep) -> list[str]:
+def search_verdict(report: SearchReport) -> list[str]:
     """Sentences; the first is the answer."""
     return [
-        _answer(chosen, sweep),
-        *_how_sure(findings, chosen, sweep),
-        *_scored(chosen),
-        *_ended(findings, sweep),
+        _answer(report.chosen, report.sweep),
+        *_how_sure(report.findings, report.chosen, report.sweep),
+        *_scored(report.chosen),
+        *on_training(report.compared),
+        *_ended(report.findings, report.sweep),
     ]
 
 
@@ -57,8 +60,7 @@ def write_chosen(folder: Path, report: SearchReport) -> list[Path]:
         lines.append(
             [f"{found.number}: {found.said}", f"{found.value:.1f}", tested, f"{found.flops / 1e12:.3g}"]
         )
-    said = search_verdict(report.findings, report.chosen, report.sweep)
-    return write_typeset(folder, "chosen", header, lines, said, first=WRAPPED)
+    return write_typeset(folder, "chosen", header, lines, search_verdict(report), first=WRAPPED)
 
 
 def search_page(report: SearchReport) -> str:
@@ -70,7 +72,7 @@ def search_page(report: SearchReport) -> str:
         section("Trials", _trials(findings, sweep)) if findings else "",
         made(sweep, [outcome for one in report.chosen for outcome in one.outcomes], report.context),
     ]
-    return report_page(sweep, search_verdict(findings, report.chosen, sweep), sections, drawn)
+    return report_page(sweep, search_verdict(report), sections, drawn)
 
 
 # ---------------------------------------------------------------- in words
@@ -123,7 +125,7 @@ def _scored(chosen: Sequence[Chosen]) -> Iterator[str]:
     done = [outcome for one in chosen for outcome in one.outcomes if outcome.metrics]
     for scored, expected in dict.fromkeys((outcome.scored, outcome.coverage[1]) for outcome in done):
         yield f"Test scores are of {scored}, {expected:,} samples."
-    yield from notes_on_runs(done)
+    yield from on_scores(done, "chosen runs")
 
 
 def _ended(findings: Sequence[Finding], sweep: Sweep) -> Iterator[str]:

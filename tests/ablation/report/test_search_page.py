@@ -71,24 +71,34 @@ def test_page_says_what_was_chosen_why_trials_ended_and_keeps_markup_out(
 
 def test_search_that_is_not_over_says_so_and_one_trial_is_no_choice(report: SearchReport) -> None:
     best = [finding for finding in report.findings if finding.chosen]
-    said = " ".join(search_verdict(best, report.chosen, report.sweep))
+    said = " ".join(search_verdict(replace(report, findings=best)))
     assert "So far, 1 of 24 trials have ended." in said
     assert "lucky" not in said
-    assert "The best of" in " ".join(search_verdict(report.findings, report.chosen, report.sweep))
+    assert "The best of" in " ".join(search_verdict(report))
 
 
 def test_test_scores_of_a_part_of_the_split_are_said_to_be(report: SearchReport) -> None:
     (one,) = report.chosen
     part = [replace(outcome, coverage=(50, 60)) for outcome in one.outcomes]
-    said = " ".join(search_verdict(report.findings, [replace(one, outcomes=part)], report.sweep))
-    assert "scored 50 of 60 test samples, which is easier" in said
+    said = " ".join(search_verdict(replace(report, chosen=[replace(one, outcomes=part)])))
+    assert "All chosen runs scored 50 of 60 test samples, which is easier" in said
+
+
+def test_trials_that_were_compared_but_trained_otherwise_are_said_to_be(report: SearchReport) -> None:
+    """Also those that are not chosen: by them the choice was made."""
+    other = replace(report.compared[0], precision="bf16", code="937f232")
+    compared = [replace(outcome, precision="fp32") for outcome in report.compared] + [other]
+    said = " ".join(search_verdict(replace(report, compared=compared)))
+    assert "different precisions" in said
+    assert "different versions of the code" in said
+    assert "different" not in " ".join(search_verdict(report))
 
 
 def test_front_of_a_search_that_weighs_cost_is_told_from_cheap_to_dear(tmp_path: Path) -> None:
     found = made_search(tmp_path / "s", Search(space=SPACE, trials=20, sampler="nsga2"))
     assert len(found.chosen) > 1
     costs = [one.finding.flops for one in found.chosen]
-    answer = search_verdict(found.findings, found.chosen, found.sweep)[0]
+    answer = search_verdict(found)[0]
     cheap, dear = found.chosen[costs.index(min(costs))], found.chosen[costs.index(max(costs))]
     assert answer.startswith(f"{len(found.chosen)} trials trade")
     assert cheap.finding.flops < dear.finding.flops
@@ -113,7 +123,7 @@ def test_files_for_papers_have_a_line_for_each_chosen_trial_with_its_test_score(
         assert row.startswith(f"{one.finding.number}: ")
         assert f"| {scored[0]:.1f} {scored[1]} |" in line
         assert f"& {scored[0]:.1f} {scored[1]} &" in row
-    assert search_verdict(found.findings, found.chosen, found.sweep)[0] in shown
+    assert search_verdict(found)[0] in shown
 
 
 def test_search_without_a_complete_trial_has_a_page_that_says_so(
