@@ -2,13 +2,14 @@
 
     python dashboards/report.py SWEEP [--runs FOLDER] [--out FOLDER]
 
-SWEEP is the folder of a sweep, or its name: then the newest sweep of that name below --runs is taken. The sweep may
-still be running, and its folder may have been moved, together with those of its runs beside it.
+SWEEP is the folder of a sweep, or its name: then the newest of that name below --runs is taken, and the others are
+named. The sweep may still be running, and its folder may have been moved, together with those of its runs beside it.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from mac_ray.ablation.report import PAGE_NAME, write_report, write_search_report
 from mac_ray.ablation.report.search_page import search_verdict
 from mac_ray.ablation.search import report_again
 from mac_ray.ablation.table import build_table
+from mac_ray.ablation.tags import title_of
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.console import say
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console()
     try:
-        folder = find_sweep(given.sweep, given.runs)
+        folder, *older = find_sweeps(given.sweep, given.runs)
         record, out = read_record(folder), given.out or folder
         out.mkdir(parents=True, exist_ok=True)
         if record.sweep.search:
@@ -51,21 +53,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
     say(console, answer)
-    say(console, str(out / PAGE_NAME))
+    say(console, f"{title_of(record.sweep)}: {out / PAGE_NAME}")
+    for other in older:
+        with suppress(RecordError):  # of another version
+            say(console, f"an older one, {title_of(read_record(other).sweep)}: {other}", "dim")
     return 0
 
 
-def find_sweep(name: str, runs: Path) -> Path:
-    """The folder of a sweep. Raises RecordError when there is none."""
+def find_sweeps(name: str, runs: Path) -> list[Path]:
+    """The folders of sweeps of that name, the newest first. Raises RecordError when there is none."""
     if Path(name).is_dir():
-        return Path(name)
+        return [Path(name)]
     records = records_of(name, runs)
     if not records:
         raise RecordError(
             f"there is neither a folder {name} nor a sweep of that name in {runs}; give --runs, the storage.runs "
             "of the sweep"
         )
-    return max(records, key=lambda path: path.stat().st_mtime).parent
+    return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 if __name__ == "__main__":

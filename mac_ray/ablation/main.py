@@ -37,10 +37,19 @@ from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import write_report
 from mac_ray.ablation.reuse import Archive
+from mac_ray.ablation.script import require_names_once, script
 from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Budget, Sweep
 from mac_ray.ablation.table import Table, build_table, require_metric
-from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
+from mac_ray.ablation.tags import (
+    ROW_TAG,
+    SEED_TAG,
+    STRATEGY_TAG,
+    add_members,
+    membership,
+    strategy_of,
+    title_of,
+)
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override, path_and_overrides
@@ -84,6 +93,8 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     console = Console()
     try:
+        if own := script():
+            require_names_once(own)
         return run_sweep(_as_asked(sweep, given), console, given.rows, dry_run=given.dry_run)
     except (ConfigError, ManifestError, JournalError, TableError) as error:
         say(console, f"error: {error}", "red")
@@ -145,8 +156,10 @@ def run_sweep(
     asked_runs = locator.claimed(asked_runs)
     where = {run.identity: run.folder for run in asked_runs}
     runs = [replace(run, folder=where.get(run.identity, run.folder)) for run in runs]
-    with Journal.open_or_create(folder, name=sweep.name, experiment=experiment, identity=identity) as journal:
-        tags = tags_by_identity(sweep, runs, run_key(folder))
+    title = title_of(sweep)
+    with Journal.open_or_create(folder, name=title, experiment=experiment, identity=identity) as journal:
+        labels = labels_of(runs)
+        tags = tags_by_identity(sweep, runs, labels, folder)
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
 
         def work() -> tuple[Table, str]:
@@ -156,14 +169,15 @@ def run_sweep(
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):
                 journal.artifact(path, "plots" if path.parent != folder else "")
+            add_members({run.folder: labels[run.identity] for run in runs}, folder)
             # last, as an MLflow that is away is waited for
-            if missing := send_rest((run.folder for run in asked_runs), uri):
+            if missing := send_rest((run.folder for run in runs), uri):
                 say(console, missing, "yellow")
             once = each_once(asked_runs)
             failed = sum(not is_finished(run) for run in once)
             return table, f"{failed} of {len(once)} runs failed" if failed else ""
 
-        table = as_parent(sweep, journal, uri, console, work)
+        table = as_parent(record, journal, uri, console, work)
     if table is None:
         return EXIT_INTERRUPTED
     show_results(table, console)
@@ -230,18 +244,31 @@ def _recorded(run: PlannedRun) -> RecordedRun:
     return RecordedRun(run.point.row.label, run.point.seed, run.identity, run.folder)
 
 
-def tags_by_identity(sweep: Sweep, runs: Sequence[PlannedRun], parent: str) -> dict[str, dict[str, str]]:
+def tags_by_identity(
+    sweep: Sweep, runs: Sequence[PlannedRun], labels: Mapping[str, str], folder: Path
+) -> dict[str, dict[str, str]]:
+    """`labels` are of `labels_of`; `folder` is the sweep's, with its journal."""
+    parent = run_key(folder)
     return {
         run.identity: {
             SWEEP_TAG: sweep.name,
-            ROW_TAG: run.point.row.label,
+            ROW_TAG: labels[run.identity],
             SEED_TAG: str(run.point.seed),
             STRATEGY_TAG: strategy_of(run.point.config),
             PARENT_TAG: parent,
             PRUNED_TAG: "false",  # also of a run that a search has pruned, and that goes on here
+            membership(folder): labels[run.identity],
         }
         for run in runs
     }
+
+
+def labels_of(runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """Of the rows that a run stands in, by its identity."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(run.identity, []).append(run.point.row.label)
+    return {identity: " = ".join(dict.fromkeys(labels)) for identity, labels in found.items()}
 
 
 def show_plan(

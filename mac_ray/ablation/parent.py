@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from rich.console import Console
 
+from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.report import PAGE_NAME
-from mac_ray.ablation.sweep import Sweep
+from mac_ray.ablation.tags import BASE_TAG, DESCRIPTION_TAG, EQUAL_TAG, QUESTION_TAG, description
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import say
 from mac_ray.errors import RunError, in_one_line
@@ -17,21 +18,32 @@ from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
 from mac_ray.tracking.launch import start_sender, wait
 from mac_ray.tracking.progress import how_to_open
 
-QUESTION_TAG = "mac_ray.question"
 AnswerT = TypeVar("AnswerT")
 
 
 def as_parent(
-    sweep: Sweep, journal: Journal, uri: str | None, console: Console, work: Callable[[], tuple[AnswerT, str]]
+    record: SweepRecord,
+    journal: Journal,
+    uri: str | None,
+    console: Console,
+    work: Callable[[], tuple[AnswerT, str]],
 ) -> AnswerT | None:
     """Do the work of a sweep and track how it ended; its answer, or None when it was interrupted.
 
     `work` returns the answer and what there is to say of it, such as failures; what it raises is raised. `uri` is
     MLflow's, of resolve_uri, or None without it.
     """
-    folder = journal.run_directory
+    folder, sweep = journal.run_directory, record.sweep
     journal.status("RUNNING")
-    journal.tags({SWEEP_TAG: sweep.name, QUESTION_TAG: sweep.question})
+    journal.tags(
+        {
+            SWEEP_TAG: sweep.name,
+            QUESTION_TAG: sweep.question,
+            BASE_TAG: sweep.base,
+            EQUAL_TAG: sweep.budget.equal,
+            DESCRIPTION_TAG: description(sweep, folder, record.context.command),
+        }
+    )
     sender = start_sender(folder, uri) if uri else None
     status: Status = "FAILED"
     reason = "the driver was ended"

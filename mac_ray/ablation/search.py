@@ -39,7 +39,15 @@ from mac_ray.ablation.space import require_sound, values_of
 from mac_ray.ablation.study import begun, cause_of, counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
-from mac_ray.ablation.tags import ROW_TAG, SEED_TAG, STRATEGY_TAG, strategy_of
+from mac_ray.ablation.tags import (
+    ROW_TAG,
+    SEED_TAG,
+    STRATEGY_TAG,
+    add_members,
+    membership,
+    strategy_of,
+    title_of,
+)
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
@@ -163,7 +171,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         return 0
     locator.require_media([run])
     with Journal.open_or_create(
-        folder, name=sweep.name, experiment=base.tracking.experiment, identity=identity
+        folder, name=title_of(sweep), experiment=base.tracking.experiment, identity=identity
     ) as journal:
         study = open_study(sweep, search, name, folder, journal.key)
         require_readable(runs_of(begun(study), search, planner))
@@ -176,12 +184,15 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             report = report_of(record, search, study, folder)
             for path in write_search_report(folder, report):
                 journal.artifact(path, "plots" if path.parent != folder else "")
-            # of all trials, also where MLflow was away from an earlier driver; last, as one that is away is waited for
-            if missing := send_rest((run.folder for run in runs_of(begun(study), search, planner)), uri):
+            # of all trials, also where MLflow was away from an earlier driver
+            runs = runs_of(begun(study), search, planner)
+            add_members({run.folder: run.point.row.label for run in runs}, folder)
+            # last, as one that is away is waited for
+            if missing := send_rest((run.folder for run in runs), uri):
                 say(console, missing, "yellow")
             return report, summary_of(report.findings)
 
-        report = as_parent(sweep, journal, uri, console, work)
+        report = as_parent(record, journal, uri, console, work)
     if report is None:
         return EXIT_INTERRUPTED
     show_findings(report, console)
@@ -237,7 +248,6 @@ def train_trials(
     trials from being trained, or their study from being written.
     """
     board = Board([], {}, sweep, console, lambda: proposals.to_come * len(sweep.seeds))
-    parent = run_key(folder)
 
     def plan(number: int, values: Mapping[str, Any]) -> list[PlannedRun]:
         runs = planner.locator.claimed(planner(number, values))
@@ -245,6 +255,7 @@ def train_trials(
             board.add(run, planner.calculator.flops(run.point.config))
         return runs
 
+    parent = run_key(folder)
     proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps, board.give_up)
     with on_ray():
         together = fitting([base], console)
@@ -254,7 +265,7 @@ def train_trials(
         try:
             with exported_trials(sweep.name, board.states):
                 execute_search(
-                    proposals, lambda own: tags_of(sweep, own, parent), base, folder, uri, together
+                    proposals, lambda own: tags_of(sweep, own, folder), base, folder, uri, together
                 )
         except (StorageInternalError, OSError) as error:
             cause = cause_of(error)
@@ -290,8 +301,9 @@ def identity_of(sweep: Sweep, search: Search, base: PlannedRun) -> str:
     return hashlib.sha256(json.dumps([asked, base.identity], sort_keys=True).encode()).hexdigest()
 
 
-def tags_of(sweep: Sweep, proposal: Proposal, parent: str) -> list[dict[str, str]]:
-    """Of each run."""
+def tags_of(sweep: Sweep, proposal: Proposal, folder: Path) -> list[dict[str, str]]:
+    """Of each run; `folder` is the sweep's, with its journal."""
+    parent = run_key(folder)
     return [
         {
             SWEEP_TAG: sweep.name,
@@ -301,6 +313,7 @@ def tags_of(sweep: Sweep, proposal: Proposal, parent: str) -> list[dict[str, str
             TRIAL_TAG: str(proposal.number),
             PARENT_TAG: parent,
             PRUNED_TAG: "false",  # until it is; a run that goes on after all must not keep an earlier "true"
+            membership(folder): run.point.row.label,
         }
         for run in proposal.runs
     ]

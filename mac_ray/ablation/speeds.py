@@ -202,8 +202,8 @@ class Steps:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ConfigError(
                 "steps are timed on the machine of the command, which has no GPU, while "
-                f"cluster.gpus_per_worker is {config.cluster.gpus_per_worker:g}; start the sweep where runs train, "
-                "such as by `ray job submit` to a head node that has GPUs"
+                f"cluster.gpus_per_worker is {config.cluster.gpus_per_worker:g}; start the sweep where runs train; "
+                "`ray job submit --entrypoint-num-gpus 1` puts it on a node with GPUs, of which it holds one"
             )
         self.loaders = config.cluster.loader_workers
         readers = [reader(kind.data.train[name], "train", config, progress) for name in stage.data]

@@ -1,11 +1,50 @@
 """Names of the tags by which the runs of a sweep are found in MLflow."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config
+from mac_ray.tracking.journal import BusyError, Journal, status_of
 
 ROW_TAG, SEED_TAG = "mac_ray.row", "mac_ray.seed"
 STRATEGY_TAG = "mac_ray.strategy"
+# of the sweep itself
+QUESTION_TAG, BASE_TAG, EQUAL_TAG = "mac_ray.question", "mac_ray.base", "mac_ray.equal"
+DESCRIPTION_TAG = "mlflow.note.content"  # which MLflow shows as Markdown above a run
 
 
 def strategy_of(config: Config) -> str:
     """How the first stage masks clips."""
     return config.stage_masking(config.stages[0]).video.strategy
+
+
+def membership(folder: Path) -> str:
+    """Tag of each run that a sweep has in its table, whoever has trained it; its value is the row or the trial. By the
+    folder of the sweep, as one study may be made at several budgets, and of several bases."""
+    return f"mac_ray.in.{folder.name.removeprefix('sweep-')}"
+
+
+def add_members(labels: Mapping[Path, str], folder: Path) -> None:
+    """Tag the finished runs of a sweep, by their folders; those that it has trained have the tag from the start."""
+    for run, label in labels.items():
+        if status_of(run) == "FINISHED":
+            with (
+                suppress(BusyError, OSError),
+                Journal(run) as journal,
+            ):  # a run of others may be theirs alone to write
+                journal.tags({membership(folder): label})
+
+
+def title_of(sweep: Sweep) -> str:
+    """What tells studies of one question apart."""
+    return f"{sweep.name} ({Path(sweep.base).stem}, equal {sweep.budget.equal})"
+
+
+def description(sweep: Sweep, folder: Path, command: str) -> str:
+    """Of a sweep, for whoever opens it in MLflow."""
+    return (
+        f"{sweep.question}\n\n`{command}`\n\nIts runs, also those that others have trained: "
+        f'``tags.`{membership(folder)}` LIKE "%"``'
+    )

@@ -127,6 +127,14 @@ class CaptionTokenizer:
         kept.update(zip(new, map(_Encoded.of, self._tokenizer.encode_batch(new)), strict=True))
         return [kept[caption] for caption in captions]
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """What tokens read, [MASK] included and without those around them."""
+        around = {self._special(token) for token in (CLASS, SEPARATOR, PAD)}
+        read: str = self._tokenizer.decode(
+            [token for token in ids if token not in around], skip_special_tokens=False
+        )
+        return read
+
     def spelled(self, ids: Sequence[int], words: Sequence[int]) -> list[str]:
         """The words of one caption in order, from the tokens (L) and the number of the word of each."""
         pieces: dict[int, str] = {}

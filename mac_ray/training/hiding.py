@@ -5,7 +5,7 @@ Masks and noise are drawn for the global batch on every rank, then cut to the ra
 b samples on this rank, B in the global batch, F frames, L tokens.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -105,6 +105,23 @@ def hidden_words(
         clues = CLUES[section.strategy](lexicon, captions.tokens, captions.words, ratio)
         captions = replace(captions, clues=clues)
     return masked_text(section, ratio, captions, noise, tokenizer.mask_token, tokenizer.pad_token)
+
+
+def read_words(
+    section: TextMasking,
+    captions: Sequence[str],
+    noise: Tensor,
+    tokenizer: CaptionTokenizer,
+    lexicon: Lexicon,
+) -> list[str]:
+    """Captions as the text tower reads them when its masking begins; noise (B, tokens that a caption may have)."""
+    tokens = tokenizer(captions)
+    whole = Captions(*map(torch.from_numpy, (tokens.ids, tokens.words, tokens.attended)))
+    text = hidden_words(section, value_at(section.ratio, 0.0), whole, noise, tokenizer, lexicon)
+    return [
+        tokenizer.text_of(own[attended].tolist())
+        for own, attended in zip(text.tokens, text.attended, strict=True)
+    ]
 
 
 def open_lexicon(config: Config, folder: RunFolder, tokenizer: CaptionTokenizer) -> Lexicon:

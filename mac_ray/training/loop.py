@@ -234,7 +234,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     if journal:
         results.write(folder, journal, step, config, embeddings, also, test)
         if plan:
-            results.write_masked_clips(folder, journal, readers[plan[0].stage.data[0]], model, config)
+            first = readers[plan[0].stage.data[0]]
+            results.write_masked_clips(folder, journal, first, model, config, tokenizer, lexicon)
         if config.evaluation.masked_views is not None:
             results.write_masked_views(folder, journal, plan)
     return "finished"

@@ -13,17 +13,20 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageDraw
 
-from mac_ray.config import ClipSampling, Config, value_at
+from mac_ray.config import ClipSampling, Config, TextMasking, VideoMasking, value_at
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DecodeError
+from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import Pixels, centre_crop
+from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import ClipView, view_of_clips
 from mac_ray.retrieval.protocols import PROTOCOLS, Scores
 from mac_ray.tracking.journal import Journal, points, sync_directory
 from mac_ray.training.evaluation import Embeddings, score_test
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.hiding import read_words
 from mac_ray.training.masked_views import PREFIX
 from mac_ray.training.plan import Leg
 
@@ -99,10 +102,17 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_masked_clips(
-    folder: RunFolder, journal: Journal, train: ClipReader, model: DualEncoder, config: Config
+    folder: RunFolder,
+    journal: Journal,
+    train: ClipReader,
+    model: DualEncoder,
+    config: Config,
+    tokenizer: CaptionTokenizer,
+    lexicon: Lexicon,
 ) -> None:
     """A picture of what the first stage hid; `train` reads its first set."""
-    _keep(picture_masked_clips(train, model, config), folder, journal, "masked_clips.png")
+    picture = picture_masked_clips(train, model, config, tokenizer, lexicon)
+    _keep(picture, folder, journal, "masked_clips.png")
 
 
 def _keep(picture: Image.Image, folder: RunFolder, journal: Journal, name: str) -> None:
@@ -139,28 +149,41 @@ def _summary(
 # ---------------------------------------------------------------- pictures
 
 
-def picture_masked_clips(reader: ClipReader, model: DualEncoder, config: Config) -> Image.Image:
-    """Training clips of the first stage: whole on the left, as the tower sees them first on the right.
+def picture_masked_clips(
+    reader: ClipReader, model: DualEncoder, config: Config, tokenizer: CaptionTokenizer, lexicon: Lexicon
+) -> Image.Image:
+    """Training clips of the first stage: whole on the left, as the tower sees them first on the right; above, their
+    captions as the other tower reads them.
 
     Strategies that go by the model's attention show what it has become by now.
     """
     stage = config.stages[0]
-    masking = config.stage_masking(stage).video
-    ratio = value_at(masking.ratio, 0.0)
+    masking = config.stage_masking(stage)
+    ratio = value_at(masking.video.ratio, 0.0)
     found = first_decoded(reader, PICTURED_CLIPS, stage.frames, config.data.image_size)
     clips = np.stack(list(found.values()))  # (b, F, S, S, 3)
     pixels = torch.from_numpy(rearrange(clips, "b f y x c -> b f c y x").copy()).to(
         model.video_model.cls_token.device
     )
-    view = view_of_clips(masking, ratio, pixels, model, torch.Generator().manual_seed(config.seed))
+    generator = torch.Generator().manual_seed(config.seed)
+    view = view_of_clips(masking.video, ratio, pixels, model, generator)
     tiles = [
         Image.fromarray(frame).resize((TILE, TILE))
         for whole, seen in zip(clips, _greyed(view, config.model.video.patch_size), strict=True)
         for frame in (*whole, *seen)
     ]
-    strategy = masking.strategy if masking.strategy == "none" else f"{masking.strategy} {ratio:g}"
-    lines = [f"{strategy}: {reader.manifest[number].captions[0]}" for number in found]
+    captions = [reader.manifest[number].captions[0] for number in found]
+    if masking.text.strategy != "none":
+        noise = torch.rand(len(captions), config.data.max_caption_tokens, generator=generator)
+        captions = read_words(masking.text, captions, noise, tokenizer, lexicon)
+    lines = [f"{_called(masking.video)} | {_called(masking.text)}: {caption}" for caption in captions]
     return _sheet(tiles, 2 * stage.frames, lines)
+
+
+def _called(section: VideoMasking | TextMasking) -> str:
+    if section.strategy == "none":
+        return "none"
+    return f"{section.strategy} {value_at(section.ratio, 0.0):g}"
 
 
 def first_decoded(reader: ClipReader, count: int, frames: int, size: int) -> dict[int, Pixels]:

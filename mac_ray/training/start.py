@@ -333,6 +333,9 @@ def _require_writable(folder: Path, place: str) -> None:
 
 
 def _flattened(tree: Any, prefix: str = "") -> dict[str, str]:
+    """By dotted path; of a masking that hides nothing, its strategy alone, or runs would be compared by its ratio."""
+    if isinstance(tree, dict) and tree.get("strategy") == "none":
+        tree = {"strategy": "none"}
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
     if items is None or (isinstance(tree, list) and not any(isinstance(item, dict) for item in tree)):
         return {prefix.rstrip("."): str(tree)}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,42 @@ def refused(asked: Sweep, options: Sequence[str], folder: Path, capsys: pytest.C
     said = capsys.readouterr().out
     (sentence,) = (line for line in said.splitlines() if line.startswith("error: "))
     return sentence
+
+
+SCRIPT = """from mac_ray.ablation import Sweep, main
+
+SWEEP = Sweep(
+    name="s",
+    question="?",
+    base="configs/ablation.yaml",
+    {rows},
+)
+raise SystemExit(main(SWEEP))
+"""
+
+
+def test_mistake_that_python_meets_as_it_reads_a_sweep_is_a_sentence_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "empty.py"
+    file.write_text(SCRIPT.format(rows=f"factors={{{RATIO!r}: ()}}"))
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    ended = subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, env=environment, check=False
+    )
+    said = (
+        f"error: empty.py, line 3: Sweep: factors.{RATIO} is empty; give the values to try, or leave it out\n"
+    )
+    assert (ended.stderr, ended.returncode) == (said, EXIT_BAD_INPUT)
+
+
+def test_rows_of_one_name_in_a_dict_are_refused(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Python keeps the last of them and says nothing."""
+    file = tmp_path / "twice.py"
+    file.write_text(SCRIPT.format(rows='variants={"a": {}, "b": {},\n    "a": {}}'))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(file), raising=False)
+    said = refused(sweep(), options, tmp_path, capsys)
+    assert said == "error: twice.py, line 8: 'a' is named twice; give each its own name"
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
     experiment = client.get_experiment_by_name("mac_ray")
     assert experiment is not None
     tracked = client.search_runs([experiment.experiment_id])
-    (parent,) = (run for run in tracked if run.info.run_name == "tiny-search")
+    (parent,) = (run for run in tracked if run.info.run_name == "tiny-search (base, equal samples)")
     assert parent.info.status == "FINISHED"
     children = {int(run.data.tags["mac_ray.trial"]): run for run in tracked if run is not parent}
     assert len(tracked) == 7

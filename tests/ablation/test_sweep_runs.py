@@ -196,7 +196,7 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
     experiment = client.get_experiment_by_name("mac_ray")
     assert experiment is not None
     tracked = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    parent = tracked["tiny-ratio"]
+    parent = tracked["tiny-ratio (base, equal samples)"]
     assert {"table.json", "report.html"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
     children = [run for run in tracked.values() if run is not parent]
     assert {run.info.run_name.rpartition("-")[0]: run.data.tags["mac_ray.row"] for run in children} == {
@@ -205,6 +205,11 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
     }
     assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    # the line that the sweep's own page has
+    search = re.search(r"``(tags.*)``", parent.data.tags["mlflow.note.content"])
+    assert search
+    found = client.search_runs([experiment.experiment_id], search[1])
+    assert {run.info.run_id for run in found} == {run.info.run_id for run in children}
 
 
 def test_run_that_somebody_else_trains_is_waited_for_last_and_one_that_is_given_up_says_why(

@@ -5,9 +5,12 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mac_ray.config import TextMasking
 from mac_ray.config import file as config_file
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import Batch, TrainingBatches
@@ -18,7 +21,7 @@ from mac_ray.model.masking import TEXT_STRATEGIES, VIDEO_STRATEGIES
 from mac_ray.model.views import Inputs
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.distributed import Worker
-from mac_ray.training.hiding import Hiding, open_lexicon
+from mac_ray.training.hiding import Hiding, open_lexicon, read_words
 from mac_ray.training.inputs import reader
 from mac_ray.training.loop import train
 from mac_ray.training.results import picture_masked_clips
@@ -189,11 +192,42 @@ def test_guidance_is_part_of_the_cost_that_is_recorded(tiny_overrides: list[str]
 # ---------------------------------------------------------------- pictures
 
 
+def picture(bench: Bench) -> Image.Image:
+    return picture_masked_clips(bench.reader, bench.model, bench.config, bench.tokenizer, bench.lexicon)
+
+
+def test_captions_are_read_as_the_tower_reads_them(tiny_overrides: list[str]) -> None:
+    bench = Bench(prepared(tiny_overrides))
+    captions = [sample.captions[0] for sample in map(bench.reader.manifest.__getitem__, range(3))]
+    noise = torch.tensor([0.0, 0.9]).repeat(3, 20)  # every second word is hidden
+    read = {
+        strategy: read_words(
+            TextMasking(strategy=strategy, ratio=0.5), captions, noise, bench.tokenizer, bench.lexicon
+        )
+        for strategy in ("none", "whole_word", "drop")
+    }
+    for caption, none, masked, dropped in zip(captions, *read.values(), strict=True):
+        words = caption.lower().split()
+        assert none.split() == words
+        assert [word for word in masked.split() if word != "[MASK]"] == dropped.split() == words[1::2]
+        assert masked.startswith("[MASK]")
+
+
+def test_picture_of_hidden_words_differs_above_the_clips_alone(tiny_overrides: list[str]) -> None:
+    plain, hidden = (
+        np.asarray(picture(Bench(prepared([*tiny_overrides, *more]))))
+        for more in (["masking.text.strategy=none"], ["masking.text.ratio=0.9"])
+    )
+    rows = np.arange(len(plain)) % 130 < 14
+    assert (plain[rows] != hidden[rows]).any()
+    assert (plain[~rows] == hidden[~rows]).all()
+
+
 @pytest.mark.parametrize("strategy", VIDEO_STRATEGIES)
 def test_picture_is_grey_where_patches_are_hidden(tiny_overrides: list[str], strategy: str) -> None:
     overrides = [f"masking.video.strategy={strategy}", "masking.video.ratio=0.5"]
     bench = Bench(prepared([*tiny_overrides, *overrides]))
-    sheet = picture_masked_clips(bench.reader, bench.model, bench.config)
+    sheet = picture(bench)
     grey = [
         sheet.getpixel(((4 + frame) * 116 + 28 * x + 14, row * 130 + 14 + 28 * y + 14)) == (110, 110, 110)
         for row in range(6)  # clips, on tiles of 112 pixels with 4 between them under 14 of text

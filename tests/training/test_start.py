@@ -310,6 +310,21 @@ def test_rows_of_table_7_are_overrides_of_the_ablation_recipe(tiny_overrides: Se
         assert (hidden.text.strategy != "none") == (row in ("text", "both"))
 
 
+def test_ratio_of_a_masking_that_hides_nothing_is_no_parameter(tiny_overrides: list[str]) -> None:
+    """Runs that hide nothing would stand at that ratio wherever MLflow compares."""
+    hidden = {
+        strategy: parameters(
+            prepared(config_file.load(None, [*tiny_overrides, f"masking.video.strategy={strategy}"]))
+        )
+        for strategy in ("none", "tube")
+    }
+    ratio = "stages.0.masking.video.ratio"
+    assert ratio in hidden["tube"]
+    assert ratio not in hidden["none"]
+    assert hidden["none"]["stages.0.masking.video.strategy"] == "none"
+    assert "stages.0.masking.text.ratio" in hidden["none"]
+
+
 def test_tags_hold_fingerprints_and_versions(tiny: Config) -> None:
     run = prepared(tiny)
     found = tags(run)

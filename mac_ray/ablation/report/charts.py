@@ -61,7 +61,6 @@ def overview(table: Table, palette: Palette) -> Chart:
     rows = _best(table, MOST_DOTS)
     names = _shortened([row.label for row in rows])
     data = [_dot(table, row) | {"name": name} for row, name in zip(rows, names, strict=True)]
-    of_baseline = [dot for dot in data if dot["row"] == table.baseline]
     axis = {"field": "name", "type": "nominal", "sort": None, "title": None}
     x = quantity("mean", metric)
     layers: list[Spec] = [
@@ -74,12 +73,7 @@ def overview(table: Table, palette: Palette) -> Chart:
             "encoding": {"y": axis, "x": x, "tooltip": tooltip(metric)},
         },
     ]
-    if of_baseline:
-        rule = {"type": "rule", "strokeDash": [4, 4], "color": palette.dim}
-        layers.insert(
-            0,
-            {"data": {"values": of_baseline}, "mark": rule, "encoding": {"x": quantity("mean", metric)}},
-        )
+    of_baseline = baseline_rule(table, "x", palette)
     left_out = len(table.finished) - len(rows)
     return Chart(
         "rows",
@@ -87,10 +81,18 @@ def overview(table: Table, palette: Palette) -> Chart:
         "Means over seeds with 95% intervals over seeds and test samples"
         + ("; dashed, the baseline." if of_baseline else ".")
         + (f" The {left_out} worst rows are left out." if left_out else ""),
-        {"data": {"values": data}, "layer": layers},
+        {"data": {"values": data}, "layer": of_baseline + layers},
         height=max(120, 26 * len(rows) + 50),
         wide=True,
     )
+
+
+def baseline_rule(table: Table, along: str, palette: Palette) -> list[Spec]:
+    """A dashed line at the baseline's mean; `along`: the axis that has the metric. Empty until it has finished."""
+    found = [_dot(table, row) for row in table.finished if row.label == table.baseline]
+    rule = {"type": "rule", "strokeDash": [4, 4], "color": palette.dim}
+    encoding = {along: quantity("mean", metric_name(table.metric))}
+    return [{"data": {"values": found}, "mark": rule, "encoding": encoding}] if found else []
 
 
 def against_factor(
@@ -107,12 +109,17 @@ def against_factor(
         for label, rows in drawn.items()
         for row in rows
     ]
+    spec = lines(data, "value", factor, name, tuple(drawn), palette, DECADES if is_log else PLAIN, is_log)
+    # such as of hiding nothing, which has no ratio
+    apart = all(row.label != table.baseline for rows in drawn.values() for row in rows)
+    of_baseline = baseline_rule(table, "y", palette) if apart else []
     return Chart(
         f"against_{factor.replace('.', '_')}",
         _capital(f"{name} against {title}"),
-        "Means over seeds; the band is the 95% interval over seeds and test samples."
+        "Means over seeds; the band is the 95% interval over seeds and test samples"
+        + (f"; dashed, the baseline {table.baseline!r}." if of_baseline else ".")
         + (f" The {left_out} worst of {len(series)} lines are left out." if left_out else ""),
-        lines(data, "value", factor, name, tuple(drawn), palette, DECADES if is_log else PLAIN, is_log),
+        spec | {"layer": of_baseline + spec["layer"]},
         height=300,
         series=tuple(drawn) if len(drawn) > 1 else (),
     )

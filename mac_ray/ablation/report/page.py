@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from mac_ray.ablation.notes import unequal
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
-from mac_ray.ablation.report.charts import charts, shown_rows
+from mac_ray.ablation.report.charts import charts
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.report.document import made, report_page
 from mac_ray.ablation.report.markup import folder_of, gallery, interval, linked, opening
-from mac_ray.ablation.report.pictures import mask_pictures, retrieved_pictures
+from mac_ray.ablation.report.pictures import MOST_ROWS, mask_pictures, retrieved_pictures
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_shown, metric_name, shown_p, verdict
@@ -188,11 +188,17 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
 
 
 def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
-    masks = mask_pictures(outcomes, shown_rows(table))
+    rows = [row.label for row in table.finished]
+    masks = mask_pictures(outcomes, rows[:MOST_ROWS])
     retrieved = retrieved_pictures(outcomes, table)
     shown = ""
     if masks:
-        words = "Training clips, whole on the left and as the tower saw them on the right."
+        words = (
+            "Training clips, whole on the left and as the tower saw them on the right, with captions as the other read "
+            "them."
+        )
+        if len(rows) > MOST_ROWS:
+            words += f" The first {MOST_ROWS} of {len(rows)} rows."
         shown += section("What was hidden", f'<p class="dim">{words}</p>\n{gallery(masks)}')
     if retrieved:
         words = "The clips found for some test captions, best first; the caption’s own has a green frame."

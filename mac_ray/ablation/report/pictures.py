@@ -14,7 +14,7 @@ from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.table import Table
 from mac_ray.training.folder import RunFolder
 
-MOST_ROWS = 8  # with a picture of their masks
+MOST_ROWS = 16  # with a picture of their masks
 WIDEST = 1400  # pixels
 WEBP_QUALITY = 72
 
@@ -28,7 +28,7 @@ class Picture:
 
 def mask_pictures(outcomes: Sequence[Outcome], rows: Sequence[str]) -> list[Picture]:
     """What the towers saw of the same clips, of the first finished seed of each row."""
-    return _pictures(outcomes, rows[:MOST_ROWS], "masked_clips.png")
+    return _pictures(outcomes, rows, "masked_clips.png")
 
 
 def retrieved_pictures(outcomes: Sequence[Outcome], table: Table) -> list[Picture]:

@@ -126,6 +126,20 @@ def test_factor_over_decades_has_a_logarithmic_axis_and_each_factor_a_chart_of_i
     assert len(names) == len(set(names))
 
 
+def test_baseline_without_the_factor_is_a_dashed_line_beside_its_curve() -> None:
+    """As of hiding nothing, which has no ratio; one that is on the curve needs none."""
+    rows = [row("none", 50, 1), *(row(f"ratio {ratio}", 40, 1, ratio=ratio) for ratio in (0.3, 0.6, 0.9))]
+    dashed = []
+    for given in (rows, rows[1:]):
+        (chart,) = (chart for chart in charts(table(*given), [], LIGHT) if chart.name == "against_ratio")
+        assert ("dashed, the baseline 'none'" in chart.caption) == (given is rows)
+        dashed.append([layer for layer in chart.spec["layer"] if layer["mark"].get("strokeDash")])
+    (rule,), none = dashed
+    assert [dot["mean"] for dot in rule["data"]["values"]] == [50]
+    assert set(rule["encoding"]) == {"y"}
+    assert none == []
+
+
 def test_baseline_without_a_result_is_no_dashed_line() -> None:
     found = replace(table(row("a", 40, 1), row("b", 41, 2)), baseline="c")
     (overview,) = (chart for chart in charts(found, [], LIGHT) if chart.name == "rows")
