@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import DistilBertConfig
 
+from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
 from mac_ray.bench.memory import largest_batch
 from mac_ray.config import file as config_file
@@ -35,8 +36,9 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True)
-def same_threads_and_precision_afterwards():
+def same_threads_and_precision_afterwards(monkeypatch: pytest.MonkeyPatch):
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    monkeypatch.setitem(step.MATMUL_SIZE, "cpu", 256)  # as fast a product as any, but short
     yield
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(precision)
@@ -273,7 +275,9 @@ def test_step_searching_for_the_largest_batch_without_a_gpu_is_refused(capsys: p
 def test_bench_runs_without_ray_mlflow_or_any_decoder():
     program = f"""
 import sys
+from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
+step.MATMUL_SIZE["cpu"] = 256
 assert main(["flops", {MAC!r}, "--json"]) == 0
 assert main(["step", *{SMALL!r}, "--steps", "1", "--batch", "2"]) == 0
 found = {{"ray", "mlflow", "decord", "av", "pyarrow", "optuna"}} & set(sys.modules)

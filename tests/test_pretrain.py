@@ -46,6 +46,12 @@ def run_job(
     )
 
 
+def run_here(overrides: Sequence[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """In this process, where another would only import the same again."""
+    monkeypatch.chdir(folder)
+    return main([*overrides, "--without-ray"])
+
+
 def start_job(overrides: Sequence[str], folder: Path, *options: str) -> subprocess.Popen[bytes]:
     with (folder / "job.log").open("ab") as log:
         return subprocess.Popen(
@@ -115,7 +121,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Fi
 
 
 def test_pretrain_killed_again_and_again_ends_as_if_untouched(
-    tiny_overrides: list[str], tmp_path: Path, finished: Finished
+    tiny_overrides: list[str], tmp_path: Path, finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [*tiny_overrides, "storage.checkpoint_every=1", UNTRACKED]
     reached = 0
@@ -128,13 +134,13 @@ def test_pretrain_killed_again_and_again_ends_as_if_untouched(
         assert saved > 0
         reached = min(saved + 2, TINY_STEPS - 1)
         assert status_of(the_run(tmp_path / "runs")) == "RUNNING"  # nobody was left to say otherwise
-    assert run_job(overrides, tmp_path, "--without-ray").returncode == 0
+    assert run_here(overrides, tmp_path, monkeypatch) == 0
     untouched = weights_and_metrics(the_run(finished.folder / "runs"))
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
 def test_pretrain_terminated_saves_first_and_continues_in_the_same_mlflow_run(
-    tiny_overrides: list[str], tmp_path: Path
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [*tiny_overrides, "stages.0.epochs=20", "storage.checkpoint_every=1000"]
     job = start_job(overrides, tmp_path, "--without-ray")
@@ -150,7 +156,7 @@ def test_pretrain_terminated_saves_first_and_continues_in_the_same_mlflow_run(
     assert status_of(run) == "KILLED"
     killed = wait_for_status(tmp_path, "KILLED")
 
-    assert run_job(overrides, tmp_path, "--without-ray").returncode == 0
+    assert run_here(overrides, tmp_path, monkeypatch) == 0
     finished = wait_for_status(tmp_path, "FINISHED")
     assert finished.info.run_id == killed.info.run_id
     _, metrics = weights_and_metrics(run)

@@ -16,7 +16,7 @@ from mac_ray.data.sets import open_set
 from mac_ray.prepare.transcode import Options
 from tests.prepare.sharded import converted
 from tests.runs import UNTRACKED, USE_OWN, the_run, weights_and_metrics
-from tests.test_pretrain import run_job, start_job, wait_for_checkpoint
+from tests.test_pretrain import run_here, start_job, wait_for_checkpoint
 
 OPTIONS = Options(form="jpeg", frames=3, rate=None, short_side=None, quality=95, decoder="pyav")
 
@@ -45,7 +45,7 @@ def test_frames_drawn_from_shards_are_those_of_a_pool_of_the_files(source: Path,
 
 
 def test_run_on_shards_killed_ends_as_if_untouched_with_cached_frames(
-    tiny_overrides: list[str], source: Path, tmp_path: Path
+    tiny_overrides: list[str], source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = converted(source, tmp_path / "shards", OPTIONS)
     own = ["data.sets.own.kind=manifest", f"data.sets.own.path={shards.path}", *USE_OWN]
@@ -54,10 +54,10 @@ def test_run_on_shards_killed_ends_as_if_untouched_with_cached_frames(
     wait_for_checkpoint(tmp_path / "runs", job, after=1)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
-    assert run_job(overrides, tmp_path, "--without-ray").returncode == 0
+    assert run_here(overrides, tmp_path, monkeypatch) == 0
 
     untouched = [*overrides, f"storage.runs={tmp_path / 'untouched'}", "cluster.cache_budget_gb=1"]
-    assert run_job(untouched, tmp_path, "--without-ray").returncode == 0
+    assert run_here(untouched, tmp_path, monkeypatch) == 0
     assert weights_and_metrics(the_run(tmp_path / "runs")) == weights_and_metrics(
         the_run(tmp_path / "untouched")
     )

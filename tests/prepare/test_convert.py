@@ -32,10 +32,11 @@ def command(manifest: Path, out: Path, *more: str) -> list[str]:
 def manifest(tmp_path: Path) -> Path:
     folder = tmp_path / "media"
     folder.mkdir()
+    media = write_media(folder)
     rows = [
         Row(f"{number} {row.id}", row.path, row.kind, row.split, row.captions)
         for number in range(COPIES)
-        for row in write_media(folder)
+        for row in media
     ]
     write(folder / "set.parquet", rows, "mixed", folder)
     return folder / "set.parquet"

@@ -19,7 +19,7 @@ from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options
 from tests.prepare.sharded import converted
 from tests.runs import TINY, UNTRACKED, USE_OWN, the_run, weights_and_metrics
-from tests.test_pretrain import run_job
+from tests.test_pretrain import run_here
 
 pytestmark = pytest.mark.s3
 
@@ -59,7 +59,7 @@ def objects(url: str) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.ray
 def test_shards_in_a_store_are_those_on_disk_and_train_the_same(
-    bucket: str, source: Path, tmp_path: Path
+    bucket: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = bucket.replace("PREFIX", "shards")
     convert = ["convert", str(source), "--out", url, "--frames", "4", "--shard-size", "0.1", "--workers", "2"]
@@ -99,8 +99,7 @@ def test_shards_in_a_store_are_those_on_disk_and_train_the_same(
         folder.mkdir()
         own = ["data.sets.own.kind=manifest", f"data.sets.own.path={place}", *USE_OWN, way]
         own += [f"storage.cache={folder / 'cache'}", "evaluation.every_epochs=10", UNTRACKED]
-        run = run_job([*TINY, *own], folder, "--without-ray")
-        assert run.returncode == 0, run.stdout + run.stderr
+        assert run_here([*TINY, *own], folder, monkeypatch) == 0
         trained.append(weights_and_metrics(the_run(folder / "runs")))
     assert all(other == trained[0] for other in trained)
 

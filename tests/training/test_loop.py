@@ -325,7 +325,7 @@ def test_test_clip_that_hung_its_decoder_is_tried_again_once_it_is_mended(
 ) -> None:
     config = copied_set(tmp_path / "set")
     config = config.model_copy(
-        update={"cluster": config.cluster.model_copy(update={"decode_timeout_s": 5.0})}
+        update={"cluster": config.cluster.model_copy(update={"decode_timeout_s": 2.0})}
     )
     clip = tmp_path / "set/test/000003.mp4"
     sound = clip.read_bytes()
@@ -335,7 +335,7 @@ def test_test_clip_that_hung_its_decoder_is_tried_again_once_it_is_mended(
     with (
         open_journal(run) as journal,
         pytest.raises(
-            UndecodableSamplesError, match=r"1 of 8 .*000003\.mp4: pyav: not done within 5 s.*goes on"
+            UndecodableSamplesError, match=r"1 of 8 .*000003\.mp4: pyav: not done within 2 s.*goes on"
         ),
     ):
         train(run.config, run.folder, Worker(), journal)
