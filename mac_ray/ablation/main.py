@@ -32,7 +32,6 @@ from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_read
 from mac_ray.ablation.outcome import TableError, share_left
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
-from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
 from mac_ray.ablation.reference import published_rows
 from mac_ray.ablation.report import write_report
@@ -41,15 +40,7 @@ from mac_ray.ablation.script import require_names_once, script
 from mac_ray.ablation.search import run_search
 from mac_ray.ablation.sweep import Budget, Sweep
 from mac_ray.ablation.table import Table, build_table, require_metric
-from mac_ray.ablation.tags import (
-    ROW_TAG,
-    SEED_TAG,
-    STRATEGY_TAG,
-    add_members,
-    membership,
-    strategy_of,
-    title_of,
-)
+from mac_ray.ablation.tags import add_members, labels_of, tags_of_run, title_of
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override, path_and_overrides
@@ -59,14 +50,7 @@ from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
-from mac_ray.tracking.journal import (
-    PARENT_TAG,
-    SWEEP_TAG,
-    Journal,
-    JournalError,
-    run_key,
-    status_of,
-)
+from mac_ray.tracking.journal import Journal, JournalError, status_of
 from mac_ray.tracking.launch import send_rest
 
 
@@ -159,7 +143,9 @@ def run_sweep(
     title = title_of(sweep)
     with Journal.open_or_create(folder, name=title, experiment=experiment, identity=identity) as journal:
         labels = labels_of(runs)
-        tags = tags_by_identity(sweep, runs, labels, folder)
+        tags = {
+            run.identity: tags_of_run(sweep, run.point, labels[run.identity], folder) for run in asked_runs
+        }
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
 
         def work() -> tuple[Table, str]:
@@ -171,7 +157,9 @@ def run_sweep(
                 journal.artifact(path, "plots" if path.parent != folder else "")
             add_members({run.folder: labels[run.identity] for run in runs}, folder)
             # last, as an MLflow that is away is waited for
-            if missing := send_rest((run.folder for run in runs), uri):
+            # what others train of the other rows is for them to send
+            own = (run.folder for run in runs if run.point.row.label in asked or is_finished(run))
+            if missing := send_rest(own, uri):
                 say(console, missing, "yellow")
             once = each_once(asked_runs)
             failed = sum(not is_finished(run) for run in once)
@@ -242,33 +230,6 @@ def is_finished(run: PlannedRun) -> bool:
 
 def _recorded(run: PlannedRun) -> RecordedRun:
     return RecordedRun(run.point.row.label, run.point.seed, run.identity, run.folder)
-
-
-def tags_by_identity(
-    sweep: Sweep, runs: Sequence[PlannedRun], labels: Mapping[str, str], folder: Path
-) -> dict[str, dict[str, str]]:
-    """`labels` are of `labels_of`; `folder` is the sweep's, with its journal."""
-    parent = run_key(folder)
-    return {
-        run.identity: {
-            SWEEP_TAG: sweep.name,
-            ROW_TAG: labels[run.identity],
-            SEED_TAG: str(run.point.seed),
-            STRATEGY_TAG: strategy_of(run.point.config),
-            PARENT_TAG: parent,
-            PRUNED_TAG: "false",  # also of a run that a search has pruned, and that goes on here
-            membership(folder): labels[run.identity],
-        }
-        for run in runs
-    }
-
-
-def labels_of(runs: Iterable[PlannedRun]) -> dict[str, str]:
-    """Of the rows that a run stands in, by its identity."""
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        found.setdefault(run.identity, []).append(run.point.row.label)
-    return {identity: " = ".join(dict.fromkeys(labels)) for identity, labels in found.items()}
 
 
 def show_plan(

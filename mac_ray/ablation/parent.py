@@ -41,9 +41,10 @@ def as_parent(
             QUESTION_TAG: sweep.question,
             BASE_TAG: sweep.base,
             EQUAL_TAG: sweep.budget.equal,
-            DESCRIPTION_TAG: description(sweep, folder, record.context.command),
         }
     )
+    if journal.tag(DESCRIPTION_TAG) is None:  # once, as people may write theirs over it
+        journal.tags({DESCRIPTION_TAG: description(sweep, folder, record.context.command)})
     sender = start_sender(folder, uri) if uri else None
     status: Status = "FAILED"
     reason = "the driver was ended"

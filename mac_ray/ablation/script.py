@@ -24,8 +24,9 @@ def say_mistakes() -> None:
         if not isinstance(error, ConfigError):
             otherwise(kind, error, trace)
             return
-        lines = [frame.lineno for frame in traceback.extract_tb(trace) if Path(frame.filename) == script()]
-        print(f"error: {_at(lines[-1])}{error}" if lines else f"error: {error}", file=sys.stderr)
+        own = [frame for frame in traceback.extract_tb(trace) if Path(frame.filename) == script()]
+        place = f"{Path(own[-1].filename).name}, line {own[-1].lineno}: " if own else ""
+        print(f"error: {place}{error}", file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT)
 
     sys.excepthook = say
@@ -33,7 +34,7 @@ def say_mistakes() -> None:
 
 def require_names_once(path: Path) -> None:
     """That no dict names a thing twice, of which Python keeps the last without a word. Raises ConfigError."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_bytes())):
         if not isinstance(node, ast.Dict):
             continue
         seen = set()
@@ -45,8 +46,3 @@ def require_names_once(path: Path) -> None:
                     f"{path.name}, line {key.lineno}: {key.value!r} is named twice; give each its own name"
                 )
             seen.add(key.value)
-
-
-def _at(line: int | None) -> str:
-    path = script()
-    return f"{path.name}, line {line}: " if path else ""

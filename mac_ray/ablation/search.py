@@ -28,7 +28,7 @@ from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.parent import as_parent, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
-from mac_ray.ablation.proposals import PRUNED_TAG, RUNS, Proposal, Proposals, UntrainableError
+from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
@@ -39,15 +39,7 @@ from mac_ray.ablation.space import require_sound, values_of
 from mac_ray.ablation.study import begun, cause_of, counted, is_over, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
-from mac_ray.ablation.tags import (
-    ROW_TAG,
-    SEED_TAG,
-    STRATEGY_TAG,
-    add_members,
-    membership,
-    strategy_of,
-    title_of,
-)
+from mac_ray.ablation.tags import add_members, labels_of, tags_of_run, title_of
 from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
@@ -56,7 +48,7 @@ from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
-from mac_ray.tracking.journal import PARENT_TAG, SWEEP_TAG, Journal, run_key
+from mac_ray.tracking.journal import Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.folder import KnownRuns, RunFolder
 from mac_ray.training.plan import legs
@@ -164,9 +156,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         complete = kept.get_trials(states=(TrialState.COMPLETE,)) if kept else []
         finished = runs_of(complete, search, planner)
         to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
-        to_come = replace(
-            run, folder=folder / "to_come"
-        )  # stands for a trial, and has not been begun, as it may have
+        # in a folder of its own: the base may have been trained, a trial to come has not
+        to_come = replace(run, folder=folder / "to_come")
         say_forecast(finished, [[to_come] * len(sweep.seeds)] * to_go, planner.calculator, console)
         return 0
     locator.require_media([run])
@@ -186,7 +177,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
                 journal.artifact(path, "plots" if path.parent != folder else "")
             # of all trials, also where MLflow was away from an earlier driver
             runs = runs_of(begun(study), search, planner)
-            add_members({run.folder: run.point.row.label for run in runs}, folder)
+            labels = labels_of(runs)
+            add_members({run.folder: labels[run.identity] for run in runs}, folder)
             # last, as one that is away is waited for
             if missing := send_rest((run.folder for run in runs), uri):
                 say(console, missing, "yellow")
@@ -222,7 +214,10 @@ def report_of(record: SweepRecord, search: Search, study: Study, folder: Path) -
         if finding.value is not None and not finding.chosen:
             with suppress(TableError):  # of results that a report does not need
                 compared += outcomes_of(finding, record.sweep, known)
-    return SearchReport(record.sweep, findings, chosen, compared, importances(study, search), record.context)
+    once = {outcome.identity: outcome for outcome in compared}  # trials may be of one recipe
+    return SearchReport(
+        record.sweep, findings, chosen, [*once.values()], importances(study, search), record.context
+    )
 
 
 def outcomes_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> list[Outcome]:
@@ -303,18 +298,8 @@ def identity_of(sweep: Sweep, search: Search, base: PlannedRun) -> str:
 
 def tags_of(sweep: Sweep, proposal: Proposal, folder: Path) -> list[dict[str, str]]:
     """Of each run; `folder` is the sweep's, with its journal."""
-    parent = run_key(folder)
     return [
-        {
-            SWEEP_TAG: sweep.name,
-            ROW_TAG: run.point.row.label,
-            SEED_TAG: str(run.point.seed),
-            STRATEGY_TAG: strategy_of(run.point.config),
-            TRIAL_TAG: str(proposal.number),
-            PARENT_TAG: parent,
-            PRUNED_TAG: "false",  # until it is; a run that goes on after all must not keep an earlier "true"
-            membership(folder): run.point.row.label,
-        }
+        tags_of_run(sweep, run.point, run.point.row.label, folder) | {TRIAL_TAG: str(proposal.number)}
         for run in proposal.runs
     ]
 

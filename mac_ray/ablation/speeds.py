@@ -203,7 +203,8 @@ class Steps:
             raise ConfigError(
                 "steps are timed on the machine of the command, which has no GPU, while "
                 f"cluster.gpus_per_worker is {config.cluster.gpus_per_worker:g}; start the sweep where runs train; "
-                "`ray job submit --entrypoint-num-gpus 1` puts it on a node with GPUs, of which it holds one"
+                "`ray job submit --entrypoint-num-gpus 1` puts it on a node with GPUs, and holds one "
+                "beside those of the runs"
             )
         self.loaders = config.cluster.loader_workers
         readers = [reader(kind.data.train[name], "train", config, progress) for name in stage.data]

@@ -143,7 +143,7 @@ class Sweep(Part):
     base: Label
     overrides: Mapping[str, Any] = {}  # by dotted path; of every run
     factors: Mapping[str, tuple[Any, ...]] = {}  # by dotted path; crossed
-    # bundles of dotted paths under one label; as pairs, two of one label are seen, of which a dict keeps the last
+    # bundles of dotted paths under one label; or pairs of both
     variants: Mapping[Label, Mapping[str, Any]] = {}
     search: Search | None = None
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)

@@ -1,12 +1,22 @@
 """Names of the tags by which the runs of a sweep are found in MLflow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.plan import Point
+from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config
-from mac_ray.tracking.journal import BusyError, Journal, status_of
+from mac_ray.tracking.journal import (
+    PARENT_TAG,
+    SWEEP_TAG,
+    BusyError,
+    Journal,
+    run_key,
+    status_of,
+)
 
 ROW_TAG, SEED_TAG = "mac_ray.row", "mac_ray.seed"
 STRATEGY_TAG = "mac_ray.strategy"
@@ -24,6 +34,27 @@ def membership(folder: Path) -> str:
     """Tag of each run that a sweep has in its table, whoever has trained it; its value is the row or the trial. By the
     folder of the sweep, as one study may be made at several budgets, and of several bases."""
     return f"mac_ray.in.{folder.name.removeprefix('sweep-')}"
+
+
+def labels_of(runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """Of the rows or trials that a run stands for, by its identity."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(run.identity, []).append(run.point.row.label)
+    return {identity: " = ".join(dict.fromkeys(labels)) for identity, labels in found.items()}
+
+
+def tags_of_run(sweep: Sweep, point: Point, label: str, folder: Path) -> dict[str, str]:
+    """Of one that the sweep trains; `label` is of labels_of, `folder` the sweep's, with its journal."""
+    return {
+        SWEEP_TAG: sweep.name,
+        ROW_TAG: label,
+        SEED_TAG: str(point.seed),
+        STRATEGY_TAG: strategy_of(point.config),
+        PARENT_TAG: run_key(folder),
+        PRUNED_TAG: "false",  # until it is; a run that goes on after all must not keep an earlier "true"
+        membership(folder): label,
+    }
 
 
 def add_members(labels: Mapping[Path, str], folder: Path) -> None:

@@ -44,7 +44,7 @@ WORKERS_TAG = "workers"  # how many, and threads of each on CPUs, which decides 
 # of a run that failed: "recipe" where it would fail wherever it is tried, else "machine"
 FAULT_TAG = "mac_ray.fault"
 PRECISION_TAG = "precision"  # that it computes in, fp32 or bf16, which may be left to the device
-LONGEST_STATUS = 16_384  # bytes of a last line that are looked at; where they are too few, all of it is read
+LONGEST_STATUS = 16_384  # bytes of the end that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -319,7 +319,7 @@ def summarize(run_directory: Path) -> Summary:
 def status_of(run_directory: Path) -> Status | None:
     """The last status in the journal; None when there is no journal, or no status in it.
 
-    Of a run that has ended, only the last line is read, with which it ended.
+    Of a run that has ended, only the last lines are read: how it ended, and what it was tagged with since.
     """
     path = run_directory / FILE_NAME
     if not path.exists():
@@ -328,12 +328,17 @@ def status_of(run_directory: Path) -> Status | None:
         start = max(0, file.seek(0, os.SEEK_END) - LONGEST_STATUS)
         file.seek(start)
         end = file.read()
-    before, _, line = end.removesuffix(b"\n").rpartition(b"\n")
-    if end.endswith(b"\n") and (before or start == 0):
+    while end.endswith(b"\n"):
+        before, _, line = end.removesuffix(b"\n").rpartition(b"\n")
+        if not before and start:  # the line may have begun before
+            break
         last = _parsed(line, path, start + len(end) - len(line) - 1)
         if last["kind"] == "status":
             status: Status = last["status"]
             return status
+        if last["kind"] != "tags":
+            break
+        end = end[: len(end) - len(line) - 1]
     return summarize(run_directory).status
 
 

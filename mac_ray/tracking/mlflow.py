@@ -25,7 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from mac_ray.tracking.address import discreet, is_database, public, sqlite_file
-from mac_ray.tracking.journal import PARENT_TAG, Status, Summary
+from mac_ray.tracking.journal import FETCHED_NAME, PARENT_TAG, Status, Summary
 from mac_ray.tracking.process import wait_for_lock
 
 KEY_TAG = "mac_ray.key"
@@ -79,13 +79,15 @@ class TrackedRun:
     """A run on the MLflow at `uri`. Every method raises UnavailableError, RunLostError or RefusedError."""
 
     def __init__(self, uri: str, summary: Summary, folder: Path, run_id: str = "") -> None:
-        """Find the run by the id it had there, else by its key, else make it; and note where its folder is now."""
+        """Find the run by the id it had there, else by its key, else make it; and note where its folder is now, unless
+        that one was fetched from there and has no checkpoints."""
         self._uri = uri
         with explained(uri, "open the run"):
             self._client = client_of(uri)
             self.experiment_id = self._experiment(summary.experiment)
             self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
-            self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
+            if not (folder / FETCHED_NAME).exists():
+                self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
             for child in self._tagged(PARENT_TAG, summary.key):
                 self._put_below(self.run_id, child)
 

@@ -246,14 +246,14 @@ def machine() -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores"
 
 
-def git_state(checkout: Path = Path(__file__).parent) -> dict[str, str]:
-    """Commit, the last that changed code, and whether code differs from it, where it is run from a git checkout; or
-    else the commit that GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
+def git_state(package: Path = Path(__file__).parents[1]) -> dict[str, str]:
+    """Commit, the last that changed the package, and whether code differs from it, where it is run from a git checkout;
+    or else the commit that GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
 
     def git(*arguments: str) -> str | None:
         try:
             asked = subprocess.run(
-                ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=False
+                ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=False
             )
         except FileNotFoundError:  # git is not installed
             return None
@@ -264,7 +264,7 @@ def git_state(checkout: Path = Path(__file__).parent) -> dict[str, str]:
         # all, or a run that began in a checkout would keep what was true there
         given = os.environ.get("GIT_COMMIT", "not a git checkout")
         return {"git.commit": given, "git.code": given, "git.dirty": "unknown"}
-    code = git("log", "-1", "--format=%H", "--", *CODE) or commit
+    code = git("log", "-1", "--format=%H", "--", ".") or commit
     return {"git.commit": commit, "git.code": code, "git.dirty": str(bool(changes)).lower()}
 
 

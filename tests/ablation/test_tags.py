@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.main import labels_of
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.sweep import Budget, Sweep
-from mac_ray.ablation.tags import add_members, description, title_of
+from mac_ray.ablation.tags import add_members, description, labels_of, title_of
 from mac_ray.config import Config
 from mac_ray.tracking.journal import status_of, summarize
 from tests.ablation.made import ended_run

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from dashboards.report import main
 from mac_ray.ablation.record import Context, SweepRecord, folder_name
-from mac_ray.ablation.sweep import Choice, Knob, Search, Sweep
+from mac_ray.ablation.sweep import Budget, Choice, Knob, Search, Sweep
 from tests.ablation.made import finished_run, make_runs, recorded
 from tests.ablation.trials import SPACE, Driver, write_run
 
@@ -34,8 +35,16 @@ def test_report_is_made_again_by_folder_and_by_name(
     other = tmp_path / folder_name("three-rows", "1a2b3c4d5e6f")
     other.mkdir()
     (other / "sweep.json").write_text("of another version")  # and of no concern here
+    longer = tmp_path / folder_name("two-rows", "5e6f1a2b3c4d")
+    longer.mkdir()
+    at_other_cost = SWEEP.model_copy(update={"budget": Budget(equal="seconds")})
+    recorded(at_other_cost, tmp_path).write(longer)
+    os.utime(longer / "sweep.json", (1, 1))
     assert main(["two-rows", "--runs", str(tmp_path), "--out", str(tmp_path / "elsewhere")]) == 0
-    assert "tube" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "tube" in said
+    assert f"two-rows (ablation, equal samples): {tmp_path / 'elsewhere' / 'report.html'}" in said
+    assert f"an older one, two-rows (ablation, equal seconds): {longer}" in said
     assert "No run has finished" in (folder / "report.html").read_text()
     assert "No run has finished" not in (tmp_path / "elsewhere" / "report.html").read_text()
 

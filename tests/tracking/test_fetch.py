@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from io import StringIO
@@ -15,10 +16,13 @@ from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.reuse import Archive
+from mac_ray.ablation.tags import add_members, description
 from mac_ray.config import Config
 from mac_ray.tracking.fetch import finished_runs
 from mac_ray.tracking.journal import FETCHED_NAME, Journal, status_of
+from mac_ray.tracking.launch import send_rest
 from mac_ray.tracking.sender import replay
+from tests.ablation.conftest import SWEEP
 from tests.ablation.made import ended_run, finished_run
 from tests.tracking.mlflow_server import Server, free_port, points_in_journal, points_in_store, the_run
 
@@ -81,6 +85,26 @@ def test_run_brought_back_and_sent_again_changes_nothing_in_mlflow(
     replay(folder, store, from_the_start=True)
     assert points_in_store(store) == points
     assert (the_run(store).info.run_id, the_run(store).info.status) == (run_id, "FINISHED")
+
+
+def test_study_of_others_that_a_fetched_run_is_put_into_is_found_and_their_folder_stays(
+    store: str, tmp_path: Path, heard: StringIO
+) -> None:
+    """Its checkpoints are where it was trained, not where it was fetched to."""
+    trained = sent_run(tmp_path / "theirs" / "a-1", store)
+    fetched = tmp_path / "ours" / "a-1"
+    bring_back(store, heard, fetched)
+    study = tmp_path / "ours" / "sweep-masking-ratio-0123456789"
+    add_members({fetched: "video 0.6"}, study)
+    assert send_rest([fetched], store) is None
+    search = re.search(r"``(tags.*)``", description(SWEEP, study, "python sweeps/masking_ratio.py"))
+    assert search
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("made")
+    assert experiment
+    (found,) = client.search_runs([experiment.experiment_id], search[1])
+    assert found.data.tags["mac_ray.folder"] == str(trained)
+    assert found.info.status == "FINISHED"
 
 
 def test_only_finished_runs_of_the_experiment_are_found_the_newest_first(store: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mac_ray.tracking import journal as journal_module
 from mac_ray.tracking.journal import (
     Journal,
     JournalError,
@@ -209,6 +210,26 @@ def test_status_of_run_is_the_last_one_written(open_journal: Opener, tmp_path: P
             assert status_of(journal.run_directory) == status
         with pytest.raises(ValueError, match="'DONE' is none of"):
             journal.status("DONE")
+
+
+@pytest.mark.parametrize("count", [1, 3, 400])  # the last are more than is looked at before the rest
+def test_status_of_a_run_that_was_tagged_since_it_ended_is_found_before_its_tags(
+    open_journal: Opener, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        journal.metrics(1, {"loss": 1.0})
+        assert status_of(journal.run_directory) == "RUNNING"
+        journal.status("FINISHED")
+        for number in range(count):
+            journal.tags({f"mac_ray.in.study-{number}": "row"})
+    read_whole: list[Path] = []
+    whole = journal_module.summarize
+    monkeypatch.setattr(
+        journal_module, "summarize", lambda folder: read_whole.append(folder) or whole(folder)
+    )
+    assert status_of(journal.run_directory) == "FINISHED"
+    assert bool(read_whole) == (count == 400)
 
 
 def test_summary_of_a_running_run_is_abandoned_only_after_its_process_ended(tmp_path: Path) -> None:

@@ -348,7 +348,7 @@ def test_code_that_is_not_committed_is_said_and_what_else_is_in_the_checkout_is_
     git("init")
     git("add", ".")
     git("commit", "-m", "first")
-    (tmp_path / "README.md").write_text("more\n")
+    (tmp_path / "sweep.py").write_text("a = 1\n")
     first = git_state(package)["git.commit"]
     git("add", ".")
     git("commit", "-m", "second")

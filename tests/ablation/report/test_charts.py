@@ -133,6 +133,7 @@ def test_baseline_without_the_factor_is_a_dashed_line_beside_its_curve() -> None
     for given in (rows, rows[1:]):
         (chart,) = (chart for chart in charts(table(*given), [], LIGHT) if chart.name == "against_ratio")
         assert ("dashed, the baseline 'none'" in chart.caption) == (given is rows)
+        assert vl_convert.vegalite_to_svg(as_file(chart, LIGHT)).startswith("<svg")
         dashed.append([layer for layer in chart.spec["layer"] if layer["mark"].get("strokeDash")])
     (rule,), none = dashed
     assert [dot["mean"] for dot in rule["data"]["values"]] == [50]
