@@ -6,10 +6,9 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 nei
             [44.5, 72.1], text only 56.6 [34.2, 79.0], both 50.3 [25.4, 75.1]; none is told apart (p 0.42 or more), and
             the means lie in the reverse of the paper's order but for video above text; hiding video takes 0.76 of the
             FLOPs. At equal seconds (as rows of masking_ratio): neither 62.3, video only 67.4 [57.1, 77.7], text only
-            55.9, both 55.3. Before, of seeds of which two had the same masks, at equal FLOPs (2026-11-24): video only
-            64.1 [59.9, 68.3], neither 62.1, both 61.7, text only 58.9; at equal seconds, in fp32 on another machine:
-            video only 65.3 [55.1, 75.5], neither 62.7, both 59.3, text only 56.2; none told apart. After half as many
-            samples, one seed: 41.2, 29.2, 26.2, 25.2.
+            55.9, both 55.3. At equal FLOPs: video only 65.7 [57.6, 73.8] (+3.4 [-1.6, +8.4]), text only 56.6, both
+            56.1 [33.8, 78.3]; none is told apart (p 0.30 or more), and video only is above neither with each seed.
+            After half as many samples, one seed: 41.2, 29.2, 26.2, 25.2.
 """
 
 from mac_ray.ablation import Sweep, main

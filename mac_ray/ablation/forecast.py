@@ -55,15 +55,18 @@ def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: 
     """
     with on_ray():
         nodes = living_nodes()
-    together = at_once([run.point.config for task in to_go for run in task], nodes)
-    of_row, source = seconds_of(finished, [run for task in to_go for run in task], calculator)
-    seconds = [
-        sum(
-            of_row[run.point.row.label] * share_left(run.folder, calculator.flops(run.point.config))
-            for run in task
-        )
-        for task in to_go
-    ]
+    runs = [run for task in to_go for run in task]
+    together = at_once([run.point.config for run in runs], nodes)
+    of_row, source = seconds_of(finished, runs, calculator)
+    # a row's cost does not depend on its seed
+    configs = {run.point.row.label: run.point.config for run in runs}
+    flops = {label: calculator.flops(config) for label, config in configs.items()}
+
+    def seconds_left(run: PlannedRun) -> float:
+        label = run.point.row.label
+        return of_row[label] * share_left(run.folder, flops[label])
+
+    seconds = [sum(map(seconds_left, task)) for task in to_go]
     return Forecast(until_the_last(seconds, together), together, source)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 
 from mac_ray.ablation.budget import Calculator
-from mac_ray.ablation.forecast import Forecast, seconds_of, until_the_last
+from mac_ray.ablation.forecast import Forecast, forecast, seconds_of, until_the_last
 from mac_ray.ablation.locate import Locator, PlannedRun
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.config import file as config_file
-from tests.ablation.made import finished_run
+from mac_ray.tracking.journal import Journal
+from mac_ray.training import checkpoint
+from mac_ray.training.folder import RunFolder
+from tests.ablation.made import ended_run, finished_run
 
 
 def test_finished_seeds_tell_how_long_their_row_takes_and_their_flops_how_long_others_do(
@@ -32,6 +37,28 @@ def test_finished_seeds_tell_how_long_their_row_takes_and_their_flops_how_long_o
     seconds, source = seconds_of(runs[:1], runs[1:], calculator)
     assert seconds == pytest.approx({"plain": 300, "deep": calculator.flops(configs["deep"]) / 1e13})
     assert source == "finished runs on some device"
+
+
+def test_run_that_was_begun_takes_what_its_last_checkpoint_leaves(
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mac_ray.ablation.forecast.on_ray", nullcontext)
+    monkeypatch.setattr("mac_ray.ablation.forecast.living_nodes", lambda: [{"CPU": 1.0}])
+    calculator = Calculator(Locator(Path.cwd(), tmp_path, lambda *_: None), tmp_path / "speeds.json")
+    config = config_file.load(None, tiny_overrides)
+    flops = calculator.flops(config)
+    done, begun, fresh = (
+        PlannedRun(Point(Row("row", {}), seed, config), name, tmp_path / name)
+        for seed, name in enumerate(("done", "begun", "fresh"))
+    )
+    finished_run(done.folder, 0, 0.5, flops=flops)
+    ended_run(begun.folder, "KILLED", "")
+    with Journal(begun.folder) as journal:
+        for step, share in ((1, 0.25), (2, 0.5), (3, 0.75)):
+            journal.metrics(step, {"cost/flops": share * flops})
+    checkpoint.save(RunFolder(begun.folder).checkpoints, 2, {"weight": torch.zeros(1)}, {}, keep=1)
+    found = forecast([done], [[begun], [fresh]], calculator)
+    assert (found.seconds, found.together) == (pytest.approx(1.5 * flops / 1e13), 1)
 
 
 @pytest.mark.parametrize(
