@@ -2,9 +2,9 @@
 
 Question:   at one cost, is it better to hide patches, shrink the picture, see fewer frames or take smaller batches?
 Hypothesis: hiding patches and shrinking the picture win over not saving at all, and differ little.
-Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal FLOPs: t2v R@1 nothing saved 62.3 [58.9, 65.6], mask 60% 65.7
-            [57.6, 73.8], 75% 63.9 [51.4, 76.3], resize 60% 64.9 [61.4, 68.4], 75% 64.7 [56.2, 73.1], 2 frames 67.5
-            [63.5, 71.5], batch 32 57.9 [49.4, 66.5]. 2 frames alone is told apart, and better (+5.2 [+2.5, +7.9],
+Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal FLOPs: t2v R@1 nothing saved 62.3 [58.9, 65.6], mask 60%
+            65.7 [57.6, 73.8], 75% 63.9 [51.4, 76.3], resize 60% 64.9 [61.4, 68.4], 75% 64.7 [56.2, 73.1], 2 frames
+            67.5 [63.5, 71.5], batch 32 57.9 [49.4, 66.5]. 2 frames alone is told apart, and better (+5.2 [+2.5, +7.9],
             p 0.026 by Holm); masking and shrinking by 60% lie 3.4 and 2.7 above nothing saved.
             Equal seconds (1.00 to 1.07 of the FLOPs): nothing saved 62.3, mask 60% 67.4 [57.1, 77.7], 75% 65.1 [55.8,
             74.3], resize 60% 65.3 [57.4, 73.1], 75% 63.1 [54.0, 72.1], 2 frames 68.9 [61.3, 76.4], batch 32 59.3
