@@ -1,7 +1,7 @@
 """What runs when a sweep's file is run: plan, train what is missing, answer.
 
     python sweeps/masking_ratio.py [CONFIG.yaml] [section.key=value …] [--dry-run] [--equal samples|flops|seconds]
-        [--seeds 0 1 2] [--rows LABEL …]
+        [--seeds 0 1 2] [--rows LABEL …] [--trials 60] [--storage URL]
 
 The same command finishes a sweep that was interrupted; what is finished, by this sweep or any other, is not
 trained again. The first seed of every row comes first: stopped early, a sweep has few seeds, and not few rows.
@@ -38,7 +38,7 @@ from mac_ray.ablation.report import write_report
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.script import require_names_once, script
 from mac_ray.ablation.search import run_search
-from mac_ray.ablation.sweep import Budget, Sweep
+from mac_ray.ablation.sweep import Budget, Search, Sweep
 from mac_ray.ablation.table import Table, build_table, require_metric
 from mac_ray.ablation.tags import add_members, labels_of, tags_of_run, title_of
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
@@ -74,6 +74,8 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
         metavar="LABEL",
         help="train these alone; the others stay in the table, for later",
     )
+    parser.add_argument("--trials", type=int, help="of a search, in all: more of them continue it")
+    parser.add_argument("--storage", metavar="URL", help="of a search: the database to keep its study in")
     given = parser.parse_intermixed_args(arguments)
     console = Console()
     try:
@@ -303,6 +305,12 @@ def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:
         raise ConfigError(
             f"{lost[0]}={changes[lost[0]]} reaches no run of sweep {sweep.name}, every row sets its own; take it out"
         )
+    asked_of_search = {"trials": given.trials, "storage": given.storage}
+    of_search = {name: value for name, value in asked_of_search.items() if value is not None}
+    if of_search and sweep.search is None:
+        raise ConfigError(
+            f"--{next(iter(of_search))} is given, but sweep {sweep.name} is no search; take it out"
+        )
     # an amount is one of what it was given for
     same = given.equal in (None, sweep.budget.equal)
     asked = {
@@ -310,5 +318,6 @@ def _as_asked(sweep: Sweep, given: argparse.Namespace) -> Sweep:
         "overrides": {**sweep.overrides, **changes},
         "seeds": tuple(given.seeds) if given.seeds else sweep.seeds,
         "budget": sweep.budget if same else Budget(equal=given.equal),
+        "search": Search(**(dict(sweep.search) | of_search)) if sweep.search else None,
     }
     return Sweep(**(dict(sweep) | asked))

@@ -153,6 +153,7 @@ def test_sweep_that_asks_for_what_is_not_there_is_refused(
         ([f"{RATIO}=0.5"], f"{RATIO}=0.5 reaches no run of sweep s, every row sets its own"),
         (["--seeds", "0", "0"], "seeds names a seed twice"),
         (["--rows", "a", "c"], "--rows names 'c', but the rows of sweep s are 'a', 'b'"),
+        (["--trials", "9"], "--trials is given, but sweep s is no search; take it out"),
     ],
 )
 def test_command_that_asks_for_what_it_would_not_get_is_refused(
@@ -180,6 +181,13 @@ SPACE = {RATIO: Knob(domain=Range(low=0.3, high=0.9))}
     ("search", "given", "asked", "words"),
     [
         ({}, {}, ["--rows", "a"], "--rows names 'a', but sweep s is a search, which has no rows"),
+        ({}, {}, ["--trials", "0"], "trials"),
+        (
+            {},
+            {},
+            ["--dry-run", "--storage", "postgresql://me:secret@nowhere.invalid/studies"],
+            "cannot be opened",
+        ),
         (
             {"sampler": "nsga2"},
             {"budget": Budget(equal="flops")},
@@ -205,6 +213,15 @@ def test_search_that_asks_for_what_cannot_be_is_refused(
 ) -> None:
     searching = sweep(variants={}, search=Search(space=SPACE, trials=2, **search), **given)
     assert words in refused(searching, [*options, *asked], tmp_path, capsys)
+
+
+def test_search_has_as_many_trials_as_the_command_asks_for(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
+    with pytest.raises(AssertionError, match="Ray is started"):  # it is past all that is checked before
+        main(searching, [*options, "--trials", "7", "--dry-run"])
+    assert "7 trials of 1 seeds by tpe, 7 runs in all" in capsys.readouterr().out
 
 
 def test_amount_of_another_budget_than_the_one_asked_for_does_not_count(
