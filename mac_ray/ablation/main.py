@@ -30,7 +30,7 @@ from mac_ray.ablation.execute import (
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable, require_results
 from mac_ray.ablation.outcome import TableError, share_left
-from mac_ray.ablation.parent import as_parent, say_where, uri_of
+from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
 from mac_ray.ablation.reference import published_rows
@@ -150,16 +150,20 @@ def run_sweep(
         }
         record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
 
-        def work() -> tuple[Table, str]:
-            record.keep(folder, journal)
-            train_missing(asked_runs, tags, row_flops, sweep, folder, uri, console)
+        def report() -> Table:
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
             for path in write_report(folder, table, sweep, outcomes, record.context):
                 journal.artifact(path, "plots" if path.parent != folder else "")
+            return table
+
+        def work() -> tuple[Table, str]:
+            record.keep(folder, journal)
+            with reported(report):
+                train_missing(asked_runs, tags, row_flops, sweep, folder, uri, console)
+            table = report()
             add_members({run.folder: labels[run.identity] for run in runs}, folder)
-            # last, as an MLflow that is away is waited for
-            # what others train of the other rows is for them to send
+            # last, as an MLflow that is away is waited for; what others train of the other rows is for them to send
             own = (run.folder for run in runs if run.point.row.label in asked or is_finished(run))
             if missing := send_rest(own, uri):
                 say(console, missing, "yellow")

@@ -1,6 +1,7 @@
 """A sweep as a run of its own, under which MLflow shows the runs it trains: tracked from a journal like any other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +69,17 @@ def as_parent(
     if status != "FINISHED":
         say(console, f"sweep {sweep.name} is {status}: {reason}; the same command goes on with it", "red")
     return answer
+
+
+@contextmanager
+def reported(report: Callable[[], object]) -> Iterator[None]:
+    """Around training: where it is interrupted or cannot go on, there is a report of what has finished."""
+    try:
+        yield
+    except (KeyboardInterrupt, RunError):
+        with suppress(Exception):  # why it ended is said next, and no other trouble instead
+            report()
+        raise
 
 
 def say_where(folder: Path, uri: str | None, console: Console) -> None:

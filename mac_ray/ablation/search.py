@@ -26,7 +26,7 @@ from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances,
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
-from mac_ray.ablation.parent import as_parent, say_where, uri_of
+from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
@@ -168,13 +168,18 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         require_readable(runs_of(begun(study), search, planner))
         record = SweepRecord(sweep, [], [], context_of(uri))  # which rows there are, the study knows
 
+        def report() -> SearchReport:
+            found = report_of(record, search, study, folder)
+            for path in write_search_report(folder, found):
+                journal.artifact(path, "plots" if path.parent != folder else "")
+            return found
+
         def work() -> tuple[SearchReport, str]:
             record.keep(folder, journal)
             if not is_over(study, search):
-                train_trials(study, sweep, search, planner, base, folder, uri, console)
-            report = report_of(record, search, study, folder)
-            for path in write_search_report(folder, report):
-                journal.artifact(path, "plots" if path.parent != folder else "")
+                with reported(report):
+                    train_trials(study, sweep, search, planner, base, folder, uri, console)
+            found = report()
             # of all trials, also where MLflow was away from an earlier driver
             runs = runs_of(begun(study), search, planner)
             labels = labels_of(runs)
@@ -182,14 +187,14 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             # last, as one that is away is waited for
             if missing := send_rest((run.folder for run in runs), uri):
                 say(console, missing, "yellow")
-            return report, summary_of(report.findings)
+            return found, summary_of(found.findings)
 
-        report = as_parent(record, journal, uri, console, work)
-    if report is None:
+        answer = as_parent(record, journal, uri, console, work)
+    if answer is None:
         return EXIT_INTERRUPTED
-    show_findings(report, console)
+    show_findings(answer, console)
     say_where(folder, uri, console)
-    return 0 if any(finding.value is not None for finding in report.findings) else EXIT_FAILED
+    return 0 if any(finding.value is not None for finding in answer.findings) else EXIT_FAILED
 
 
 def report_again(record: SweepRecord, search: Search, folder: Path) -> SearchReport:

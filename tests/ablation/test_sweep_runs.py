@@ -313,6 +313,15 @@ def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
     assert "goes on with it" in output
     (sweep,) = (tmp_path / "runs").glob("sweep-*")
     assert status_of(sweep) == "KILLED"
+    # of what has finished, which is nothing
+    assert {
+        row["label"]: row["metrics"] for row in json.loads((sweep / "table.json").read_text())["rows"]
+    } == {
+        "video 0.0": {},
+        "video 0.5": {},
+    }
+    sent = [record["path"] for record in read(sweep / "journal.jsonl") if record["kind"] == "artifact"]
+    assert {"report.html", "table.json"} <= set(sent)
 
 
 def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_trains_what_was_lost_there(
