@@ -2,11 +2,12 @@
 
 Question:   does it matter which surviving patches meet in temporal attention, and whether that can look at them?
 Hypothesis: no pairing beats another where temporal attention is Frozen's, which stays uniform for ever.
-Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples, t2v R@1 of random, near, the same places: copy_spatial
-            50.3 47.7 38.5, frozen_zeros 53.5 55.0 41.8, random 46.4 50.6 35.9. Tubes lie below random places with each
-            of the nine pairs of runs, and as far where temporal attention is uniform (-11.7) as where it can look
-            (-11.8, -10.5); near places do like random ones. So who meets whom in time does not explain it. No row is
-            told apart from the first (nearest: copy_spatial with the same place, -11.8 [-20.6, -3.0], p 0.23 by Holm).
+Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples, t2v R@1 of random, near, the same places:
+            copy_spatial 50.3 47.7 38.5, frozen_zeros 53.5 55.0 41.8, random 46.4 50.6 35.9. Tubes lie below random
+            places with each of the nine pairs of runs, and as far where temporal attention is uniform (-11.7) as where
+            it can look (-11.8, -10.5); near places do like random ones. So who meets whom in time does not explain it.
+            No row is told apart from the first (nearest: copy_spatial with the same place, -11.8 [-20.6, -3.0], p 0.23
+            by Holm).
 """
 
 from mac_ray.ablation import Sweep, main
