@@ -74,8 +74,6 @@ def title_of(sweep: Sweep) -> str:
 
 
 def description(sweep: Sweep, folder: Path, command: str) -> str:
-    """Of a sweep, for whoever opens it in MLflow."""
-    return (
-        f"{sweep.question}\n\n`{command}`\n\nIts runs, also those that others have trained: "
-        f'``tags.`{membership(folder)}` LIKE "%"``'
-    )
+    """Of a sweep, for whoever opens it in MLflow, which shows a few lines and hides the others."""
+    search = f'tags.`{membership(folder)}` LIKE "%"'
+    return f"Its runs, whoever has trained them: ``{search}``\n\n`{command}`\n\n{sweep.question}"
