@@ -5,10 +5,10 @@ Hypothesis: at weight 1 they hurt, language most, as in the paper; at a tenth, o
 Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 VTC 50.3 [25.4, 75.1], + MVM 45.5 [21.7,
             69.3], + MLM 44.5 [17.2, 71.9], + LM 47.9 [44.7, 51.1], + MVM + LM 47.5 [33.5, 61.4]; at a tenth of the
             weight + MVM 46.5 [17.0, 76.1], + MLM 51.4 [33.3, 69.5], + LM 47.4 [21.3, 73.5]; latent MVM 48.1 [24.6,
-            71.7]. Nothing is told apart from VTC (p 0.21 or more; nearest MLM, -5.7 [-9.8, -1.7]; it, MVM, and MVM
-            and LM at a tenth lie below with each seed), at 1.00 to 1.38 of its FLOPs; 6 of 10 pairs are in the paper's order (tau 0.20), and its collapse
-            under LM does not show. After half as many samples, one seed, +-4: VTC 25.2, + MVM 39.2, + MLM 24.8, + LM
-            25.0, + MVM + LM 34.8.
+            71.7]. Nothing is told apart from VTC (p 0.21 or more; nearest MLM, -5.7 [-9.8, -1.7]; it, MVM, and MVM and
+            LM at a tenth lie below with each seed), at 1.00 to 1.38 of its FLOPs; 6 of 10 pairs are in the paper's
+            order (tau 0.20), and its collapse under LM does not show. After half as many samples, one seed, +-4: VTC
+            25.2, + MVM 39.2, + MLM 24.8, + LM 25.0, + MVM + LM 34.8.
             At equal seconds: VTC 50.3 [25.4, 75.1], + MVM 36.2 (-14.1 [-17.9, -10.2], p 0.032 by Holm), + MLM 44.9
             (-5.3 [-10.6, -0.1], p 0.23), + LM 39.6, + MVM + LM 37.3; at a tenth + MVM 41.0, + MLM 50.4, + LM 40.9;
             latent MVM 37.2. MVM alone is told apart; but for it the means are in the paper's order (7 of 10 pairs,
