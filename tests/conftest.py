@@ -7,6 +7,7 @@ tests of files or names that are given, by this process alone.
 import multiprocessing
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -22,6 +23,9 @@ from mac_ray.config import file as config_file
 from mac_ray.cores import usable_cores
 from mac_ray.data.sets import open_set
 from tests.runs import TINY, USE_OWN
+
+# what a shell starts in the background ignores it, and so would all that tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MOST_PROCESSES = 4  # each takes 1.5 GB, and 15 s to import what the tests need
 # what processes of a fork server need: ranks, what measures their memory, and of the tests those that start them
