@@ -33,6 +33,7 @@ from mac_ray.training.start import captions_of_training
 COUNTED_CAPTIONS = 2000
 COUNTED_BATCHES = 200
 FEW_STEPS = 5
+DRIFTED = 0.1  # of times of steps that are known, from where on a reader is told
 EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
 
 
@@ -87,6 +88,14 @@ class Calculator:
             f"{len(self.measured)} kinds of steps, timed in turns with one of them; their times relative to it are "
             f"known to +-{100 * statistics.median(errors):.1f}%, the least certain to +-{100 * max(errors):.1f}% "
             "(standard error of the median ratio)"
+        ) + self._drifted()
+
+    def _drifted(self) -> str:
+        if self._speeds.drift < DRIFTED:
+            return ""
+        return (
+            f"; times that were known are off by up to {100 * self._speeds.drift:.0f}% from those measured beside new "
+            f"ones, so rows get unequal time: delete {self._speeds.path} to time all anew, on a quiet machine"
         )
 
     def _kinds(self, config: Config) -> list[Kind]:

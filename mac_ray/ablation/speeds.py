@@ -104,6 +104,9 @@ class Speeds:
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self.path, self.progress = path, progress
+        self.drift = (
+            0.0  # by what share, at most, what is known differs from what is measured beside new kinds
+        )
 
     def of(self, kinds: Sequence[Kind]) -> dict[str, Speed]:
         """By name; those that are not known yet are measured, all in one go.
@@ -161,11 +164,27 @@ class Speeds:
         self.progress("timing steps", len(unknown), len(unknown))
         if reference in known:
             unit = known[reference].first or known[reference].seconds
+            others = [name for name in wanted if name in known and name != reference]
+            ratios_known = {name: (known[name].first or known[name].seconds) / unit for name in others}
+            # ratios too change with what a machine has to do beside, such as of steps that wait for memory
+            self.drift = max(
+                (
+                    abs(self._ratio_now(base, wanted[name]) / ratio - 1)
+                    for name, ratio in ratios_known.items()
+                ),
+                default=0.0,
+            )
         else:
             while len(base.taken) < FEWEST_TURNS:
                 base.take(len(base.taken))
             unit = statistics.median(base.taken)
         return {name: _speed(unit, wanted[name].pieces, own) for name, own in ratios.items()}
+
+    def _ratio_now(self, base: Steps, kind: Kind) -> float:
+        """Of a step of its first piece to one of the first piece of `base`."""
+        steps = Steps(kind, self.progress)
+        first = partial(steps.take, piece=kind.pieces[0])
+        return statistics.median(in_turns(base.take, first))
 
 
 def _against(base: Steps, steps: Steps) -> list[list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,30 @@ def test_kinds_of_a_plan_are_measured_together_and_those_that_come_later_keep_th
     assert {name: now[name] for name in stored} == stored
     assert len(now) == 5  # its unmasked stage was known
     assert again.seconds(few) == calculator.seconds(few)
+
+
+def test_times_that_no_longer_hold_beside_new_ones_are_said_to_be_off(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    """As on a machine that had something else to do: rows of the one time and of the other would not compare."""
+    few = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.9"])
+    calculator.time_steps([few])
+    assert "are off by" not in calculator.timing()
+    path = tmp_path / "speeds.json"
+    stored = json.loads(path.read_text())
+    slower = list(stored)[-1]
+    stored[slower]["seconds"] *= 3
+    path.write_text(json.dumps(stored))
+    again = Calculator(calculator.locator, path)
+    again.time_steps([few])
+    assert "are off by" not in again.timing()  # nothing new, nothing to hold them against
+    anew = Calculator(calculator.locator, path)
+    anew.time_steps([few, config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.5"])])
+    off = re.search(r"are off by up to (\d+)%", anew.timing())
+    assert off
+    assert 40 < int(off[1]) < 90  # two thirds
+    assert f"delete {path} to time all anew" in anew.timing()
+    assert json.loads(path.read_text())[slower] == stored[slower]
 
 
 def test_stage_whose_masking_jumps_takes_the_mean_of_its_pieces(
