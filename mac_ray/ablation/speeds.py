@@ -104,9 +104,8 @@ class Speeds:
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self.path, self.progress = path, progress
-        self.drift = (
-            0.0  # by what share, at most, what is known differs from what is measured beside new kinds
-        )
+        # by what share, at most, what is known differs from what is measured beside new kinds
+        self.drift = 0.0
 
     def of(self, kinds: Sequence[Kind]) -> dict[str, Speed]:
         """By name; those that are not known yet are measured, all in one go.

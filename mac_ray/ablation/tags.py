@@ -61,10 +61,8 @@ def add_members(labels: Mapping[Path, str], folder: Path) -> None:
     """Tag the finished runs of a sweep, by their folders; those that it has trained have the tag from the start."""
     for run, label in labels.items():
         if status_of(run) == "FINISHED":
-            with (
-                suppress(BusyError, OSError),
-                Journal(run) as journal,
-            ):  # a run of others may be theirs alone to write
+            # a run of others may be theirs alone to write
+            with suppress(BusyError, OSError), Journal(run) as journal:
                 journal.tags({membership(folder): label})
 
 
