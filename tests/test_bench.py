@@ -328,14 +328,15 @@ def test_data_rates_of_every_storage_add_up_and_name_what_limits(
     ]
     for row in found["rows"]:
         parts = row["parts"]
-        assert row["received"] == pytest.approx(1 / sum(parts.values()), rel=0.5)
+        if all(parts.values()):  # what took no longer than the parts it is made of is left as 0
+            assert row["received"] == pytest.approx(1 / sum(parts.values()))
+        assert row["received"] >= (1 - 1e-9) / sum(parts.values())
         assert parts[row["limit"]] == max(parts.values())
         if row["storage"] != "frame cache":
             assert row["bare"] == pytest.approx(1 / (parts["decode"] + parts["resize"]))
             assert row["share"] == pytest.approx(row["loader"] / row["bare"])
-    *decoded, cached = found["rows"]
-    assert cached["loader"] > max(row["loader"] for row in decoded)
-    assert (cached["bare"], cached["share"]) == (None, None)
+    assert [row["bare"] is None for row in found["rows"]] == [False] * (len(stored) - 1) + [True]
+    assert found["rows"][-1]["share"] is None
 
 
 def test_data_of_which_nothing_decodes_says_where(
