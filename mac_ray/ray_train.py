@@ -249,6 +249,15 @@ def require_workers(cluster: Cluster, fewest: int, console: Console) -> None:
             f"{sentence}; add nodes with `ray start --address=…`, or lower cluster.workers, cluster.cpus_per_worker or "
             "cluster.gpus_per_worker"
         )
+    say_gpus_left_idle([cluster], console)
+
+
+def say_gpus_left_idle(runs: Iterable[Cluster], console: Console) -> None:
+    """Where no run takes any of those that there are. Ray must be initialised."""
+    gpus = sum(node.get("GPU", 0) for node in living_nodes())
+    if gpus and not any(cluster.gpus_per_worker for cluster in runs):
+        said = f"the cluster has {gpus:g} GPU{'' if gpus == 1 else 's'}, and cluster.gpus_per_worker=0 leaves them idle"
+        say(console, said, "yellow")
 
 
 def living_nodes() -> list[Mapping[str, float]]:

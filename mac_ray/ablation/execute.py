@@ -30,7 +30,14 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
-from mac_ray.ray_train import lacking_room, living_nodes, room_for_workers, wait_for_cluster, what_happened
+from mac_ray.ray_train import (
+    lacking_room,
+    living_nodes,
+    room_for_workers,
+    say_gpus_left_idle,
+    wait_for_cluster,
+    what_happened,
+)
 from mac_ray.tracking.address import ENVIRONMENT_NAME
 from mac_ray.tracking.journal import (
     FAULT_TAG,
@@ -149,6 +156,7 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
         return at_once(configs, living_nodes())
 
     wait_for_cluster(lacking, max(config.cluster.start_timeout_s for config in configs), console)
+    say_gpus_left_idle([config.cluster for config in configs], console)
     return fit_now()
 
 

@@ -328,6 +328,19 @@ def test_cluster_that_grows_is_waited_for_and_one_that_does_not_is_refused_after
         fitting([config], console)
 
 
+@pytest.mark.parametrize(("share", "said"), [(0.0, True), (0.5, False)])
+def test_gpus_that_no_run_takes_are_said(
+    tiny: Config, monkeypatch: pytest.MonkeyPatch, share: float, said: bool
+) -> None:
+    config = tiny.model_copy(update={"cluster": tiny.cluster.model_copy(update={"gpus_per_worker": share})})
+    monkeypatch.setattr("ray.nodes", lambda: cluster_of({"CPU": 4.0, "GPU": 2.0}))
+    console = Console(file=StringIO(), width=500)
+    fitting([config], console)
+    assert isinstance(console.file, StringIO)
+    sentence = "the cluster has 2 GPUs, and cluster.gpus_per_worker=0 leaves them idle"
+    assert (sentence in console.file.getvalue()) == said
+
+
 def test_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:
     program = (
         "import sys, os; from pathlib import Path; from mac_ray.tracking.journal import Journal\n"
