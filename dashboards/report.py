@@ -24,6 +24,7 @@ from mac_ray.ablation.tags import title_of
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.console import say
+from mac_ray.errors import in_one_line
 from mac_ray.tracking.journal import JournalError
 
 EXIT_BAD_INPUT = 2
@@ -51,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answer = verdict(table)[0]
     except (ConfigError, JournalError, RecordError, TableError) as error:
         say(console, f"error: {error}", "red")
+        return EXIT_BAD_INPUT
+    except OSError as error:
+        said = f"the report cannot be written ({in_one_line(error)}); give --out, a folder that can be"
+        say(console, f"error: {said}", "red")
         return EXIT_BAD_INPUT
     say(console, answer)
     say(console, f"{title_of(record.sweep)}: {out / PAGE_NAME}")

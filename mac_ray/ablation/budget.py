@@ -34,7 +34,13 @@ COUNTED_CAPTIONS = 2000
 COUNTED_BATCHES = 200
 FEW_STEPS = 5
 DRIFTED = 0.1  # of times of steps that are known, from where on a reader is told
-EPOCH_DIGITS = 4  # of scaled epochs: the last bits of a factor are not to make another run
+EPOCH_DIGITS = (
+    4  # of scaled epochs, after the point or the zeros: the last bits of a factor make no other run
+)
+
+
+class TooLittleError(ConfigError):
+    """A budget that some points cannot be trained for, in one sentence."""
 
 
 class Calculator:
@@ -67,7 +73,7 @@ class Calculator:
         with out_of_memory_explained():
             steps = Steps(kind, self.locator.progress)
             step = sum(
-                (end - start) * statistics.median(steps.take(turn, (start, end)) for turn in range(FEW_STEPS))
+                (end - start) * kind.middle([steps.take(turn, (start, end)) for turn in range(FEW_STEPS)])
                 for start, end in kind.pieces
             )
         del steps
@@ -75,9 +81,11 @@ class Calculator:
         return step * kind.leg.num_steps * sum(costs) / cost
 
     def time_steps(self, configs: Iterable[Config]) -> None:
-        """Have all kinds of steps of several configs measured in one go, which makes them comparable."""
+        """Have all kinds of steps of several configs measured in turns with one and the same, which makes them
+        comparable: with one that is known, where there is one."""
         kinds = [kind for config in configs for kind in self._kinds(config)]
-        self.measured |= self._speeds.of([kind for kind in kinds if kind.name not in self.measured])
+        if not all(kind.name in self.measured for kind in kinds):
+            self.measured |= self._speeds.of(kinds)
 
     def timing(self) -> str:
         """How well the steps are known that were asked for; empty where none were."""
@@ -91,10 +99,11 @@ class Calculator:
         ) + self._drifted()
 
     def _drifted(self) -> str:
-        if self._speeds.drift < DRIFTED:
+        drift = self._speeds.drift or 0.0
+        if drift < DRIFTED:
             return ""
         return (
-            f"; times that were known are off by up to {100 * self._speeds.drift:.0f}% from those measured beside new "
+            f"; times that were known are off by up to {100 * drift:.0f}% from those measured beside new "
             f"ones, so rows get unequal time: delete {self._speeds.path} to time all anew, on a quiet machine"
         )
 
@@ -156,7 +165,7 @@ def _captions_key(config: Config, data: RunData) -> str:
 
 
 def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator: Calculator) -> list[Point]:
-    """The same points, with epochs scaled to the budget. Raises ConfigError for one that is next to nothing."""
+    """The same points, with epochs scaled to the budget. Raises TooLittleError where not every stage has a step."""
     if budget.is_as_configured:
         return list(points)
     cost: Callable[[Config], float] = {
@@ -173,8 +182,8 @@ def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator
     for point in points:
         if point.row.label not in factors:
             factors[point.row.label] = factor = amount / (own := cost(point.config))
-            if any(round(stage.epochs * factor, EPOCH_DIGITS) <= 0 for stage in point.config.stages):
-                raise ConfigError(
+            if _has_empty_stage(with_epochs(point.config, factor), calculator.locator.data(point.config)):
+                raise TooLittleError(
                     f"a budget of {amount:g} {budget.equal} a run is {factor:.1e} of what row {point.row.label!r} "
                     f"takes ({own:g}), too little for a step of each stage; give more as the amount of the budget"
                 )
@@ -185,12 +194,23 @@ def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator
 def with_epochs(config: Config, factor: float) -> Config:
     """All stages longer or shorter by one factor; how often val is scored changes with them."""
     stages = tuple(
-        stage.model_copy(update={"epochs": round(stage.epochs * factor, EPOCH_DIGITS)})
-        for stage in config.stages
+        stage.model_copy(update={"epochs": _rounded(stage.epochs * factor)}) for stage in config.stages
     )
-    every = round(config.evaluation.every_epochs * factor, EPOCH_DIGITS)
+    every = _rounded(config.evaluation.every_epochs * factor)
     evaluation = config.evaluation.model_copy(update={"every_epochs": every})
     return config.model_copy(update={"stages": stages, "evaluation": evaluation})
+
+
+def _rounded(epochs: float) -> float:
+    return round(epochs, EPOCH_DIGITS) if epochs >= 1 else float(f"{epochs:.{EPOCH_DIGITS}g}")
+
+
+def _has_empty_stage(config: Config, data: RunData) -> bool:
+    """A stage always makes a step, however little it is to train."""
+    return any(
+        leg.stage.epochs * leg.num_samples < leg.stage.batch_size * (1 - 1e-9)
+        for leg in legs(config, data.train_sizes)
+    )
 
 
 def _samples(config: Config, data: RunData) -> float:

@@ -47,6 +47,7 @@ from mac_ray.tracking.journal import (
     JournalError,
     patiently,
     status_of,
+    summarize,
 )
 from mac_ray.tracking.process import try_lock
 from mac_ray.training.distributed import device_of, release_gpu
@@ -261,15 +262,20 @@ class Closing(tune.Callback):  # type: ignore[misc]  # ray has no types
         for job in self._jobs_of(trial.config):
             # what keeps one from being written ends no other run; of a search, whoever reads it says so
             with suppress(OSError, JournalError):
-                close(job, str(cause) if isinstance(cause, RunError) else in_one_line(cause))
+                said = str(cause) if isinstance(cause, RunError) else in_one_line(cause)
+                close(job, said, since=trial.run_metadata.start_time or 0.0)
 
 
-def close(job: Job, reason: str) -> None:
+def close(job: Job, reason: str, since: float = 0.0) -> None:
     """A run whose process is gone without having said so: on another node than its own, nobody could tell.
 
-    Raises BusyError where a worker writes it that Ray has not stopped yet.
+    `since`: when its process was started, seconds since 1970; what its journal says from before is of another. Raises
+    BusyError where a worker writes it that Ray has not stopped yet.
     """
-    if status_of(job.folder) in ("FINISHED", "FAILED", "KILLED"):
+    status = status_of(job.folder)
+    if status == "FINISHED":
+        return
+    if status in ("FAILED", "KILLED") and summarize(job.folder).updated >= 1e3 * since:
         return
     lock = try_lock(RunFolder(job.folder).driver_lock)
     if lock is None:  # somebody is training it
@@ -294,12 +300,14 @@ def _fail(job: Job, reason: str) -> None:
 
 
 def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site) -> None:
-    """One run. If it fails, its journal says so, and that is its result; what kills the process is retried.
-
-    Raises OSError of a run in this process, such as of a full disk, which Tune retries as Ray Train would.
-    """
+    """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
     site.enter()
     (job,) = _job_of(jobs, parameters)
+    tune.report({"exit_code": run_or_retry(job, site)})
+
+
+def run_or_retry(job: Job, site: Site) -> int:
+    """Raises OSError of a run in this process, such as of a full disk, which Tune retries as Ray Train would."""
     to_retry: list[OSError] = []
 
     def launch(run: PreparedRun, console: Console) -> Outcome:
@@ -310,9 +318,9 @@ def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site) -> No
             raise
 
     code = run_quietly(job, launch)
-    if to_retry and site.launch is train_in_actor:
+    if to_retry and _in_actor([job.config]):
         raise to_retry[0]
-    tune.report({"exit_code": code})
+    return code
 
 
 def train_in_actor(run: PreparedRun, console: Console) -> Outcome:

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
-from mac_ray.ablation.budget import Calculator, equalised
+from mac_ray.ablation.budget import Calculator, TooLittleError, equalised
 from mac_ray.ablation.execute import fitting, on_ray, say_what_nodes_do_not_share
 from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances, label_of
 from mac_ray.ablation.forecast import say_forecast
@@ -92,7 +92,10 @@ class TrialPlanner:
             self.require_base()
             raise UntrainableError(str(error)) from error
         base = base_point(self.sweep)
-        points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
+        try:
+            points = equalised([base, *points], base.row, self.sweep.budget, self.calculator)[1:]
+        except TooLittleError as error:  # of these values: the base was looked at before any trial
+            raise UntrainableError(str(error)) from error
         runs = self.locator.planned(points)
         self.archive.bring_back(runs)
         return runs
@@ -140,10 +143,9 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         if search.prune:
             _require_looks(sweep, planner, base)
         flops = planner.calculator.flops(base)
-        if sweep.budget.equal == "seconds" and not dry_run:
-            planner.calculator.time_steps(
-                [base]
-            )  # what keeps steps from being timed here is told before any trial
+        if sweep.budget.equal != "seconds" or not dry_run:
+            # what keeps steps from being timed here, or the budget from being enough, is told before any trial
+            equalised([base_point(sweep)], base_point(sweep).row, sweep.budget, planner.calculator)
     identity = identity_of(sweep, search, run)
     name = folder_name(sweep.name, identity)
     folder = storage / name

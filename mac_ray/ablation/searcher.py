@@ -22,7 +22,7 @@ from mac_ray.ablation.execute import (
     Site,
     fit,
     launch_of,
-    run_quietly,
+    run_or_retry,
 )
 from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
 from mac_ray.config import Config
@@ -163,7 +163,7 @@ def _train_proposal(parameters: Mapping[str, Any], site: Site) -> None:
     site.enter()
     code = 0
     for job in parameters["jobs"]:
-        code = run_quietly(job, site.launch)
+        code = run_or_retry(job, site)
         if code:
             break
     tune.report({"exit_code": code})

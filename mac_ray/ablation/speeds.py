@@ -2,10 +2,10 @@
 
 A budget needs ratios between kinds of steps, and a machine drifts by more than kinds differ. So every kind takes
 turns with one and the same other, step by step, and the median ratio of neighbours counts, of each piece of a stage
-where its masking jumps. A step is all that `cost/seconds` counts: samples are read and cropped, masks drawn, loss,
-gradients, optimiser. Evaluation, checkpoints and what starts a run are in neither. What was measured is kept: measured
-anew, it would make other runs of the same sweep, and a kind that comes later is measured against one that is known.
-Of several workers, one is timed: what they send each other is not.
+where its masking jumps; where it changes all along, their mean. A step is all that `cost/seconds` counts: samples are
+read and cropped, masks drawn, loss, gradients, optimiser. Evaluation, checkpoints and what starts a run are in neither.
+What was measured is kept: measured anew, it would make other runs of the same sweep, and a kind that comes later is
+measured against one that is known. Of several workers, one is timed: what they send each other is not.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import trim_mean
 
 from mac_ray.bench.step import Arm, wait_for
-from mac_ray.config import Config, ConfigError, TextMasking, VideoMasking, pieces
+from mac_ray.config import Config, ConfigError, Schedule, TextMasking, VideoMasking, pieces
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
@@ -39,6 +40,7 @@ from mac_ray.training.plan import Leg
 OF_SPEED = ("workers", "gpus_per_worker", "threads", "loader_workers", "decoder", "cache_budget_gb")
 FEWEST_TURNS, MOST_TURNS = 12, 40
 ENOUGH = 0.01  # relative standard error of a ratio, at which no more turns are taken
+BURSTS = 0.05  # of the steps of a schedule, the slowest and the fastest, which say nothing
 GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, spread evenly however many there are
 
 
@@ -79,6 +81,18 @@ class Kind:
         masking = self.config.stage_masking(self.leg.stage)
         return pieces(masking.video.ratio, masking.text.ratio)
 
+    @property
+    def is_gradual(self) -> bool:
+        """Whether steps of a piece differ, because how much is hidden changes along it."""
+        masking = self.config.stage_masking(self.leg.stage)
+        ratios = (masking.video.ratio, masking.text.ratio)
+        return any(isinstance(ratio, Schedule) and ratio.shape != "step" for ratio in ratios)
+
+    def middle(self, seconds: Sequence[float]) -> float:
+        """Of its steps, or of their ratios to others."""
+        # whole frames go one by one: of such stairs the median knows one alone
+        return float(trim_mean(seconds, BURSTS)) if self.is_gradual else statistics.median(seconds)
+
 
 def _device(config: Config) -> str:
     """Of this machine, where steps are timed."""
@@ -104,11 +118,11 @@ class Speeds:
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self.path, self.progress = path, progress
-        # by what share, at most, what is known differs from what is measured beside new kinds
-        self.drift = 0.0
+        # by what share, at most, what was known differs from what is measured beside the first new kinds
+        self.drift: float | None = None
 
     def of(self, kinds: Sequence[Kind]) -> dict[str, Speed]:
-        """By name; those that are not known yet are measured, all in one go.
+        """By name; those that are not known yet are measured, each kept as soon as it is.
 
         Raises ConfigError for a file that is none of ours, and for steps of GPUs that this machine does not have, and
         NoRoomToTimeError.
@@ -122,10 +136,9 @@ class Speeds:
         problem = ""
         try:
             known = self._read()
-            known |= self._measured(wanted, known)
-            temporary = self.path.with_name(f"{self.path.name}.new")
-            temporary.write_text(json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
-            temporary.replace(self.path)
+            for name, speed in self._measured(wanted, dict(known)):
+                known[name] = speed
+                self._write(known)
         except torch.OutOfMemoryError as error:
             problem = in_one_line(error)  # and not the error, whose frames have the models
         finally:
@@ -138,6 +151,11 @@ class Speeds:
             )
         return {name: known[name] for name in wanted}
 
+    def _write(self, known: Mapping[str, Speed]) -> None:
+        temporary = self.path.with_name(f"{self.path.name}.new")
+        temporary.write_text(json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
+        temporary.replace(self.path)
+
     def _read(self) -> dict[str, Speed]:
         if not self.path.exists():
             return {}
@@ -149,65 +167,76 @@ class Speeds:
                 "measure anew (sweeps of equal seconds are then planned anew as well)"
             ) from error
 
-    def _measured(self, wanted: Mapping[str, Kind], known: Mapping[str, Speed]) -> dict[str, Speed]:
+    def _measured(
+        self, wanted: Mapping[str, Kind], known: Mapping[str, Speed]
+    ) -> Iterator[tuple[str, Speed]]:
         """Those of `wanted` that are not known, against one that is, or else against the first."""
         unknown = [name for name in wanted if name not in known]
         if not unknown:
-            return {}
-        reference = next((name for name in wanted if name in known), unknown[0])
-        base = Steps(wanted[reference], self.progress)
-        ratios = {}
+            return
+        before = [name for name in wanted if name in known]
+        # of steps that differ among each other, the ratio to others has another mean than the two have
+        by = min(before or unknown, key=lambda name: wanted[name].is_gradual)
+        base = Steps(wanted[by], self.progress)
+        if by in known:
+            unit = _of_first_piece(known[by])
+        else:
+            unit = wanted[by].middle([base.take(turn) for turn in range(fewest_turns(wanted[by]))])
         for number, name in enumerate(unknown):
             self.progress("timing steps", number, len(unknown))
-            ratios[name] = _against(base, base if name == reference else Steps(wanted[name], self.progress))
+            steps = base if name == by else Steps(wanted[name], self.progress)
+            yield name, _speed(unit, wanted[name], _against(base, steps))
+            del steps
         self.progress("timing steps", len(unknown), len(unknown))
-        if reference in known:
-            unit = known[reference].first or known[reference].seconds
-            others = [name for name in wanted if name in known and name != reference]
-            ratios_known = {name: (known[name].first or known[name].seconds) / unit for name in others}
-            # ratios too change with what a machine has to do beside, such as of steps that wait for memory
-            self.drift = max(
-                (
-                    abs(self._ratio_now(base, wanted[name]) / ratio - 1)
-                    for name, ratio in ratios_known.items()
-                ),
-                default=0.0,
-            )
-        else:
-            while len(base.taken) < FEWEST_TURNS:
-                base.take(len(base.taken))
-            unit = statistics.median(base.taken)
-        return {name: _speed(unit, wanted[name].pieces, own) for name, own in ratios.items()}
+        if self.drift is None:
+            self._look_for_drift(base, unit, {name: known[name] for name in before if name != by}, wanted)
 
-    def _ratio_now(self, base: Steps, kind: Kind) -> float:
-        """Of a step of its first piece to one of the first piece of `base`."""
-        steps = Steps(kind, self.progress)
-        first = partial(steps.take, piece=kind.pieces[0])
-        return statistics.median(in_turns(base.take, first))
+    def _look_for_drift(
+        self, base: Steps, unit: float, known: Mapping[str, Speed], kinds: Mapping[str, Kind]
+    ) -> None:
+        """Ratios too change with what a machine has to do beside, such as of steps that wait for memory."""
+        try:
+            for name, speed in known.items():
+                steps = Steps(kinds[name], self.progress)
+                now = kinds[name].middle(_against(base, steps, first_alone=True)[0])
+                self.drift = max(self.drift or 0.0, abs(now * unit / _of_first_piece(speed) - 1))
+                del steps
+        except torch.OutOfMemoryError:  # what was asked for has been measured
+            return
 
 
-def _against(base: Steps, steps: Steps) -> list[list[float]]:
+def _of_first_piece(speed: Speed) -> float:
+    return speed.first or speed.seconds
+
+
+def _against(base: Steps, steps: Steps, first_alone: bool = False) -> list[list[float]]:
     """Ratios of steps of each piece to those of the first piece of `base`; of that to itself, none."""
+    fewest = fewest_turns(steps.kind)
     return [
-        [] if steps is base and number == 0 else in_turns(base.take, partial(steps.take, piece=piece))
-        for number, piece in enumerate(steps.pieces)
+        [] if steps is base and number == 0 else in_turns(base.take, partial(steps.take, piece=piece), fewest)
+        for number, piece in enumerate(steps.kind.pieces[:1] if first_alone else steps.kind.pieces)
     ]
 
 
-def _speed(unit: float, shares: Sequence[tuple[float, float]], ratios: Sequence[Sequence[float]]) -> Speed:
+def fewest_turns(kind: Kind) -> int:
+    """Where steps differ, they all count."""
+    return MOST_TURNS if kind.is_gradual else FEWEST_TURNS
+
+
+def _speed(unit: float, kind: Kind, ratios: Sequence[Sequence[float]]) -> Speed:
     """The mean over pieces of a stage, from the ratios of each to what takes `unit` seconds."""
-    medians = [statistics.median(own) if own else 1.0 for own in ratios]
-    weights = [end - start for start, end in shares]
-    mean = sum(weight * median for weight, median in zip(weights, medians, strict=True))
+    middles = [kind.middle(own) if own else 1.0 for own in ratios]
+    weights = [end - start for start, end in kind.pieces]
+    mean = sum(weight * middle for weight, middle in zip(weights, middles, strict=True))
     errors = [
-        weight * median * error_of_median(own) if own else 0.0
-        for weight, median, own in zip(weights, medians, ratios, strict=True)
+        weight * middle * error_of_median(own) if own else 0.0
+        for weight, middle, own in zip(weights, middles, ratios, strict=True)
     ]
     return Speed(
         seconds=unit * mean,
         error=math.hypot(*errors) / mean,
-        turns=min((len(own) for own in ratios if own), default=FEWEST_TURNS),
-        first=unit * medians[0] if len(medians) > 1 else None,
+        turns=min((len(own) for own in ratios if own), default=fewest_turns(kind)),
+        first=unit * middles[0] if len(middles) > 1 else None,
     )
 
 
@@ -215,6 +244,7 @@ class Steps:
     """Training steps of one kind, made and timed one at a time."""
 
     def __init__(self, kind: Kind, progress: Progress) -> None:
+        self.kind = kind
         config, self.leg, stage = kind.config, kind.leg, kind.leg.stage
         device = device_of(config.cluster)
         if device.type == "cuda" and not torch.cuda.is_available():
@@ -248,15 +278,12 @@ class Steps:
             tokenizer=kind.tokenizer,
         )
         self.hide = Hiding(config, self.leg, self.arm.encoder, kind.tokenizer, kind.lexicon, self.arm.worker)
-        self.pieces = kind.pieces
-        self.taken: list[float] = []  # seconds, of the first piece
         self.take(0)  # pages of the frame cache, kernels for the lengths of real captions
-        self.taken.clear()
 
     def take(self, turn: int, piece: tuple[float, float] | None = None) -> float:
         """Seconds of a step of a piece, the first if none is given; of many turns, evenly from the whole of it, along
         which the masking may change."""
-        start, end = piece or self.pieces[0]
+        start, end = piece or self.kind.pieces[0]
         first, last = (math.ceil(self.leg.num_steps * share - 1e-9) for share in (start, end))
         step = min(first + int((last - first) * (turn * GOLDEN % 1)), self.leg.num_steps - 1)
         self.arm.use_settings()
@@ -268,16 +295,16 @@ class Steps:
         reading, learning = read - begun, time.perf_counter() - read
         # loaders of their own read while the step before is made, and cost what they are late
         late = max(0.0, reading / self.loaders - learning) if self.loaders else reading
-        if piece in (None, self.pieces[0]):
-            self.taken.append(learning + late)
         return learning + late
 
 
-def in_turns(first: Callable[[int], float], second: Callable[[int], float]) -> list[float]:
+def in_turns(
+    first: Callable[[int], float], second: Callable[[int], float], fewest: int = FEWEST_TURNS
+) -> list[float]:
     """Ratios of neighbouring steps, second to first, both functions of the turn that return seconds: until their
     median is certain enough, or there are too many."""
     ratios: list[float] = []
-    while len(ratios) < FEWEST_TURNS or (error_of_median(ratios) > ENOUGH and len(ratios) < MOST_TURNS):
+    while len(ratios) < fewest or (error_of_median(ratios) > ENOUGH and len(ratios) < MOST_TURNS):
         turn = len(ratios)
         # who goes first changes, or what drifts would always favour the same
         if turn % 2:

@@ -146,7 +146,7 @@ class Sweep(Part):
     # bundles of dotted paths under one label; or pairs of both
     variants: Mapping[Label, Mapping[str, Any]] = {}
     search: Search | None = None
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)] = (0, 1, 2)
     metric: Label = "t2v/R1"  # of the test split, as scored by the base's protocol
     direction: Literal["maximize", "minimize"] | None = None  # of the metric; None: as its name says
     baseline: str | None = None  # the label of the row others are compared with; None: the first

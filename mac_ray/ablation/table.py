@@ -9,7 +9,7 @@ V samples of the test split, S seeds, N resamples.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,9 @@ class Comparison:
 
     difference: Interval
     p_value: float
-    adjusted: float  # after Holm, over the rows of the table
+    adjusted: float  # after Holm, over all comparisons of the table
     seeds: int  # that both have finished
+    same_runs: bool = False  # a row that is the baseline in other words: nothing is compared
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Table:
     source: str  # of the published values; empty without
     agreement: Agreement | None  # with the published order; None with fewer than two common rows
     notes: tuple[str, ...]  # what a reader has to know
+    num_comparisons: int = 0  # that p-values are corrected for
 
     @property
     def finished(self) -> list[TableRow]:
@@ -157,17 +159,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         for label, own in of_row.items()
         if any(outcome.status == "FINISHED" for outcome in own)
     }
-    pairs = {
-        label: pair
-        for label, own in measured.items()
-        if label != baseline and baseline in measured
-        if (pair := own.minus(measured[baseline], sweep.metric))
-    }
-    adjusted = holm({label: difference.p_value for label, (difference, _) in pairs.items()})
-    comparisons = {
-        label: Comparison(_interval(difference), difference.p_value, adjusted[label], seeds)
-        for label, (difference, seeds) in pairs.items()
-    }
+    comparisons = _compared(measured, baseline, sweep.metric)
     base_costs = measured[baseline].costs if baseline in measured else {}
     built = tuple(
         TableRow(
@@ -199,7 +191,42 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         source=published_table(sweep).source if published else "",
         agreement=_agreement(built, sweep.metric, baseline),
         notes=tuple(notes(sweep, built, baseline, done, missing)),
+        num_comparisons=len(_different(measured, comparisons, baseline)),
     )
+
+
+def _compared(measured: Mapping[str, _Measured], baseline: str, metric: str) -> dict[str, Comparison]:
+    """By label, with the baseline, of the rows that have runs of the same seeds."""
+    if baseline not in measured:
+        return {}
+    base = measured[baseline]
+    pairs = {
+        label: pair
+        for label, own in measured.items()
+        if label != baseline and (pair := own.minus(base, metric))
+    }
+    found = {
+        label: Comparison(interval, p_value, p_value, seeds, measured[label].folders == base.folders)
+        for label, (interval, p_value, seeds) in pairs.items()
+    }
+    # rows of the same runs are looked at once
+    different = _different(measured, found, baseline)
+    adjusted = holm({label: found[label].p_value for label in different.values()})
+    return {
+        label: replace(pair, adjusted=1.0 if pair.same_runs else adjusted[different[measured[label].folders]])
+        for label, pair in found.items()
+    }
+
+
+def _different(
+    measured: Mapping[str, _Measured], comparisons: Mapping[str, Comparison], baseline: str
+) -> dict[tuple[Path, ...], str]:
+    """A label for each comparison of runs with others than themselves."""
+    return {
+        measured[label].folders: label
+        for label in comparisons
+        if measured[label].folders != measured[baseline].folders
+    }
 
 
 class _Measured:
@@ -209,6 +236,7 @@ class _Measured:
         self, outcomes: Sequence[Outcome], samples: pa.Array, galleries: Mapping[Path, frozenset[str]]
     ) -> None:
         self.seeds = [outcome.seed for outcome in outcomes]
+        self.folders = tuple(outcome.folder for outcome in outcomes)
         self.galleries = [galleries[outcome.folder] for outcome in outcomes]
         self.num_samples = len(samples)
         runs = [_directions(outcome, samples) for outcome in outcomes]
@@ -237,9 +265,9 @@ class _Measured:
             for name, found in zip(NAMES, estimates, strict=True)
         }
 
-    def minus(self, other: _Measured, metric: str) -> tuple[Estimate, int] | None:
-        """The difference over the seeds that both have, scored among the same samples, and how many these are; None
-        without any."""
+    def minus(self, other: _Measured, metric: str) -> tuple[Interval, float, int] | None:
+        """The difference over the seeds that both have, scored among the same samples, its p-value, and how many these
+        are; None without any."""
         column = NAMES.index(metric)
         common = [
             (own, other.seeds.index(seed)) for own, seed in enumerate(self.seeds) if seed in other.seeds
@@ -252,7 +280,15 @@ class _Measured:
         own, others = map(list, zip(*common, strict=True))
         values = self.values[own, column] - other.values[others, column]
         resampled = self.resampled[own, :, column] - other.resampled[others, :, column]
-        return estimate(values, resampled, 2 * rounding_of(metric)), len(common)
+        found = estimate(values, resampled, 2 * rounding_of(metric))
+        interval = _interval(found)
+        if self.folders == other.folders:
+            return interval, found.p_value, len(common)
+        if interval.low == interval.high:  # every sample says the same, and others may say something else
+            _, room = with_room(metric, 0.0, 0.0, self.num_samples)
+            interval = Interval(found.mean, found.mean - room, found.mean + room)
+        # so few samples could not say more if all of them said the same: a sign test
+        return interval, max(found.p_value, min(1.0, 2.0 ** (1 - self.num_samples))), len(common)
 
 
 def rounding_of(metric: str) -> float:

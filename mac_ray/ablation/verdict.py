@@ -85,7 +85,7 @@ def _answer(table: Table, best: TableRow) -> str:
     gap = (
         f"a difference of {signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
         f"{'significant' if is_significant(best.comparison) else 'not significant'}"
-        f"{ALONE if best.comparison.seeds == 1 else ''} ({_p(best.comparison.adjusted)}, {_corrected(compared)})"
+        f"{ALONE if best.comparison.seeds == 1 else ''} ({_p(best.comparison.adjusted)}, {_corrected(table)})"
     )
     if is_shown(best.comparison):
         return f"{best.label!r} has the best {name}{among}, {value}, {gap}."
@@ -99,9 +99,10 @@ def _answer(table: Table, best: TableRow) -> str:
 
 
 def _told_apart(table: Table) -> Iterator[str]:
-    compared = [(row, row.comparison) for row in table.rows if row.comparison]
-    if not compared:
+    pairs = [(row, row.comparison) for row in table.rows if row.comparison]
+    if not pairs:
         return
+    compared = [(row, pair) for row, pair in pairs if not pair.same_runs]
     groups = {
         f"significantly {'better' if better else 'worse'}{ALONE if alone else ''}": [
             row.label
@@ -113,6 +114,7 @@ def _told_apart(table: Table) -> Iterator[str]:
     groups["not told apart from it (which does not show them to be equal)"] = [
         row.label for row, pair in compared if not is_significant(pair)
     ]
+    groups["the same runs as its own"] = [row.label for row, pair in pairs if pair.same_runs]
     parts = [f"{what}: {named(labels)}" for what, labels in groups.items() if labels]
     yield f"Against the baseline, {'; '.join(parts)}."
 
@@ -131,6 +133,7 @@ def _cheapest(table: Table) -> Iterator[str]:
         row
         for row in table.rows
         if row.comparison
+        and not row.comparison.same_runs
         and row.cost_ratios.get("flops", 1.0) < 1 - UNEQUAL["flops"]
         and (is_better(table, row.comparison) or row.comparison.p_value >= LEVEL)
     ]
@@ -179,8 +182,11 @@ def _published_order(table: Table) -> Iterator[str]:
             "published there."
         )
         return
+    how = "reproduced" if found.agreeing == found.pairs else "not wholly reproduced"
+    if found.tau < 0:
+        how = "not reproduced, but rather reversed"
     sentence = (
-        f"The order published in {table.source} is {'' if found.agreeing == found.pairs else 'not wholly '}reproduced: "
+        f"The order published in {table.source} is {how}: "
         f"{found.agreeing} of {found.pairs} pairs of means agree (Kendall tau-b {found.tau:.2f}, "
         f"{_p(found.p_value)}, {found.rows} rows)"
     )
@@ -204,10 +210,9 @@ def _over_seeds(compared: Sequence[Comparison]) -> str:
     return " over several seeds" if any(map(is_significant, compared)) else ""
 
 
-def _corrected(compared: Sequence[Comparison]) -> str:
-    return (
-        f"after Holm's correction for {len(compared)} comparisons" if len(compared) > 1 else "one comparison"
-    )
+def _corrected(table: Table) -> str:
+    number = table.num_comparisons
+    return f"after Holm's correction for {number} comparisons" if number > 1 else "one comparison"
 
 
 def _p(p_value: float) -> str:

@@ -260,6 +260,7 @@ def test_media_that_are_not_there_are_told_before_anything_is_started(
         ),
         (sweep, {"variants": [*ROWS, ROWS[0]]}, "variants names 'a' twice; give each its own name"),
         (sweep, {"seeds": (1, 1)}, "seeds names a seed twice"),
+        (sweep, {"seeds": (0, 2**31)}, "seeds.1"),
         (Search, {"space": {}}, "space is {}; give"),
         (sweep, {"metric": "t2v/MdR", "direction": "maximize"}, "of t2v/MdR the least is best"),
         (Budget, {"equal": "minutes"}, "equal is 'minutes'; give one of 'samples', 'flops', 'seconds'"),

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.ablation.budget import Calculator, equalised, with_epochs
+from mac_ray.ablation.budget import Calculator, TooLittleError, equalised, with_epochs
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
+from mac_ray.training.plan import legs
 from tests.checkpoints import save_text_tower
 from tests.test_encoder import saved_run
 from tests.training.whole_runs import metrics_of, trained
@@ -123,6 +124,17 @@ def test_budget_that_is_next_to_nothing_is_refused_and_not_trained(
         ConfigError, match=r"a budget of 24 flops a run is \S+ of what row 'a' takes .*too little"
     ):
         equalised(points, points[0].row, Budget(equal="flops", amount=24), calculator)
+    steps = [leg.num_steps for leg in legs(tiny, calculator.locator.data(tiny).train_sizes)]
+    one_of_each = sum(steps) / min(steps) * tiny.stages[0].batch_size
+    assert len(equalised(points, points[0].row, Budget(amount=1.01 * one_of_each), calculator)) == len(points)
+    with pytest.raises(TooLittleError, match="too little for a step of each stage"):
+        equalised(points, points[0].row, Budget(amount=0.5 * one_of_each), calculator)
+
+
+def test_epochs_of_huge_sets_are_scaled_as_exactly_as_those_of_small_ones(tiny: Config) -> None:
+    stages = tuple(stage.model_copy(update={"epochs": 0.001}) for stage in tiny.stages)
+    scaled = with_epochs(tiny.model_copy(update={"stages": stages}), 0.34567)
+    assert [stage.epochs for stage in scaled.stages] == [pytest.approx(0.00034567, rel=1e-4)] * len(stages)
 
 
 def test_seconds_are_measured_once_and_read_again(

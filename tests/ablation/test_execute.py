@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from itertools import chain, repeat
 from operator import itemgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,6 +222,27 @@ def test_run_that_was_lost_with_its_node_is_failed_of_what_ray_says(tiny: Config
     assert summarize(run.folder).tags == {"mac_ray.row": "row", "mac_ray.fault": "machine"}
 
 
+def test_what_keeps_a_run_from_going_on_is_why_it_failed_and_not_what_ended_it_before(
+    tiny: Config, tmp_path: Path
+) -> None:
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    with Journal.open_or_create(run.folder, name="row", experiment="e", identity=run.identity) as journal:
+        journal.status("KILLED", "interrupted from the keyboard")
+    ended = summarize(run.folder).updated / 1e3
+    job = Job(run.point.config, run.identity, run.folder, {})
+    for started, status, reason in (
+        (ended - 5, "KILLED", "interrupted from the keyboard"),  # by that very process
+        (ended + 5, "FAILED", "its node was lost"),
+    ):
+        trial = TuneTrial("a", {}, None, SimpleNamespace(start_time=started))
+        path = tmp_path / "error.pkl"
+        path.write_bytes(pickle.dumps(RunError("its node was lost")))
+        trial.pickled_error_file = str(path)
+        Closing(lambda _: [job]).on_trial_error(0, [], trial)
+        outcome = outcome_in(run.folder, "row", 0, run.identity)
+        assert (outcome.status, outcome.reason) == (status, reason)
+
+
 @dataclass
 class TuneTrial:
     """What Tune tells its callbacks of a trial, as far as ours look."""
@@ -228,6 +250,7 @@ class TuneTrial:
     trial_id: str
     config: dict[str, Any]
     pickled_error_file: str | None
+    run_metadata: Any = field(default_factory=lambda: SimpleNamespace(start_time=None))
 
 
 def test_search_is_told_of_an_error_once_the_journal_says_what_it_was(tmp_path: Path) -> None:

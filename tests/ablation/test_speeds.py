@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,62 @@ def test_kinds_of_a_plan_are_measured_together_and_those_that_come_later_keep_th
     assert {name: now[name] for name in stored} == stored
     assert len(now) == 5  # its unmasked stage was known
     assert again.seconds(few) == calculator.seconds(few)
+
+
+def test_kind_that_comes_later_is_known_by_its_ratio_also_where_the_machine_has_become_busy(
+    tiny_overrides: list[str], calculator: Calculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As trials of a search are timed, beside whatever trains then."""
+    few = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.9"])
+    more = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.5"])
+    calculator.time_steps([few])
+    before, quiet = calculator.seconds(few), Steps.take
+
+    def busy(steps: Steps, turn: int, piece: tuple[float, float] | None = None) -> float:
+        return 20 * quiet(steps, turn, piece)
+
+    monkeypatch.setattr(Steps, "take", busy)
+    calculator.time_steps([few, more])
+    assert calculator.seconds(few) == before
+    assert calculator.seconds(more) < 5 * before
+
+
+def test_what_was_timed_before_an_interrupt_is_kept(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, called = speeds.in_turns, []
+
+    def interrupted(*given: Any) -> list[float]:
+        called.append(given)
+        if len(called) == 2:
+            raise KeyboardInterrupt
+        return turns(*given)
+
+    monkeypatch.setattr(speeds, "in_turns", interrupted)
+    config = config_file.load(None, [*tiny_overrides, "model.video.depth=6"])
+    other = config_file.load(None, [*tiny_overrides, "masking.video.ratio=0.5"])
+    with pytest.raises(KeyboardInterrupt):
+        calculator.time_steps([config, other])
+    kept = json.loads((tmp_path / "speeds.json").read_text())
+    assert len(kept) == 2  # the first, which others are timed against, and one of them
+    calculator.time_steps([config, other])
+    now = json.loads((tmp_path / "speeds.json").read_text())
+    assert {name: now[name] for name in kept} == kept
+    assert len(now) == 4
+
+
+def test_steps_that_come_in_stairs_count_by_their_mean(
+    tiny_overrides: list[str], calculator: Calculator
+) -> None:
+    """Whole frames are hidden one by one: the median of such a stage knows one number of them alone."""
+    stairs = "masking.video={strategy: frame, ratio: {shape: linear, start: 0.0, end: 0.6}}"
+    gradual, _ = calculator._kinds(config_file.load(None, [*tiny_overrides, stairs]))
+    steady, _ = calculator._kinds(config_file.load(None, tiny_overrides))
+    seconds = [4.0] * 22 + [2.0] * 17 + [100.0]  # and a burst of something else
+    assert gradual.middle(seconds) == pytest.approx((20 * 4.0 + 15 * 2.0 + 4.0) / 36, rel=0.02)
+    assert steady.middle(seconds) == 4.0
+    calculator.time_steps([gradual.config])
+    assert {name: speed.turns for name, speed in calculator.measured.items()}[gradual.name] == MOST_TURNS
 
 
 def test_times_that_no_longer_hold_beside_new_ones_are_said_to_be_off(

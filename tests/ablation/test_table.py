@@ -115,6 +115,51 @@ def test_row_that_is_the_baseline_under_another_name_differs_by_nothing(study: S
     assert compared.p_value == 1.0
 
 
+def test_rows_of_the_same_runs_are_compared_once(study: SweepRecord) -> None:
+    """Every one that is counted makes p-values larger."""
+    alone = build_table(study.sweep, study.rows, study.outcomes())
+    rows = [*study.rows, Row("plain again", {}), Row("masked again", {})]
+    again = [
+        replace(outcome, row=f"{name} again")
+        for label, name in ((PLAIN, "plain"), (MASKED, "masked"))
+        for outcome in study.outcomes()
+        if outcome.row == label
+    ]
+    found = build_table(study.sweep, rows, [*study.outcomes(), *again])
+    assert (alone.num_comparisons, found.num_comparisons) == (1, 1)
+    one, other = found.row(MASKED).comparison, found.row("masked again").comparison
+    assert one is not None
+    assert one == other
+    assert one == alone.row(MASKED).comparison
+    said = " ".join(verdict(found))
+    assert "the same runs as its own: 'plain again'" in said
+    assert "(which does not show them to be equal): 'plain again'" not in said
+    assert "'plain again', takes" not in said
+
+
+def test_rows_that_find_everything_are_not_shown_to_be_equal(tmp_path: Path) -> None:
+    make_runs(SWEEP, tmp_path, {PLAIN: 1.0, MASKED: 1.0}, {})
+    found = build_table(SWEEP, recorded(SWEEP, tmp_path).rows, recorded(SWEEP, tmp_path).outcomes())
+    pair = found.row(MASKED).comparison
+    assert found.row(MASKED).metrics["t2v/R1"].mean == 100
+    assert pair is not None
+    assert pair.p_value == 1.0
+    assert pair.difference.low == pytest.approx(
+        -100 * (1 - 0.025 ** (1 / 60))
+    )  # Clopper and Pearson, 0 of 60
+    assert pair.difference.high == -pair.difference.low
+
+
+def test_few_samples_are_no_surer_than_a_sign_test(tmp_path: Path) -> None:
+    for label, quality in ((PLAIN, 0.0), (MASKED, 1.0)):
+        for seed in (0, 1):
+            finished_run(run_folder(tmp_path, label, seed), seed, quality, num_samples=4)
+    found = build_table(SWEEP, recorded(SWEEP, tmp_path).rows, recorded(SWEEP, tmp_path).outcomes())
+    pair = found.row(MASKED).comparison
+    assert pair is not None
+    assert pair.p_value >= 2 * 0.5**4
+
+
 def test_difference_of_one_seed_is_as_sure_as_its_pairs_of_samples(study: SweepRecord, runs: Path) -> None:
     first = [outcome for outcome in study.outcomes() if outcome.seed == 0]
     compared = build_table(SWEEP.model_copy(update={"seeds": (0,)}), study.rows, first).row(MASKED).comparison

@@ -11,11 +11,25 @@ from rich.console import Console
 from mac_ray.ablation.proposals import UntrainableError
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.search import TrialPlanner
-from mac_ray.ablation.sweep import Search
+from mac_ray.ablation.sweep import Budget, Knob, Range, Search
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
 from tests.ablation.trials import RATIO, SPACE, STRATEGY, sweep_of
 from tests.checkpoints import save_text_tower
+
+
+def test_values_that_the_budget_is_not_enough_for_are_a_fault_of_the_trial(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """Or it would end the search, and each time it is started again."""
+    share = "stages.1.epochs"
+    search = Search(space={share: Knob(domain=Range(low=1e-9, high=1, log=True))})
+    overrides = dict(parsed_override(each) for each in tiny_overrides)
+    sweep = sweep_of(search, overrides=overrides, budget=Budget(equal="flops"))
+    planner = TrialPlanner.of(sweep, tmp_path, Archive(None, "e", Console(file=StringIO())), lambda *_: None)
+    assert len(planner(0, {share: 1.0})) == 1
+    with pytest.raises(UntrainableError, match="too little for a step of each stage"):
+        planner(1, {share: 1e-9})
 
 
 def test_weights_that_are_gone_are_no_fault_of_a_trial(tiny_overrides: list[str], tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ def row(
 
 
 def table(*rows: TableRow, maximize: bool = True, agreement: Agreement | None = None) -> Table:
+    compared = sum(row.comparison is not None for row in rows)
+    chance = {"t2v/R1": 1.0}
     return Table(
-        "t2v/R1", maximize, "none", rows, "set", 100, {"t2v/R1": 1.0}, "Paper, Table 1", agreement, ()
+        "t2v/R1", maximize, "none", rows, "set", 100, chance, "Paper, Table 1", agreement, (), compared
     )
 
 
@@ -236,6 +238,11 @@ def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
             Agreement(3, 3, 2, 0.82, 0.22),
             "is not wholly reproduced: 2 of 3 pairs of means agree (Kendall tau-b 0.82, p = 0.22, 3 rows); 3 rows are "
             "too few to tell agreement from chance.",
+        ),
+        (
+            Agreement(5, 10, 0, -1.0, 0.017),
+            "is not reproduced, but rather reversed: 0 of 10 pairs of means agree (Kendall tau-b -1.00, p = 0.017, 5 "
+            "rows).",
         ),
         (
             Agreement(3, 0, 0, math.nan, math.nan),

@@ -49,6 +49,28 @@ def test_report_is_made_again_by_folder_and_by_name(
     assert "No run has finished" not in (tmp_path / "elsewhere" / "report.html").read_text()
 
 
+def test_report_that_cannot_be_written_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / folder_name("two-rows", "0123456789ab")
+    folder.mkdir()
+    recorded(SWEEP, tmp_path).write(folder)
+    (tmp_path / "notes.html").write_text("of somebody")
+    assert main([str(folder), "--out", str(tmp_path / "notes.html")]) == 2
+    assert "give --out, a folder that can be" in " ".join(capsys.readouterr().out.split())
+
+
+def test_picture_that_was_cut_short_costs_no_report(tmp_path: Path) -> None:
+    folder = tmp_path / folder_name("two-rows", "0123456789ab")
+    folder.mkdir()
+    recorded(SWEEP, tmp_path).write(folder)
+    make_runs(SWEEP, tmp_path, {"none": 0.5, "tube": 0.6}, {})
+    for picture in tmp_path.glob("*/pictures/masked_clips.png"):
+        picture.write_bytes(picture.read_bytes()[:200])
+    assert main([str(folder)]) == 0
+    assert (folder / "table.csv").is_file()
+
+
 def test_sweep_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nowhere", "--runs", str(tmp_path)]) == 2
     assert "there is neither a folder nowhere nor a sweep of that name" in capsys.readouterr().out.replace(
