@@ -30,7 +30,7 @@ def notes(
     yield from _comparisons(rows, baseline)
     yield from _budget(sweep, rows, baseline)
     yield from _published(sweep, rows)
-    yield from _pace(done)
+    yield from pace(done)
     yield from _chosen(rows, baseline)
 
 
@@ -204,8 +204,8 @@ def _chosen(rows: Sequence[TableRow], baseline: str) -> Iterator[str]:
         )
 
 
-def _pace(done: Sequence[Outcome]) -> Iterator[str]:
-    """Where seconds say more about machines than about rows."""
+def pace(done: Sequence[Outcome]) -> Iterator[str]:
+    """A sentence where seconds say more about machines than about rows."""
     devices = Counter(outcome.device for outcome in done if outcome.device)
     if len(devices) > 1:
         said = "; ".join(f"{name} ({count})" for name, count in devices.most_common())

@@ -205,11 +205,11 @@ def command_of(sweep: Sweep, point: Point) -> str:
     }
     if point.config.evaluation.every_epochs != unscaled.evaluation.every_epochs:
         changes["evaluation.every_epochs"] = point.config.evaluation.every_epochs
-    overrides = [f"{path}={_written(value)}" for path, value in changes.items()]
+    overrides = [f"{path}={written(value)}" for path, value in changes.items()]
     return shlex.join(["python", "-m", "mac_ray.pretrain", sweep.base, *overrides])
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """As an override gives it."""
     return value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)
 

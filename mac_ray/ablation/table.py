@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mac_ray.ablation.notes import notes, uncompared
+from mac_ray.ablation.notes import notes, pace, uncompared
 from mac_ray.ablation.outcome import COSTS, Outcome, TableError
 from mac_ray.ablation.plan import Row, baseline_of
 from mac_ray.ablation.reference import Values, published_rows, published_table
@@ -103,6 +103,7 @@ class Table:
     agreement: Agreement | None  # with the published order; None with fewer than two common rows
     notes: tuple[str, ...]  # what a reader has to know
     num_comparisons: int = 0  # that p-values are corrected for
+    paces_differ: bool = False  # seconds say more about machines than about rows
 
     @property
     def finished(self) -> list[TableRow]:
@@ -192,6 +193,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         agreement=_agreement(built, sweep.metric, baseline),
         notes=tuple(notes(sweep, built, baseline, done, missing)),
         num_comparisons=len(_different(measured, comparisons, baseline)),
+        paces_differ=any(pace(done)),
     )
 
 

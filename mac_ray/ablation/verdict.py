@@ -12,7 +12,7 @@ from itertools import product
 from mac_ray.ablation.notes import UNEQUAL, named, uncompared
 from mac_ray.ablation.statistics import LEVEL
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
-from mac_ray.retrieval.metrics import shown_chance
+from mac_ray.retrieval.metrics import RECALLS, shown_chance
 
 ALONE = " over test samples, of one seed alone"  # what is significant, but not shown
 
@@ -37,6 +37,11 @@ def metric_name(metric: str) -> str:
     direction, _, measure = metric.rpartition("/")
     words = {"t2v": "text-to-video ", "v2t": "video-to-text "}.get(direction, "")
     return words + (f"R@{measure[1:]}" if measure[1:].isdigit() else measure)
+
+
+def axis_name(metric: str) -> str:
+    """With its unit."""
+    return f"{metric_name(metric)} (%)" if metric.rpartition("/")[2] in RECALLS else metric_name(metric)
 
 
 def shown(interval: Interval) -> str:

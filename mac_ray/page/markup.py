@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mac_ray.duration import in_words
 from mac_ray.page.palette import IN_PAGE, SHAPES
-from mac_ray.page.vega import Chart
+from mac_ray.page.vega import Chart, Series
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def text(words: str) -> str:
 
 
 def breakable(words: str) -> str:
-    """With places where a narrow column may break a name that has no spaces."""
-    return re.sub(r"([=_./,])", r"\1<wbr>", text(words))
+    """With places where a narrow column may break a name that has no spaces, and none within a number."""
+    return re.sub(r"([=_/,]|\.(?!\d))", r"\1<wbr>", text(words))
 
 
 def sortable(caption: str, headings: Sequence[Heading], lines: Sequence[Sequence[Cell]]) -> str:
@@ -102,11 +102,11 @@ def figure(chart: Chart) -> str:
     )
 
 
-def _legend(series: Sequence[str]) -> str:
+def _legend(series: Series) -> str:
     entries = "".join(
         f'<li><svg viewBox="-1 -1 2 2" aria-hidden="true"><path d="{SHAPES[number % len(SHAPES)]}" '
         f'style="fill:{IN_PAGE.series[number % len(SHAPES)]}"/></svg>{text(label)}</li>'
-        for number, label in enumerate(series)
+        for label, number in series.items()
     )
     return f'<ul class="legend">{entries}</ul>\n' if series else ""
 

@@ -6,17 +6,21 @@ the page is HTML so that it wraps on a phone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mac_ray.page.palette import SHAPES, Palette
 
 Spec = dict[str, Any]
+Series = Mapping[str, int]  # labels with the number of their colour and shape
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name; nothing is fetched from there
 LONGEST_LABEL = 26  # letters on an axis
+CAPTION_LETTERS = 92  # of a line above the plot of a file
 # how d3 writes the numbers of an axis: counts; scores and times; what spans decades ("~g" else has 10 as 1e+1)
 LARGE, PLAIN, DECADES = "~s", "~f", "~g"
+LIMITS = ("95% from", "to")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Chart:
     caption: str
     spec: Spec  # without size, colours of the theme
     height: int  # pixels
-    series: tuple[str, ...] = ()  # labels with colours and shapes in their order
+    series: Series = field(default_factory=dict)  # what its legend names
     wide: bool = False  # takes the whole width of the page
 
 
@@ -61,14 +65,24 @@ def themed(spec: Spec, palette: Palette) -> Spec:
 
 
 def as_file(chart: Chart, palette: Palette) -> Spec:
-    """With a size, a title and, where there are several series, a legend."""
+    """With a size, a title over its caption and, where there are several series, a legend."""
     spec = themed(chart.spec, palette) | {
         "width": 560,
         "height": chart.height,
         "background": palette.paper,
         "padding": 12,
         "autosize": "pad",  # the size is that of the plot, however much the legend needs below
-        "title": {"text": chart.title, "color": palette.ink, "anchor": "start", "fontSize": 14},
+        "title": {
+            "text": chart.title,
+            "color": palette.ink,
+            "anchor": "start",
+            "fontSize": 14,
+            "subtitle": textwrap.wrap(chart.caption, CAPTION_LETTERS),
+            "subtitleColor": palette.dim,
+            "subtitleFontSize": 11,
+            "subtitlePadding": 5,
+            "offset": 12,
+        },
     }
     if chart.series:
         columns = 3 if max(map(len, chart.series)) <= LONGEST_LABEL else 1
@@ -100,11 +114,13 @@ def lines(
     x: str,
     title: str,
     name: str,
-    series: Sequence[str],
+    series: Series,
     palette: Palette,
     form: str = PLAIN,
     is_log: bool = False,
+    limits: tuple[str, str] = LIMITS,
 ) -> Spec:
+    """`title` is of the horizontal axis, `name` of the other; `limits`: what the band's are called."""
     horizontal = quantity(x, title, form)
     if is_log:
         horizontal["scale"] |= {"type": "log"}
@@ -133,7 +149,7 @@ def lines(
                     "color": colour,
                     "shape": shape_of(series),
                     "tooltip": [
-                        *tooltip(name),
+                        *tooltip(name, limits),
                         {"field": x, "title": title, "format": in_tooltip(form)},
                     ],
                 },
@@ -161,28 +177,35 @@ def in_tooltip(form: str) -> str:
     return ".3~s" if form == LARGE else ".4~r"
 
 
-def tooltip(name: str) -> list[Spec]:
+def tooltip(name: str, limits: tuple[str, str] = LIMITS) -> list[Spec]:
+    low, high = limits
     return [
         {"field": "row", "title": "row"},
         {"field": "mean", "title": name, "format": ".1f"},
-        {"field": "low", "title": "from", "format": ".1f"},
-        {"field": "high", "title": "to", "format": ".1f"},
+        {"field": "low", "title": low, "format": ".1f"},
+        {"field": "high", "title": high, "format": ".1f"},
     ]
 
 
-def colour_of(series: Sequence[str], palette: Palette) -> Spec:
-    return _series(series, palette.series)
+def numbered(labels: Iterable[str]) -> Series:
+    return {label: number for number, label in enumerate(labels)}
 
 
-def shape_of(series: Sequence[str]) -> Spec:
-    return _series(series, SHAPES)
+def colour_of(series: Series, palette: Palette) -> Spec:
+    return _by_number(series, palette.series)
 
 
-def _series(series: Sequence[str], given: Sequence[str]) -> Spec:
-    chosen = [given[number % len(given)] for number in range(len(series))]
+def shape_of(series: Series) -> Spec:
+    return _by_number(series, SHAPES)
+
+
+def _by_number(series: Series, given: Sequence[str]) -> Spec:
     return {
         "field": "series",
         "type": "nominal",
-        "scale": {"domain": list(series), "range": chosen},
+        "scale": {
+            "domain": list(series),
+            "range": [given[number % len(given)] for number in series.values()],
+        },
         "legend": None,
     }

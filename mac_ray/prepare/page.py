@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mac_ray.page.document import charts_section, document, section
 from mac_ray.page.markup import Cell, Heading, breakable, duration, facts, listed, number, sortable, text
 from mac_ray.page.palette import IN_PAGE, Palette
-from mac_ray.page.vega import Chart, Spec, colour_of, quantity
+from mac_ray.page.vega import Chart, Spec, colour_of, numbered, quantity
 from mac_ray.prepare.captions import Spread
 from mac_ray.prepare.histogram import Histogram
 from mac_ray.prepare.overlap import Place
@@ -44,7 +44,7 @@ def histogram_chart(histogram: Histogram, palette: Palette) -> Chart:
         for low, high, count in zip(histogram.edges, histogram.edges[1:], counts, strict=False)
         if count
     ]
-    series = tuple(histogram.counts)
+    series = numbered(histogram.counts)
     x = quantity("low", histogram.unit) | {"bin": {"binned": True}}
     if all(edge == int(edge) for edge in histogram.edges):
         x["axis"]["tickMinStep"] = 1

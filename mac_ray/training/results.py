@@ -34,7 +34,7 @@ PICTURED_CLIPS = 6
 PICTURED_QUERIES = 8
 RETRIEVED = 5
 TILE = 112  # pixels
-TEXT_HEIGHT, LETTER_WIDTH, GAP = 14, 6, 4
+TEXT_HEIGHT, GAP = 14, 4
 GREY = 110  # of hidden patches
 
 
@@ -242,10 +242,19 @@ def _sheet(tiles: Sequence[Image.Image], columns: int, lines: Sequence[str]) -> 
     sheet = Image.new("RGB", (columns * width, len(lines) * height), "white")
     draw = ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):
-        draw.text((2, row * height + 1), line[: columns * width // LETTER_WIDTH], fill="black")
+        draw.text((2, row * height + 1), _cut(line, columns * width - 4, draw), fill="black")
         for column, tile in enumerate(tiles[row * columns : (row + 1) * columns]):
             sheet.paste(tile, (column * width, row * height + TEXT_HEIGHT))
     return sheet
+
+
+def _cut(line: str, width: int, draw: ImageDraw.ImageDraw) -> str:
+    """As much of it as is no wider."""
+    if draw.textlength(line) <= width:
+        return line
+    while line and draw.textlength(f"{line}...") > width:
+        line = line[:-1]
+    return f"{line.rstrip()}..."
 
 
 def read_summary(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mac_ray.config import TextMasking
 from mac_ray.config import file as config_file
@@ -24,7 +24,7 @@ from mac_ray.training.distributed import Worker
 from mac_ray.training.hiding import Hiding, open_lexicon, read_words
 from mac_ray.training.inputs import reader
 from mac_ray.training.loop import train
-from mac_ray.training.results import picture_masked_clips
+from mac_ray.training.results import _cut, picture_masked_clips
 from mac_ray.training.start import PreparedRun, parameters, prepare
 from tests.runs import TINY_STEPS, metrics_of
 
@@ -222,6 +222,19 @@ def test_picture_of_hidden_words_differs_above_the_clips_alone(tiny_overrides: l
     rows = np.arange(len(exact)) % 130 < 14
     assert (exact[rows] != drawn[rows]).any()
     assert (exact[~rows] == drawn[~rows]).all()
+
+
+def test_line_above_clips_is_cut_where_the_picture_ends() -> None:
+    draw = ImageDraw.Draw(Image.new("RGB", (300, 20), "white"))
+    long = "a red circle slides to the right [MASK] a green square that stays where it is, and a triangle"
+    for width in (60, 200, 1000):
+        line = _cut(long, width, draw)
+        assert draw.textlength(line) <= width
+        if width < 1000:
+            assert line.endswith("...")
+            assert draw.textlength(long[: len(line)]) > width - 20  # not much earlier
+        else:
+            assert line == long
 
 
 @pytest.mark.parametrize("strategy", VIDEO_STRATEGIES)

@@ -29,8 +29,10 @@ def report_page(sweep: Sweep, verdict: Sequence[str], sections: Sequence[str], d
     return document(f"{sweep.name}: {sweep.question}", header, sections, drawn)
 
 
-def made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
-    """With which command, from what, on what."""
+def made(
+    sweep: Sweep, outcomes: Sequence[Outcome], context: Context, told: Mapping[str, str], what: str = "Rows"
+) -> str:
+    """With which command, from what, on what; `told`: what each row sets, or what is searched."""
     base = {"base config": sweep.base}
     base |= {f"override {path}": without_passwords(str(value)) for path, value in sweep.overrides.items()}
     amount = f", {sweep.budget.amount:g} a run" if sweep.budget.amount else ""
@@ -42,20 +44,22 @@ def made(sweep: Sweep, outcomes: Sequence[Outcome], context: Context) -> str:
         "How it was made",
         f"<h3>Command</h3>\n<pre>{text(context.command)}</pre>\n"
         f"<h3>Sweep</h3>\n{facts(base | dict(context.facts))}"
+        f"<h3>{what}</h3>\n{facts(told)}"
         f"<h3>Data, versions and machines, as the runs recorded them</h3>\n{facts(dict(_recorded(outcomes)))}",
     )
 
 
 def _recorded(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str]]:
-    """Tags of the started runs; where runs differ, every value with how many have it."""
+    """Tags of the started runs; where not all have the same, every value with how many have it."""
     values: dict[str, Counter[str]] = {}
-    for folder in dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status):
+    started = list(dict.fromkeys(outcome.folder for outcome in outcomes if outcome.status))
+    for folder in started:
         for name, value in _tags(folder).items():
             values.setdefault(name, Counter())[value] += 1
     for name in sorted(values):
-        counts = values[name]
-        several = ", ".join(f"{value} ({count} runs)" for value, count in counts.most_common())
-        yield name, several if len(counts) > 1 else next(iter(counts))
+        counts = values[name].most_common()
+        several = ", ".join(f"{value} ({count} of {len(started)} runs)" for value, count in counts)
+        yield name, several if counts[0][1] < len(started) else counts[0][0]
 
 
 def _tags(folder: Path) -> Mapping[str, str]:

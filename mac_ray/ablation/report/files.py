@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,17 @@ def write_tables(folder: Path, table: Table) -> list[Path]:
     with flat.open("w", newline="") as file:
         csv.writer(file).writerows(_flat(table))
     whole.write_text(_json(table))
-    said = [*_star(table), *verdict(table), *table.notes]
-    return [flat, whole, *write_typeset(folder, "table", *_readable(table), said)]
+    said = [*verdict(table), *table.notes]
+    return [flat, whole, *write_typeset(folder, "table", *_readable(table), said, star=_star(table))]
 
 
-def _star(table: Table) -> Iterator[str]:
-    if any(row.comparison and is_shown(row.comparison) for row in table.rows):
-        yield (
-            "* p below 0.05 after Holm's correction for all comparisons, over several seeds; the interval beside it is "
-            "of one comparison by itself."
-        )
+def _star(table: Table) -> str:
+    if not any(row.comparison and is_shown(row.comparison) for row in table.rows):
+        return ""
+    return (
+        "* p below 0.05 after Holm's correction for all comparisons, over several seeds; the interval beside it is of "
+        "one comparison by itself."
+    )
 
 
 def _flat(table: Table) -> list[list[Any]]:

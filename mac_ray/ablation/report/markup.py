@@ -21,13 +21,15 @@ def interval(found: Interval | None, *, signed: bool = False, style: str = "") -
         return NOTHING
     form = "+.1f" if signed else ".1f"
     low, mean, high = (minus(format(value, form)) for value in (found.low, found.mean, found.high))
-    return Cell(f'{mean}<span class="range">[{low}, {high}]</span>', found.mean, style)
+    return Cell(f'{mean} <span class="range">[{low}, {high}]</span>', found.mean, style)
 
 
-def gallery(pictures: Sequence[Picture]) -> str:
+def gallery(pictures: Sequence[Picture], what: str) -> str:
+    """`what` they show, for those who do not see them."""
     shown = "\n".join(
         f"<figure><figcaption><strong>{text(picture.title)}</strong></figcaption>"
-        f'<div tabindex="0" role="region" aria-label="{text(picture.title)}"><img src="{picture.source}" alt="" '
+        f'<div tabindex="0" role="region" aria-label="{text(what)}: {text(picture.title)}"><img src="{picture.source}" '
+        f'alt="{text(what)}: {text(picture.title)}" '
         f'width="{picture.size[0]}" height="{picture.size[1]}"></div></figure>'
         for picture in pictures
     )
@@ -51,7 +53,7 @@ def linked(label: str, folder: Path, context: Context) -> str:
 
 
 def folder_of(outcome: Outcome) -> str:
-    fetched = '<span class="tag">from MLflow</span>' if (outcome.folder / FETCHED_NAME).exists() else ""
+    fetched = ' <span class="tag">from MLflow</span>' if (outcome.folder / FETCHED_NAME).exists() else ""
     return f"<code>{text(outcome.folder.name)}</code>{fetched}"
 
 

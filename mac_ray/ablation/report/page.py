@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mac_ray.ablation.notes import unequal
 from mac_ray.ablation.outcome import Outcome
+from mac_ray.ablation.plan import written
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts
 from mac_ray.ablation.report.curves import CurvePoint
@@ -43,7 +44,7 @@ def page(
         section("Costs", _costs(table)) if table.finished else "",
         _pictures(table, outcomes),
         section("Runs", _runs(table, outcomes, context)),
-        made(sweep, outcomes, context),
+        made(sweep, outcomes, context, _rows(table)),
     ]
     return report_page(sweep, verdict(table), sections, drawn)
 
@@ -61,8 +62,8 @@ def _results(table: Table, sweep: Sweep) -> str:
         Heading("difference [95%]", meaning="to the baseline, over the seeds that both have"),
         Heading("p", meaning="of a paired test against the baseline"),
         Heading("p, Holm", meaning="corrected for all rows being compared"),
-        Heading("FLOPs", meaning="of training, relative to the baseline"),
-        Heading("seconds", meaning="of training, relative to the baseline"),
+        Heading("FLOPs, relative", meaning="of training, to the baseline"),
+        Heading("time, relative", meaning="of training, to the baseline"),
     ]
     headings += [Heading("published", meaning=table.source)] * has_published
     lines = [_result(table, row, has_published) for row in table.rows]
@@ -74,7 +75,8 @@ def _results(table: Table, sweep: Sweep) -> str:
         said += "each as long as its config says"
     else:
         said += f"meant to be compared at equal {sweep.budget.equal}"
-    said += f" · published: {table.source}" if table.source else ""
+    if table.source:
+        said += f" · published: {table.source}, whose order is compared, not its values, which hang on data and scale"
     return f'<p class="dim">{text(said)}</p>\n{sortable("Results", headings, lines)}' + (
         '<p class="dim">Of each row against the baseline: the difference with its interval, and p, how often so large '
         "a difference would come of chance alone, both of that comparison by itself; rows are told apart by p after "
@@ -104,7 +106,7 @@ def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
 
 def _label(table: Table, row: TableRow) -> Cell:
     tags = ["baseline"] * (row.label == table.baseline) + ["best"] * (row == table.best)
-    return Cell(breakable(row.label) + "".join(f'<span class="tag">{tag}</span>' for tag in tags), row.label)
+    return Cell(breakable(row.label) + "".join(f' <span class="tag">{tag}</span>' for tag in tags), row.label)
 
 
 def _all_metrics(table: Table) -> str:
@@ -126,7 +128,10 @@ def _all_metrics(table: Table) -> str:
         )
         chance = f'<p class="dim">chance: {level}</p>\n' if level else ""
         parts.append(f"<h3>{words}</h3>\n{chance}{sortable(words, headings, lines)}")
-    return "".join(parts)
+    units = (
+        "R@k in percent of the queries; MdR and MnR, the median and mean rank, are better the lower they are."
+    )
+    return f'<p class="dim">{units}</p>\n' + "".join(parts)
 
 
 def _costs(table: Table) -> str:
@@ -187,6 +192,15 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
 # ---------------------------------------------------------------- the rest
 
 
+def _rows(table: Table) -> dict[str, str]:
+    """What each sets of the config."""
+    return {
+        row.label: ", ".join(f"{path}={written(value)}" for path, value in row.values.items())
+        or "the base config"
+        for row in table.rows
+    }
+
+
 def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
     rows = [row.label for row in table.finished]
     masks = mask_pictures(outcomes, rows[:MOST_ROWS])
@@ -199,8 +213,12 @@ def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
         )
         if len(rows) > MOST_ROWS:
             words += f" The first {MOST_ROWS} of {len(rows)} rows."
-        shown += section("What was hidden", f'<p class="dim">{words}</p>\n{gallery(masks)}')
+        shown += section(
+            "What was hidden", f'<p class="dim">{words}</p>\n{gallery(masks, "What was hidden")}'
+        )
     if retrieved:
         words = "The clips found for some test captions, best first; the caption’s own has a green frame."
-        shown += section("What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved)}')
+        shown += section(
+            "What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved, "What was found")}'
+        )
     return shown

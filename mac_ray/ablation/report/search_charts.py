@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from mac_ray.ablation.findings import BEST_SHARE, Finding, front
 from mac_ray.ablation.plan import short_names
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.ablation.verdict import metric_name
+from mac_ray.ablation.verdict import axis_name, metric_name
 from mac_ray.page.palette import Palette
 from mac_ray.page.vega import LARGE, Chart, Spec, in_tooltip, quantity
 
@@ -28,7 +28,8 @@ def against_flops(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -
     name = f"validation {metric_name(sweep.metric)}"
     best = {finding.number for finding in front(complete, sweep.maximize)}
     data = [_dot(finding) | {"front": finding.number in best} for finding in complete]
-    x, y = quantity("flops", "FLOPs of training", LARGE, padding=12), quantity("value", name)
+    x = quantity("flops", "FLOPs of training", LARGE, padding=12)
+    y = quantity("value", f"validation {axis_name(sweep.metric)}")
     on_front = [{"filter": "datum.front"}]
     layers: list[Spec] = [
         {
@@ -78,16 +79,17 @@ def one_by_one(complete: Sequence[Finding], sweep: Sweep, palette: Palette) -> C
         dot = _dot(finding)
         best = dot["value"] if best is None else better(best, dot["value"])
         data.append(dot | {"best": best})
+    title = f"validation {axis_name(sweep.metric)}"
     x = quantity("trial", "trial", form="d", padding=12)
     x["axis"]["tickMinStep"] = 1
     layers: list[Spec] = [
         {
             "mark": {"type": "line", "interpolate": "step-after", "color": palette.accent, "strokeWidth": 2},
-            "encoding": {"x": x, "y": quantity("best", name)},
+            "encoding": {"x": x, "y": quantity("best", title)},
         },
         {
             "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1, "color": palette.dim},
-            "encoding": {"x": x, "y": quantity("value", name), "tooltip": _tooltip(name)},
+            "encoding": {"x": x, "y": quantity("value", title), "tooltip": _tooltip(name)},
         },
     ]
     return Chart(

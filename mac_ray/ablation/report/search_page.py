@@ -12,7 +12,7 @@ from typing import Any
 from mac_ray.ablation.findings import Chosen, Finding
 from mac_ray.ablation.notes import on_scores, on_training
 from mac_ray.ablation.outcome import Outcome
-from mac_ray.ablation.plan import short_names, shown
+from mac_ray.ablation.plan import short_names, shown, written
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.document import made, report_page
 from mac_ray.ablation.report.markup import folder_of, linked, opening
@@ -70,12 +70,26 @@ def search_page(report: SearchReport) -> str:
         section("Chosen", _chosen(report)) if report.chosen else "",
         charts_section(drawn),
         section("Trials", _trials(findings, sweep)) if findings else "",
-        made(sweep, [outcome for one in report.chosen for outcome in one.outcomes], report.context),
+        made(
+            sweep,
+            [outcome for one in report.chosen for outcome in one.outcomes],
+            report.context,
+            _space(sweep),
+            "What is searched",
+        ),
     ]
     return report_page(sweep, search_verdict(report), sections, drawn)
 
 
 # ---------------------------------------------------------------- in words
+
+
+def _space(sweep: Sweep) -> dict[str, str]:
+    """By knob, where it may stand and when it is asked for."""
+    knobs = sweep.search.space if sweep.search else {}
+    return {
+        path: written(knob.model_dump(mode="json", exclude_defaults=True)) for path, knob in knobs.items()
+    }
 
 
 def _answer(chosen: Sequence[Chosen], sweep: Sweep) -> str:

@@ -29,13 +29,18 @@ def write_typeset(
     lines: Sequence[Sequence[str]],
     said: Sequence[str],
     first: str = "l",
+    star: str = "",
 ) -> list[Path]:
     """`name`.md and .tex, whose columns but the first are aligned to the right.
 
-    `said` are sentences, below the table of Markdown and comments in LaTeX, where `first` is how the first column is
-    set.
+    `star`: what a star means, below the table. `said` are sentences, below the table of Markdown and comments in LaTeX,
+    where `first` is how the first column is set.
     """
-    texts = {"md": _markdown(header, lines, said), "tex": _latex(header, lines, said, first)}
+    below = [star] if star else []
+    texts = {
+        "md": _markdown(header, lines, [*below, *said]),
+        "tex": _latex(header, lines, below, said, first),
+    }
     paths = [folder / f"{name}.{ending}" for ending in texts]
     for path, content in zip(paths, texts.values(), strict=True):
         path.write_text(content)
@@ -49,16 +54,26 @@ def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]], said: Seque
         [
             *(f"| {' | '.join(line)} |" for line in (cells[0], ruler, *cells[1:])),
             "",
-            *map(_escaped_markdown, said),
+            *(f"- {_escaped_markdown(sentence)}" for sentence in said),
             "",
         ]
     )
 
 
-def _latex(header: Sequence[str], lines: Sequence[Sequence[str]], said: Sequence[str], first: str) -> str:
+def _latex(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    below: Sequence[str],
+    said: Sequence[str],
+    first: str,
+) -> str:
     """A booktabs tabular, to be \\input into a table."""
     rows = [" & ".join(map(_escaped_latex, line)) + r" \\" for line in (header, *lines)]
-    comments = [f"% {sentence}" for sentence in said]
+    comments = [f"% {sentence}" for sentence in ("Needs the package booktabs.", *below, *said)]
+    notes = [
+        rf"\multicolumn{{{len(header)}}}{{p{{\linewidth}}}}{{\footnotesize {_escaped_latex(note)}}} \\"
+        for note in below
+    ]
     return "\n".join(
         [
             *comments,
@@ -68,6 +83,7 @@ def _latex(header: Sequence[str], lines: Sequence[Sequence[str]], said: Sequence
             r"\midrule",
             *rows[1:],
             r"\bottomrule",
+            *notes,
             r"\end{tabular}",
             "",
         ]

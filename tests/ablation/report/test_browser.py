@@ -68,7 +68,7 @@ def heading(opened: webdriver.Chrome, number: int) -> WebElement:
 
 
 def test_page_draws_every_chart_without_an_error(opened: webdriver.Chrome) -> None:
-    assert len(drawn(opened)) == 7
+    assert len(drawn(opened)) == 8
     assert opened.get_log("browser") == []
     for svg in drawn(opened):
         assert svg.find_elements(By.CSS_SELECTOR, ".mark-symbol path")

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import vl_convert
 
-from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, shown_rows
+from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, series_of, shown_rows
+from mac_ray.ablation.report.curves import CurvePoint
+from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
 from mac_ray.page.palette import LIGHT, MOST_SERIES
 from mac_ray.page.vega import as_file
@@ -84,7 +86,10 @@ def test_many_lines_are_shown_by_the_best_and_that_of_the_baseline(maximize: boo
     (chart,) = (
         chart for chart in charts(table(*rows, maximize=maximize), [], LIGHT) if chart.name == "against_rate"
     )
-    assert chart.series == ("width=0", *(f"width={width}" for width in range(12 - MOST_SERIES + 1, 12)))
+    assert tuple(chart.series) == (
+        "width=0",
+        *(f"width={width}" for width in range(12 - MOST_SERIES + 1, 12)),
+    )
     assert {dot["series"] for dot in chart.spec["data"]["values"]} == set(chart.series)
     assert chart.caption.endswith("The 4 worst of 12 lines are left out.")
 
@@ -96,9 +101,67 @@ def test_every_chart_can_be_drawn_without_a_warning(count: int, capfd: pytest.Ca
         svg = vl_convert.vegalite_to_svg(as_file(chart, LIGHT))
         assert svg.startswith("<svg")
         assert "e+" not in svg
-        assert "row &lt;0&gt;" in svg or (not chart.series and chart.name != "rows")
+        assert "row &lt;0&gt;" in svg or (not chart.series and chart.name not in ("rows", "pareto_flops"))
         json.dumps(chart.spec, allow_nan=False)
     assert "WARN" not in capfd.readouterr().err
+
+
+def test_row_looks_the_same_in_every_chart_of_a_page() -> None:
+    rows = [row(str(n), 40 + n, 1.0 + n) for n in range(7)]
+    published = [replace(each, published={"t2v/R1": 30.0 + number}) for number, each in enumerate(rows)]
+    found = replace(table(*published), agreement=Agreement(7, 21, 21, 1.0, 0.001), source="Paper, Table 1")
+    spent = {"samples": 10.0, "flops": 10.0, "seconds": 10.0}
+    points = [CurvePoint(each.label, 1, spent, 30.0, 29.0, 31.0, 1) for each in rows[3:]]
+    looks: dict[str, set[int]] = {}
+    for chart in charts(found, points, LIGHT):
+        for label, number in chart.series.items():
+            looks.setdefault(label, set()).add(number)
+    assert {label: len(numbers) for label, numbers in looks.items()} == {each.label: 1 for each in rows}
+    assert len({*map(tuple, looks.values())}) == len(rows)
+
+
+def test_rows_that_few_charts_show_take_what_is_left() -> None:
+    many = table(*(row(str(n), float(n), 1.0) for n in range(30)))
+    known = series_of(many, shown_rows(many))
+    some = series_of(many, ["0", "29", "3", "5"])
+    assert (some["0"], some["29"]) == (known["0"], known["29"])
+    assert len(set(some.values())) == 4
+
+
+def test_of_many_rows_the_front_and_the_baseline_are_named_also_on_paper() -> None:
+    found = table(*(row(f"row {n}", 40 + n % 7, 1.0 + n) for n in range(20)))
+    (chart,) = (chart for chart in charts(found, [], LIGHT) if chart.name == "pareto_flops")
+    svg = vl_convert.vegalite_to_svg(as_file(chart, LIGHT))
+    named = {label for label in (f"row {n}" for n in range(20)) if f">{label}<" in svg}
+    assert named == {each.label for each in pareto_front(found, "flops")} | {"row 0"}
+    assert "no other beats" in svg.replace("</tspan>", " ")
+
+
+def test_differences_are_coloured_where_they_are_told_apart() -> None:
+    worse = Comparison(Interval(-9.0, -11.0, -7.0), 0.001, 0.002, 3)
+    rows = [row("none", 50, 1), row("a", 49, 1), replace(row("b", 41, 1), comparison=worse)]
+    rows[0] = replace(rows[0], comparison=None)
+    (chart,) = (chart for chart in charts(table(*rows), [], LIGHT) if chart.name == "differences")
+    dots = {dot["row"]: dot for dot in chart.spec["data"]["values"]}
+    assert {label: (dot["mean"], dot["apart"]) for label, dot in dots.items()} == {
+        "a": (0.0, False),
+        "b": (-9.0, True),
+    }
+    assert "in colour, told apart" in chart.caption
+    assert vl_convert.vegalite_to_svg(as_file(chart, LIGHT)).count(LIGHT.accent) >= 2
+
+
+def test_seconds_of_machines_that_were_not_equally_fast_are_not_weighed() -> None:
+    rows = [row(str(number), 40 + number, 1.0 + number) for number in range(3)]
+    spent = {"samples": 10.0, "flops": 10.0, "seconds": 10.0}
+    points = [CurvePoint("0", 1, spent, 30.0, 29.0, 31.0, 1)]
+    for uneven in (False, True):
+        drawn = {
+            chart.name: chart for chart in charts(replace(table(*rows), paces_differ=uneven), points, LIGHT)
+        }
+        assert ("pareto_seconds" in drawn) != uneven
+        assert ("do not compare seconds" in drawn["training_seconds"].caption) == uneven
+        assert "pareto_flops" in drawn
 
 
 def test_rows_that_were_made_to_cost_the_same_are_not_weighed_against_cost() -> None:

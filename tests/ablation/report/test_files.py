@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.report.files import write_tables
-from mac_ray.ablation.report.typeset import _escaped_latex
+from mac_ray.ablation.report.typeset import _escaped_latex, write_typeset
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Table, build_table
 from tests.parsed import Parsed
@@ -107,3 +107,13 @@ def test_latex_escapes_what_is_special(folder: Path) -> None:
     rows = [line for line in lines if line.endswith(r"\\")]
     assert {row.replace(r"\&", "").count("&") for row in rows} == {6}
     assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lrrrrrr}")])
+
+
+def test_star_is_explained_below_the_table_in_paper_too(tmp_path: Path) -> None:
+    star = "* p below 0.05, a_b"
+    markdown, latex = write_typeset(tmp_path, "t", ["", "x"], [["a", "1*"]], ["It is so."], star=star)
+    assert markdown.read_text().endswith("\n\n- \\* p below 0.05, a\\_b\n- It is so.\n")
+    lines = latex.read_text().splitlines()
+    note = lines[lines.index(r"\bottomrule") + 1]
+    assert note == r"\multicolumn{2}{p{\linewidth}}{\footnotesize {}* p below 0.05, a\_b} \\"
+    assert lines[0] == "% Needs the package booktabs."

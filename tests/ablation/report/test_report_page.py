@@ -71,6 +71,14 @@ def test_page_answers_the_question_with_data_and_origin(parsed: Parsed) -> None:
     assert not {"recall", "optimizer.learning_rate"} & {tag for tag, _ in parsed.tags}
 
 
+def test_page_says_what_each_row_is_and_how_many_runs_a_fact_is_of(
+    study: SweepRecord, parsed: Parsed, tmp_path: Path
+) -> None:
+    words = " ".join(parsed.words)
+    assert "masking.video.ratio=0.6" in words
+    assert "0123abcd (4 of 5 runs)" in words  # the failed one did not come to say it
+
+
 def test_runs_link_to_mlflow(parsed: Parsed) -> None:
     links = [attributes["href"] for tag, attributes in parsed.tags if tag == "a"]
     assert links == ["https://mlflow.example/#/experiments/7/runs/abc123?workflowType=machine_learning"]
@@ -80,6 +88,9 @@ def test_pictures_are_inside(parsed: Parsed) -> None:
     sources = [attributes["src"] for tag, attributes in parsed.tags if tag == "img"]
     assert len(sources) == 2 + 2  # masks of the finished rows; found by the best and the baseline
     assert all(source and source.startswith("data:image/webp;base64,") for source in sources)
+    told = [attributes["alt"] for tag, attributes in parsed.tags if tag == "img"]
+    assert told[0] == "What was hidden: video.ratio=0, seed 0"
+    assert len(set(told)) == len(told)
 
 
 def test_charts_have_their_place_and_their_colours_from_the_style(
