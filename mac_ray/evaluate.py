@@ -21,7 +21,14 @@ from mac_ray.config import file as config_file
 from mac_ray.config.experiment import STAGE_SECTIONS
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.pretrain import EXIT_BAD_INPUT, pretrain, train_here, train_on_ray, working_directory
+from mac_ray.pretrain import (
+    EXIT_BAD_INPUT,
+    pretrain,
+    say_stopped,
+    train_here,
+    train_on_ray,
+    working_directory,
+)
 from mac_ray.tracking.journal import JournalError
 from mac_ray.tracking.lookup import RunNotFoundError, folder_given
 from mac_ray.training import checkpoint
@@ -57,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ManifestError, JournalError, RunNotFoundError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except (OSError, KeyboardInterrupt) as error:
+        return say_stopped(error, console)
 
 
 def evaluation_of(files: EncoderFiles, overrides: Sequence[str]) -> Config:

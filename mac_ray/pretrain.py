@@ -25,6 +25,7 @@ from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import (
     FAULT_TAG,
     FETCHED_NAME,
+    PRUNED_TAG,
     BusyError,
     Journal,
     JournalError,
@@ -32,7 +33,7 @@ from mac_ray.tracking.journal import (
     patiently,
     status_of,
 )
-from mac_ray.tracking.launch import send_rest, start_sender, wait
+from mac_ray.tracking.launch import WAIT_S, send_rest, start_sender, wait
 from mac_ray.tracking.process import try_lock
 from mac_ray.tracking.progress import how_to_open
 from mac_ray.training.distributed import Worker
@@ -70,15 +71,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, ManifestError, JournalError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except (OSError, KeyboardInterrupt) as error:
+        return say_stopped(error, console)
+
+
+def say_stopped(error: OSError | KeyboardInterrupt, console: Console) -> int:
+    """Before or after training, where the run's status does not say it; the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        say(console, "interrupted; the same command goes on", "red")
+        return EXIT_INTERRUPTED
+    # such as of a full disk
+    say(console, f"error: {in_one_line(error)}; mend that, and the same command goes on", "red")
+    return EXIT_FAILED
 
 
 Launch = Callable[[PreparedRun, Console], Outcome]
 
 
 def pretrain(
-    config: Config, console: Console, launch: Launch, more_tags: Mapping[str, str] | None = None
+    config: Config,
+    console: Console,
+    launch: Launch,
+    more_tags: Mapping[str, str] | None = None,
+    mlflow_wait_s: float = WAIT_S,
 ) -> int:
-    """Prepare, train, score and track one run; returns the exit code. `more_tags` are tracked with it.
+    """Prepare, train, score and track one run; returns the exit code. `more_tags` are tracked with it; for
+    `mlflow_wait_s` MLflow is waited for when it has ended.
 
     Raises ConfigError, ManifestError or JournalError for what can be told before workers are taken.
     """
@@ -89,7 +107,7 @@ def pretrain(
     if status_of(run.folder.path) != "FINISHED":
         with driving(run):
             if status_of(run.folder.path) != "FINISHED":  # by whoever drove it until now
-                return drive(run, uri, console, launch, more_tags or {})
+                return drive(run, uri, console, launch, more_tags or {}, mlflow_wait_s)
     again = "seed=… with another number trains it anew" if run.plan else "its scores are these"
     say(console, f"run {run.name} has already finished; {again}")
     if (run.folder.path / FETCHED_NAME).exists():
@@ -114,7 +132,12 @@ def driving(run: PreparedRun) -> Iterator[None]:
 
 
 def drive(
-    run: PreparedRun, uri: str | None, console: Console, launch: Launch, more_tags: Mapping[str, str]
+    run: PreparedRun,
+    uri: str | None,
+    console: Console,
+    launch: Launch,
+    more_tags: Mapping[str, str],
+    mlflow_wait_s: float,
 ) -> int:
     """From the first status of this attempt to the last; the exit code."""
     for note in run.notes:
@@ -133,6 +156,8 @@ def drive(
                 if not (name.startswith("derived.") and name in known)
             }
         )
+        if journal.tag(PRUNED_TAG) == "true":  # by a search, which this goes beyond
+            journal.tags({PRUNED_TAG: "false"})
         journal.tags({**tags(run), **more_tags})
         journal.artifact(run.folder.config)
     if not run.plan:
@@ -167,7 +192,7 @@ def drive(
         say(console, f"run {run.name} is {status}: {reason}", "red")
         continues = "continues it from its last checkpoint" if run.plan else "scores it again"
         say(console, f"the same command {continues}")
-    if sender and uri and (missing := wait(sender, run.folder.path, uri)):
+    if sender and uri and (missing := wait(sender, run.folder.path, uri, mlflow_wait_s)):
         sender.kill()  # or it would go on trying, and keep that command from its work
         say(console, missing)
     return {"FINISHED": 0, "KILLED": EXIT_INTERRUPTED}.get(status, EXIT_FAILED)

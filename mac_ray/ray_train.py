@@ -63,7 +63,7 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
     """Raises RunError."""
     os.environ.update(QUICK_HEALTH_CHECKS | os.environ)
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="warning")
+        start_ray(log_to_driver=False, logging_level="warning")
     cluster = run.config.cluster
     num_workers = workers_wanted(cluster)
     if cluster.workers == "auto" and isinstance(num_workers, int):
@@ -104,6 +104,17 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         raise ended.error
     outcome: Outcome = ended.outcome
     return outcome
+
+
+def start_ray(**given: Any) -> None:
+    """The cluster of this job, or one of this machine. Raises RunError where it is not to be had, OSError too."""
+    try:
+        ray.init(**given)
+    except (
+        RayError,
+        RuntimeError,
+    ) as error:  # another version of Ray or Python there, a token that is missing
+        raise RunError(f"Ray cannot be started or joined: {in_one_line(error)}") from error
 
 
 def _cause(error: TrainingFailedError) -> str:

@@ -353,6 +353,35 @@ def test_pretrain_as_a_command_with_bad_input_ends_with_a_sentence_and_no_traceb
     assert journal_records(tmp_path / "runs") == []
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "No space left on device; mend that, and the same command goes",
+        ),
+    ],
+)
+def test_pretrain_that_ends_before_it_trains_is_a_sentence(
+    error: BaseException,
+    code: int,
+    sentence: str,
+    tiny_overrides: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As while the clips of a set are made."""
+
+    def prepare(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("mac_ray.pretrain.prepare", prepare)
+    assert main([*tiny_overrides, UNTRACKED]) == code
+    assert sentence in " ".join(capsys.readouterr().out.split())
+
+
 def test_pretrain_with_storage_that_cannot_be_written_names_it(
     tiny_overrides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

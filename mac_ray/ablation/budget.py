@@ -22,6 +22,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
+from mac_ray.model.imported import imports_weights, initial_model
 from mac_ray.training.distributed import out_of_memory_explained, release_gpu
 from mac_ray.training.first_weights import with_found_weights
 from mac_ray.training.hiding import counts_words
@@ -52,6 +53,7 @@ class Calculator:
         self.measured: dict[str, Speed] = {}  # of the kinds of steps that were asked for
         self._speeds = Speeds(speeds, locator.progress)
         self._tokenizers: dict[str, CaptionTokenizer] = {}
+        self._fitting: set[str] = set()  # models whose weights were tried
         self._lengths: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
 
     def flops(self, config: Config) -> float:
@@ -79,6 +81,14 @@ class Calculator:
         del steps
         release_gpu()
         return step * kind.leg.num_steps * sum(costs) / cost
+
+    def require_weights(self, config: Config) -> None:
+        """That what a run starts from fits its towers, before an actor is taken for it. Raises ConfigError."""
+        model = self._started(config).model
+        if imports_weights(model) and (key := model.model_dump_json()) not in self._fitting:
+            tokenizer = self._tokenizer(config)
+            initial_model(model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed)
+            self._fitting.add(key)
 
     def time_steps(self, configs: Iterable[Config]) -> None:
         """Have all kinds of steps of several configs measured in turns with one and the same, which makes them

@@ -35,6 +35,7 @@ from mac_ray.ray_train import (
     living_nodes,
     room_for_workers,
     say_gpus_left_idle,
+    start_ray,
     wait_for_cluster,
     what_happened,
 )
@@ -58,6 +59,7 @@ from mac_ray.training.start import PreparedRun
 # Of what drives a run of several workers, which have the CPUs and GPUs: Tune wants to reserve something, and this is a
 # share of what the head node has and nobody counts.
 DRIVER = {"cpu": 0, "node:__internal_head__": 0.001}
+MLFLOW_WAIT_S = 15.0  # in an actor, for the sender of a run that has ended
 WAIT_FOR_ANOTHER_S = 5.0  # between looks at a run that another sweep is training
 LOG_NAME = "console.log"  # in the run's folder: what a person who started it by hand would have seen
 EXIT_BUSY = 75  # of a run that somebody else is training
@@ -121,7 +123,7 @@ def on_ray() -> Iterator[None]:
     """The cluster this job runs in, or one started on this machine."""
     # Tune's own table of trials would stand beside ours, and its tracebacks between our lines
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
-    ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+    start_ray(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
     try:
         yield
     finally:
@@ -259,9 +261,11 @@ class Closing(tune.Callback):  # type: ignore[misc]  # ray has no types
         kept = trial.pickled_error_file
         error = pickle.loads(Path(kept).read_bytes()) if kept else RunError("Ray Tune gave the run up")
         cause = what_happened(error)
-        for job in self._jobs_of(trial.config):
-            # what keeps one from being written ends no other run; of a search, whoever reads it says so
-            with suppress(OSError, JournalError):
+        # what keeps it from being written ends no other run; of a search, whoever reads it says so
+        with suppress(OSError, JournalError):
+            # it trains one after the other: what follows was never begun
+            unended = (job for job in self._jobs_of(trial.config) if status_of(job.folder) != "FINISHED")
+            if job := next(unended, None):
                 said = str(cause) if isinstance(cause, RunError) else in_one_line(cause)
                 close(job, said, since=trial.run_metadata.start_time or 0.0)
 
@@ -350,11 +354,13 @@ def run_quietly(job: Job, launch: Launch) -> int:
     with (job.folder / LOG_NAME).open("a") as log:
         console = Console(file=log, width=120)
         try:
-            return pretrain(job.config, console, launch, more_tags=job.tags)
+            # what it does not come to send meanwhile, the sweep sends at its end; an actor holds what others wait for
+            return pretrain(job.config, console, launch, more_tags=job.tags, mlflow_wait_s=MLFLOW_WAIT_S)
         except (ConfigError, ManifestError) as error:
             say(console, f"error: {error}")
-            _fail(job, str(error))
-            return EXIT_BAD_INPUT
+            close(job, str(error), since=time.time())
+            # somebody else may be training it, from where it can be
+            return EXIT_BUSY if RunFolder(job.folder).is_driven() else EXIT_BAD_INPUT
         except BusyError:
             return 0 if status_of(job.folder) == "FINISHED" else EXIT_BUSY
 

@@ -46,8 +46,8 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override, path_and_overrides
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RunError, in_one_line
-from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.errors import RunError
+from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, say_stopped, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
 from mac_ray.tracking.journal import Journal, JournalError, status_of
@@ -88,12 +88,8 @@ def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         say(console, f"error: {error}", "red")
         return EXIT_FAILED
-    except OSError as error:  # such as of a full disk
-        say(console, f"error: {in_one_line(error)}; mend that, and the same command goes on", "red")
-        return EXIT_FAILED
-    except KeyboardInterrupt:  # before or after runs are trained
-        say(console, "interrupted; the same command goes on", "red")
-        return EXIT_INTERRUPTED
+    except (OSError, KeyboardInterrupt) as error:
+        return say_stopped(error, console)
 
 
 def run_sweep(
@@ -137,6 +133,9 @@ def run_sweep(
         say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
         return 0
     locator.require_media(run for run in asked_runs if not is_finished(run))
+    for run in asked_runs:
+        if not is_finished(run):
+            calculator.require_weights(run.point.config)
     identity = identity_of(sweep, runs)
     folder = storage / folder_name(sweep.name, identity)
     asked_runs = locator.claimed(asked_runs)
@@ -165,7 +164,7 @@ def run_sweep(
             add_members({run.folder: labels[run.identity] for run in runs}, folder)
             # last, as an MLflow that is away is waited for; what others train of the other rows is for them to send
             own = (run.folder for run in runs if run.point.row.label in asked or is_finished(run))
-            if missing := send_rest(own, uri):
+            if missing := send_rest(own, uri, journal.key):
                 say(console, missing, "yellow")
             once = each_once(asked_runs)
             failed = sum(not is_finished(run) for run in once)

@@ -76,7 +76,7 @@ def reported(report: Callable[[], object]) -> Iterator[None]:
     """Around training: where it is interrupted or cannot go on, there is a report of what has finished."""
     try:
         yield
-    except (KeyboardInterrupt, RunError):
+    except (Exception, KeyboardInterrupt):
         with suppress(Exception):  # why it ended is said next, and no other trouble instead
             report()
         raise

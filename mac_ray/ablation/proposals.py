@@ -33,7 +33,6 @@ RUNS = "mac_ray.runs"  # identities, of the run of each seed: by them its folder
 COMMAND = "mac_ray.command"  # that trains the first of them by itself
 # percent of the run that the pruner has seen, and whether it condemned the trial there
 JUDGED = "mac_ray.judged"
-PRUNED_TAG = "mac_ray.pruned"  # of a run
 PRUNED = "pruned"  # what a stop request says that is made here
 FAILURES_IN_A_ROW = 3  # of which something else is the cause than the trials
 
@@ -96,7 +95,11 @@ class Proposals:
         """
         self._study, self._sweep, self._search = study, sweep, search
         self._parent, self._plan, self._num_steps, self._give_up = parent, plan, num_steps, give_up
-        self._left = leftovers(study)
+        # trials that a driver was killed over, and those that failed for what may have been the machine
+        unended = study.get_trials(deepcopy=False)
+        left = leftovers(study)
+        self._left = [number for number in left if REASON not in unended[number].user_attrs]
+        self._doubted = [number for number in left if number not in self._left]
         self._to_draw = max(search.trials - len(begun(study)), 0)
         self._underway: dict[int, Proposal] = {}
         self._elsewhere: list[Proposal] = []  # somebody else trains a run of theirs
@@ -110,7 +113,7 @@ class Proposals:
     @property
     def to_come(self) -> int:
         """How many trials are yet to be taken up or drawn."""
-        return len(self._left) + self._to_draw
+        return len(self._left) + len(self._doubted) + self._to_draw
 
     @property
     def has_some_waiting(self) -> bool:
@@ -257,17 +260,20 @@ class Proposals:
                 yield value, percent
 
     def _take(self) -> optuna.Trial | None:
-        """The next trial: first those that an earlier driver left, then new ones, as many as there are to be."""
+        """The next trial: first those that an earlier driver left, then new ones, as many as there are to be, and last
+        those that failed for what may have been the machine: others tell whether it was."""
         if self._left:
-            number = self._left.pop(0)
-            self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
-            return taken_up(self._study, number)
+            return self._taken_up(self._left.pop(0))
         number = len(begun(self._study))
         self._to_draw = max(self._search.trials - number - 1, 0)
         if number >= self._search.trials:
-            return None
+            return self._taken_up(self._doubted.pop(0)) if self._doubted else None
         self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
         return self._study.ask()
+
+    def _taken_up(self, number: int) -> optuna.Trial:
+        self._study.sampler = Drawing(self._search, self._sweep.seeds[0], number)
+        return taken_up(self._study, number)
 
     def _tell(self, same: Sequence[Proposal]) -> bool:
         """What became of the runs of some trials of one recipe, of which the first was trained. Whether the machine has
@@ -317,7 +323,7 @@ class Proposals:
         self._in_a_row.append(reason)
         self._doubtful += [(trial, reason) for trial in same]
         if len(self._in_a_row) >= FAILURES_IN_A_ROW:
-            self._stop()
+            self._decide()
 
     def _worked(self) -> None:
         """So what failed before has failed for its own reasons, unless it was too much already."""
@@ -333,10 +339,16 @@ class Proposals:
         """If nothing is under way any more: decide on the last that failed."""
         if self._underway or self._elsewhere or self.stopped or not self._doubtful:
             return
-        if self._left or len(begun(self._study)) < self._search.trials:
+        if self._left or self._doubted or len(begun(self._study)) < self._search.trials:
             return
-        # where nothing is known of this machine, the second time decides
-        if self._has_worked or all(REASON in trial.user_attrs for trial, _ in self._doubtful):
+        if self._has_worked:
+            self._worked()
+        else:
+            self._decide()
+
+    def _decide(self) -> None:
+        """Where nothing is known of this machine, the second time decides."""
+        if all(REASON in trial.user_attrs for trial, _ in self._doubtful):
             self._worked()
         else:
             self._stop()

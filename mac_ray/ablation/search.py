@@ -6,8 +6,8 @@ front, is scored on samples that no choice was made on.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
-from mac_ray.ablation.record import SweepRecord, context_of, folder_name
+from mac_ray.ablation.record import RecordError, SweepRecord, context_of, folder_name, read_record
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
@@ -48,6 +48,7 @@ from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
+from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.folder import KnownRuns, RunFolder
@@ -88,6 +89,7 @@ class TrialPlanner:
             for point in points:
                 self.num_steps(point.config)
             self.locator.planned(points)
+            self.calculator.require_weights(points[0].config)
         except (ConfigError, ManifestError) as error:
             self.require_base()
             raise UntrainableError(str(error)) from error
@@ -150,6 +152,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     name = folder_name(sweep.name, identity)
     folder = storage / name
     show_search(sweep, search, flops, console)
+    require_same_storage(sweep, search, folder)
     if dry_run:
         kept = kept_study(sweep, search, name, folder)
         ended = counted(kept) if kept else {}
@@ -187,11 +190,12 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             labels = labels_of(runs)
             add_members({run.folder: labels[run.identity] for run in runs}, folder)
             # last, as one that is away is waited for
-            if missing := send_rest((run.folder for run in runs), uri):
+            if missing := send_rest((run.folder for run in runs), uri, journal.key):
                 say(console, missing, "yellow")
             return found, summary_of(found.findings)
 
-        answer = as_parent(record, journal, uri, console, work)
+        with told_of_storage(sweep, search):
+            answer = as_parent(record, journal, uri, console, work)
     if answer is None:
         return EXIT_INTERRUPTED
     show_findings(answer, console)
@@ -234,6 +238,38 @@ def outcomes_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> list[Outcom
     ]
 
 
+def require_same_storage(sweep: Sweep, search: Search, folder: Path) -> None:
+    """Or a second study would begin in the folder, and its report replace that of the first. Raises ConfigError."""
+    try:
+        before = read_record(folder).sweep.search
+    except RecordError:  # there is none yet, or one of another version
+        return
+    kept, asked = (public(each.storage) if each and each.storage else "" for each in (before, search))
+    if kept != asked:
+        where = (
+            f"in {kept}; give --storage with its full address"
+            if kept
+            else "in its folder; leave --storage out"
+        )
+        raise ConfigError(
+            f"sweep {sweep.name}: the study in {folder} was begun {where}, or give the sweep another name to begin anew"
+        )
+
+
+@contextmanager
+def told_of_storage(sweep: Sweep, search: Search) -> Iterator[None]:
+    """Raises RunError where the study cannot be read or written any more."""
+    try:
+        yield
+    except (StorageInternalError, OSError) as error:
+        if search.storage and isinstance(error, OSError):  # of another disk
+            raise
+        raise RunError(
+            f"the study of sweep {sweep.name} cannot be read or written any more ({cause_of(error)}); see to its "
+            "storage, and the same command goes on"
+        ) from error
+
+
 def train_trials(
     study: Study,
     sweep: Sweep,
@@ -265,16 +301,10 @@ def train_trials(
         say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
-            with exported_trials(sweep.name, board.states):
+            with exported_trials(sweep.name, board.states), told_of_storage(sweep, search):
                 execute_search(
                     proposals, lambda own: tags_of(sweep, own, folder), base, folder, uri, together
                 )
-        except (StorageInternalError, OSError) as error:
-            cause = cause_of(error)
-            raise RunError(
-                f"the study of sweep {sweep.name} cannot be written any more ({cause}); see to its storage, and the "
-                "same command goes on"
-            ) from error
         finally:
             board.stop()
     if proposals.stopped:

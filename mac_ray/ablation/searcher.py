@@ -24,9 +24,10 @@ from mac_ray.ablation.execute import (
     launch_of,
     run_or_retry,
 )
-from mac_ray.ablation.proposals import PRUNED, PRUNED_TAG, Proposal, Proposals
+from mac_ray.ablation.proposals import PRUNED, Proposal, Proposals
 from mac_ray.config import Config
 from mac_ray.pretrain import Launch, opened_journal
+from mac_ray.tracking.journal import PRUNED_TAG
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 

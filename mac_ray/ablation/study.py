@@ -48,7 +48,7 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) 
     """
     with _explained(sweep, search, folder):
         study = optuna.create_study(
-            storage=RDBStorage(search.storage) if search.storage else _journal(folder),
+            storage=_database(search.storage) if search.storage else _journal(folder),
             study_name=name,
             directions=_directions(sweep, search),
             pruner=StratifiedHalving(),
@@ -80,7 +80,9 @@ def kept_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study |
     if search.storage is None and not path.exists():
         return None
     with _explained(sweep, search, folder):
-        storage = search.storage or JournalStorage(JournalFileBackend(str(path)))
+        storage = (
+            _database(search.storage) if search.storage else JournalStorage(JournalFileBackend(str(path)))
+        )
         if name not in optuna.get_all_study_names(storage):
             return None
         return optuna.load_study(study_name=name, storage=storage)
@@ -185,10 +187,21 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
         ) from error
     except ConfigError:
         raise
-    except (AssertionError, LookupError, TypeError, ValueError) as error:  # of the replay of a journal
+    except (AssertionError, LookupError, TypeError, ValueError) as error:
+        if search.storage:  # a port that is no number, in an error that may quote the password
+            raise ConfigError(
+                f"sweep {sweep.name}: search.storage is no URL of a database; give one such as "
+                "postgresql://user@host/studies, with what is special in a password as %40 and the like"
+            ) from None
+        # of the replay of a journal
         raise ConfigError(
             f"{_place(search, folder)} is no journal of a study ({error!r}); {REMEDY}"
         ) from error
+
+
+def _database(url: str) -> RDBStorage:
+    # hours may pass between two trials, and what lies between drops connections that say nothing for minutes
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 def cause_of(error: Exception) -> str:

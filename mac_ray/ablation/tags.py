@@ -6,11 +6,11 @@ from pathlib import Path
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point
-from mac_ray.ablation.proposals import PRUNED_TAG
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config
 from mac_ray.tracking.journal import (
     PARENT_TAG,
+    PRUNED_TAG,
     SWEEP_TAG,
     BusyError,
     Journal,

@@ -43,6 +43,7 @@ DEVICE_TAG = "device"  # what the first worker trains on; its seconds are only a
 WORKERS_TAG = "workers"  # how many, and threads of each on CPUs, which decides seconds as well
 # of a run that failed: "recipe" where it would fail wherever it is tried, else "machine"
 FAULT_TAG = "mac_ray.fault"
+PRUNED_TAG = "mac_ray.pruned"  # of a run of a search, "true" where that has stopped it early
 PRECISION_TAG = "precision"  # that it computes in, fp32 or bf16, which may be left to the device
 LONGEST_STATUS = 16_384  # bytes of the end that are looked at; where they are too few, all of it is read
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

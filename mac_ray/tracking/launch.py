@@ -18,10 +18,11 @@ import mac_ray
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public, replay_command
 from mac_ray.tracking.environment import tame_mlflow
-from mac_ray.tracking.journal import status_of
+from mac_ray.tracking.journal import PARENT_TAG, status_of, summarize
 from mac_ray.tracking.process import Process
 
 LOG_NAME = "sender.log"
+WAIT_S = 60.0  # for MLflow, when a run has ended
 POLL_S = 0.2
 AWAY_AFTER = 3  # runs in a row that could not be sent
 # Of sh, which ends and leaves its child to the system: runs what it is given, with $0 as its log, and prints its pid.
@@ -54,7 +55,7 @@ def start_sender(run_directory: Path, uri: str) -> Process:
     return Process.of(int(shell.stdout))
 
 
-def wait(sender: Process, run_directory: Path, uri: str, timeout_s: float = 60.0) -> str | None:
+def wait(sender: Process, run_directory: Path, uri: str, timeout_s: float = WAIT_S) -> str | None:
     """After the run's last status: wait until MLflow has everything. None when it does.
 
     Otherwise one sentence for the user: after `timeout_s`, or as soon as an attempt made meanwhile has failed of a
@@ -77,14 +78,29 @@ def wait(sender: Process, run_directory: Path, uri: str, timeout_s: float = 60.0
     )
 
 
-def send_rest(folders: Iterable[Path], uri: str | None) -> str | None:
+def _was_never_sent(folder: Path, uri: str, parent: str) -> bool:
+    """A run that this parent started, and that failed before it was driven."""
+    if public(uri) in progress.load(folder) or status_of(folder) != "FAILED":
+        return False
+    return summarize(folder).tags.get(PARENT_TAG) == parent
+
+
+def send_rest(folders: Iterable[Path], uri: str | None, parent: str = "") -> str | None:
     """What the MLflow at `uri` missed of ended runs while it was away; a sentence about what it still lacks.
+
+    Of the children of `parent`, also those that ended before they had a sender.
 
     A run's own sender ends soon after the run, so that nothing is at work on it any more when somebody replays it. A
     server that is away for some runs in a row is not asked for the others: it may take minutes to say nothing.
     """
-    behind = [folder for folder in dict.fromkeys(folders) if progress.is_behind(folder, uri)] if uri else []
-    if not uri or not behind:
+    if not uri:
+        return None
+    behind = [
+        folder
+        for folder in dict.fromkeys(folders)
+        if progress.is_behind(folder, uri) or (parent and _was_never_sent(folder, uri, parent))
+    ]
+    if not behind:
         return None
     tame_mlflow()
     from mac_ray.tracking.mlflow import RefusedError, UnavailableError

@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from mac_ray.errors import in_one_line
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public, replay_command, resolve_uri
 from mac_ray.tracking.journal import FILE_NAME, JournalError, Record, Summary, read_from
@@ -195,6 +196,8 @@ def _follow(delivery: Delivery, patience_s: float) -> bool:
             continue
         except (RefusedError, UnavailableError) as error:
             problem: Exception = error
+        except OSError as error:  # of the small file in the run's folder, on a disk that is full or away
+            problem = UnavailableError(f"what is sent cannot be noted ({in_one_line(error)})")
         has_ended = delivery.run_has_ended()
         if delivery.summary.writer != began_with:
             logger.error("%s; whoever resumed the run has started another sender", problem)

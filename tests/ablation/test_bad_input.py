@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from mac_ray.data.manifest import Row
 from mac_ray.data.manifest_writer import write as write_manifest
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from tests.ablation.made import ended_run, finished_run
+from tests.checkpoints import save_text_tower
 from tests.runs import USE_OWN
 
 RATIO = "masking.video.ratio"
@@ -232,6 +234,36 @@ def test_amount_of_another_budget_than_the_one_asked_for_does_not_count(
     with pytest.raises(AssertionError, match="Ray is started"):  # it is past all that is checked before
         main(little, [*options, "--equal", "samples", "--dry-run"])
     assert "2 runs" in capsys.readouterr().out
+
+
+def test_study_that_was_begun_in_another_place_is_not_begun_again(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its folder is the same, and its report would be replaced."""
+    searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    for first, then, said in (
+        (["--storage", url], [], f"was begun in {url}; give --storage"),
+        ([], ["--storage", url], "was begun in its folder; leave --storage out"),
+    ):
+        for folder in tmp_path.glob("**/sweep-*"):
+            shutil.rmtree(folder)
+        with pytest.raises(AssertionError, match="Ray is started"):
+            main(searching, [*options, *first])
+        capsys.readouterr()
+        for more in ([], ["--dry-run"]):
+            assert said in refused(searching, [*options, *then, *more], tmp_path, capsys)
+
+
+def test_weights_that_do_not_fit_a_row_are_told_before_anything_is_started(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = save_text_tower(tmp_path / "distilbert", ["a", "red", "circle", "square"])
+    rows = {"as it is": {}, "deeper": {"model.text.depth": 5}}
+    given = [*options, f"model.text.pretrained={source}"]
+    sentence = refused(sweep(variants=rows), given, tmp_path, capsys)
+    assert "model.text" in sentence
+    assert "depth" in sentence
 
 
 def test_media_that_are_not_there_are_told_before_anything_is_started(

@@ -44,6 +44,7 @@ from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.errors import RunError
+from mac_ray.pretrain import EXIT_BAD_INPUT
 from mac_ray.tracking.journal import Journal, JournalError, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.folder import RunFolder
@@ -196,6 +197,23 @@ def test_run_that_another_sweep_is_training_is_left_to_it_and_its_result_taken(
     assert run_quietly(job, never) == 0
     close(job, "its node was lost")
     assert outcome_in(run.folder, "tiny", 0, run.identity).status == "FINISHED"
+
+
+def test_run_that_cannot_be_begun_here_is_left_to_who_trains_it_elsewhere(
+    tiny: Config, tmp_path: Path
+) -> None:
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    with Journal.open_or_create(run.folder, name="row", experiment="e", identity=run.identity) as journal:
+        journal.status("RUNNING")
+    gone = run.point.config.model_copy(
+        update={"storage": run.point.config.storage.model_copy(update={"cache": "/proc/nowhere"})}
+    )
+    job = Job(gone, run.identity, run.folder, {})
+    with driven(run.folder):
+        assert run_quietly(job, never) == EXIT_BUSY
+        assert status_of(run.folder) == "RUNNING"
+    assert run_quietly(job, never) == EXIT_BAD_INPUT
+    assert status_of(run.folder) == "FAILED"
 
 
 def test_folder_that_the_driver_has_made_and_this_node_does_not_see_is_not_made_here(

@@ -302,10 +302,31 @@ def test_fault_of_the_machine_stops_the_search_and_its_trials_are_tried_again(tm
     assert driver.states() == ["FAIL", "FAIL", "COMPLETE", *["RUNNING"] * 3]
 
     driver = Driver(tmp_path, search)
-    train(driver, [sound, full, sound, sound, sound])  # where others end well, it is the trial's own fault
+    assert driver.proposals.to_come == 5
+    # new ones first; where others end well, it is the trial's own fault
+    train(driver, [sound, sound, sound, full, sound])
     assert driver.proposals.next() is None
     assert not driver.proposals.stopped
     assert driver.states() == ["FAIL", "FAIL", "COMPLETE", "COMPLETE", "FAIL", *["COMPLETE"] * 3]
+
+
+@pytest.mark.parametrize("new", [0, 2])
+def test_trials_that_kill_their_process_each_time_do_not_stop_a_search_for_ever(
+    tmp_path: Path, new: int
+) -> None:
+    """A recipe that takes too much main memory looks like a fault of the machine."""
+    killed: dict[str, Any] = {"status": "FAILED", "reason": "out of memory", "fault": "machine"}
+    sound: dict[str, Any] = {"status": "FINISHED", "scores": [(100, 1.0)]}
+    for ways, stopped in (([killed] * 3, True), ([sound] * new + [killed] * 3, False)):
+        driver = Driver(tmp_path, Search(space=SPACE, trials=3 + new))
+        for way in ways:
+            proposal = driver.proposals.next()
+            assert proposal is not None
+            write_run(proposal.runs[0], **way)
+            driver.proposals.ended(proposal.number)
+        assert driver.proposals.next() is None
+        assert bool(driver.proposals.stopped) == stopped
+    assert driver.states() == ["FAIL"] * 3 + ["COMPLETE"] * new
 
 
 def test_trial_that_ends_well_beside_those_that_stopped_a_search_does_not_spend_them(tmp_path: Path) -> None:

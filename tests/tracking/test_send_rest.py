@@ -6,6 +6,7 @@ import mlflow
 import pytest
 
 from mac_ray.tracking import progress
+from mac_ray.tracking.journal import PARENT_TAG, Journal
 from mac_ray.tracking.launch import send_rest
 from mac_ray.tracking.sender import replay
 from tests.ablation.made import finished_run
@@ -32,6 +33,17 @@ def test_what_mlflow_missed_is_sent_and_what_it_never_had_is_not(runs: list[Path
         ("whole", "FINISHED"),
         ("begun", "FINISHED"),
     }
+
+
+def test_run_that_failed_before_it_was_driven_is_sent_with_its_sweep(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for name, parent in (("ours", "a"), ("theirs", "b")):
+        with Journal.open_or_create(tmp_path / name, name=name, experiment="e", identity=name) as journal:
+            journal.tags({PARENT_TAG: parent})
+            journal.status("FAILED", "the data is not there")
+    assert send_rest([tmp_path / "ours", tmp_path / "theirs", tmp_path / "not begun"], uri, "a") is None
+    (found,) = mlflow.MlflowClient(uri).search_runs(["1"])
+    assert (found.info.run_name, found.info.status) == ("ours", "FAILED")
 
 
 def test_mlflow_that_is_still_away_is_a_sentence_with_the_command(runs: list[Path]) -> None:

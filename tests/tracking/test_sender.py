@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from mac_ray.tracking import progress
+from mac_ray.tracking import progress, sender
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.mlflow import RefusedError, UnavailableError
 from mac_ray.tracking.sender import destinations, replay
@@ -85,6 +85,28 @@ def test_replay_done_twice_adds_nothing(open_journal: Opener, store: str, from_t
     assert rows == num_rows(store) == 62
     assert everything_of_the_run(store) == before
     assert (sent.records == 0) is not from_the_start
+
+
+def test_sender_outlives_a_disk_that_is_full_for_a_while(
+    open_journal: Opener, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it notes of itself lies where checkpoints do."""
+    with open_journal() as journal:
+        write_a_run(journal)
+        journal.status("FINISHED")
+    keep, calls = progress.save, []
+
+    def save(folder: Path, uri: str, found: progress.Progress) -> None:
+        calls.append(found)
+        if 3 <= len(calls) <= 4:
+            raise OSError(28, "No space left on device")
+        keep(folder, uri, found)
+
+    monkeypatch.setattr(progress, "save", save)
+    monkeypatch.setattr(sender, "SHORTEST_PAUSE_S", 0.01)
+    assert sender.send(journal.run_directory, store, patience_s=60)
+    assert len(calls) > 4
+    assert points_in_store(store) == points_in_journal(journal.run_directory)
 
 
 def test_replay_whose_progress_was_not_stored_adds_nothing(open_journal: Opener, store: str) -> None:
