@@ -6,10 +6,10 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 non
             58.3, 0.75 54.7, 0.9 41.8; text 0.15 56.6, 0.3 45.9, 0.5 32.5; video 0.6 with text 0.15 50.3, with 0.3 40.9;
             video 0.9 with text 0.15 33.5, with 0.3 27.7. Text 0.5 (p 0.030 by Holm) and the last two (0.006, < 0.001)
             are told apart from none. A quarter of the patches (0.3) costs 1.7 [-7.5, +10.9], at 0.89 of the FLOPs.
-            Equal seconds (0.94 to 1.00 of the FLOPs, by the clock 0.91 to 1.01 of none's time): none 62.3, video 0.3 63.7,
-            0.6 63.3 [55.3, 71.2], 0.75 61.9, 0.9 52.3; text 0.15 58.4, 0.3 44.7, 0.5 36.5; video 0.6 with text 0.15 56.4,
-            with 0.3 41.7; video 0.9 with text 0.15 44.5, with 0.3 35.8. No row is told apart from none (video 0.6: +1.0
-            [-3.6, +5.6], p 0.97; text 0.5 and video 0.9 with text 0.3: p 0.17).
+            Equal seconds (0.94 to 1.00 of the FLOPs, by the clock 0.91 to 1.01 of none's time): none 62.3, video 0.3
+            63.7, 0.6 63.3 [55.3, 71.2], 0.75 61.9, 0.9 52.3; text 0.15 58.4, 0.3 44.7, 0.5 36.5; video 0.6 with text
+            0.15 56.4, with 0.3 41.7; video 0.9 with text 0.15 44.5, with 0.3 35.8. No row is told apart from none
+            (video 0.6: +1.0 [-3.6, +5.6], p 0.97; text 0.5 and video 0.9 with text 0.3: p 0.17).
             Flickr8k (configs/flickr8k.yaml, a third of its epochs, one seed, equal samples): t2v R@1 / R@10 none 1.2 /
             10.4, video 0.6 0.9 / 9.0, 0.75 1.0 / 8.1, 0.9 0.5 / 7.4, at 1.00, 0.65, 0.55, 0.47 of the FLOPs; over the
             test captions alone 0.9 is told apart (-0.7 [-1.1, -0.2], p 0.010).

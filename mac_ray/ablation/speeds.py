@@ -25,7 +25,7 @@ import torch
 from scipy.stats import trim_mean
 
 from mac_ray.bench.step import Arm, wait_for
-from mac_ray.config import Config, ConfigError, Schedule, TextMasking, VideoMasking, pieces
+from mac_ray.config import Config, ConfigError, TextMasking, VideoMasking, is_gradual, pieces
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
@@ -85,8 +85,7 @@ class Kind:
     def is_gradual(self) -> bool:
         """Whether steps of a piece differ, because how much is hidden changes along it."""
         masking = self.config.stage_masking(self.leg.stage)
-        ratios = (masking.video.ratio, masking.text.ratio)
-        return any(isinstance(ratio, Schedule) and ratio.shape != "step" for ratio in ratios)
+        return is_gradual(masking.video.ratio, masking.text.ratio)
 
     def middle(self, seconds: Sequence[float]) -> float:
         """Of its steps, or of their ratios to others."""

@@ -23,7 +23,7 @@ from mac_ray.config.objectives import (
     Sigmoid,
 )
 from mac_ray.config.search import Search
-from mac_ray.config.section import ConfigError, Schedule, pieces, value_at
+from mac_ray.config.section import ConfigError, Schedule, is_gradual, pieces, value_at
 from mac_ray.config.training import ClipSampling, Evaluation, MaskedViews, Optimizer, Stage, TowerRates
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Tracking",
     "VideoMasking",
     "VideoTower",
+    "is_gradual",
     "pieces",
     "require_stages",
     "value_at",

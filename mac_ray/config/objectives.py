@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mac_ray.config.section import Positive, Schedule, Section
+from mac_ray.config.section import Positive, Schedule, Section, value_at
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -19,9 +19,9 @@ class Objective(Section):
 
     @model_validator(mode="after")
     def _counts_at_some_time(self) -> Self:
-        if isinstance(self.weight, Schedule) and not (self.weight.start or self.weight.end):
+        if not (value_at(self.weight, 0.0) or value_at(self.weight, 1.0)):
             raise ValueError(
-                "weight goes from 0 to 0, so this objective would never count; set it to null instead"
+                "weight is 0 throughout, so this objective would never count; set it to null instead"
             )
         return self
 

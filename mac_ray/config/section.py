@@ -55,6 +55,11 @@ def pieces(*given: float | Schedule) -> list[tuple[float, float]]:
     return list(pairwise(sorted({0.0, 1.0} | jumps)))
 
 
+def is_gradual(*given: float | Schedule) -> bool:
+    """Whether one of these knobs changes within such a stretch."""
+    return any(isinstance(each, Schedule) and each.shape != "step" for each in given)
+
+
 def value_at(given: float | Schedule, progress: float) -> float:
     """A knob that may be a number or a Schedule, at a share of the stage's steps."""
     return given.value(progress) if isinstance(given, Schedule) else given

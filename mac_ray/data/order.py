@@ -1,8 +1,9 @@
 """Who sees which sample when: a pure function of (seed, stage, step), the same for any number of ranks.
 
 The order of a stage is one long sequence, epoch after epoch. Step k takes positions k B … (k + 1) B - 1 of it,
-and each rank its share of those, so a batch may straddle two epochs and no sample is ever dropped. An epoch of
-a stage is as many positions as its sets have samples together, whether or not the sets are weighed.
+and each rank its share of those, so a batch may straddle two epochs, and no sample is dropped but those that make no
+whole batch at the end of a stage. An epoch of a stage is as many positions as its sets have samples together, whether
+or not the sets are weighed.
 
 An epoch is a permutation of its samples, drawn when one of its positions is first asked for and kept until one of
 another epoch is. It is all that a process holds of N: 4 bytes a sample, with weights 9. For ten million samples

@@ -228,7 +228,8 @@ class DividedVideoTransformer(nn.Module):
         """
         if patches.dtype != torch.uint8:
             return patches
-        channels = patches.view(*patches.shape[:-1], 3, -1).float()
+        # not -1 for the last: there may be no patch
+        channels = patches.view(*patches.shape[:-1], 3, patches.shape[-1] // 3).float()
         normalised: Tensor = ((channels / 255 - self.pixel_mean) / self.pixel_std).flatten(-2)
         return normalised
 

@@ -176,7 +176,9 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             if batch.shortened:
                 folder.note_shortened(worker.rank, batch.shortened)
             failed, drawn = costs.failures - failures_before, (step - leg.first) * stage.batch_size
-            if failed > config.data.max_bad_share * max(drawn, leg.num_samples):
+            if failed > config.data.max_bad_share * max(
+                drawn, min(leg.num_samples, leg.num_steps * stage.batch_size)
+            ):
                 raise TooManyFailuresError(
                     f"{failed} of the {drawn} samples drawn in stage {stage.name!r} up to step {step} could not be "
                     f"decoded, more than data.max_bad_share {config.data.max_bad_share} allows; they are named in "

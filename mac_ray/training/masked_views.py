@@ -76,6 +76,8 @@ def embed_views(
 ) -> ViewEmbeddings:
     """The first samples of the val split, whole and as config.masked_views_masking hides them at this step."""
     masking, progress = config.masked_views_masking(leg.stage), leg.progress(step)
+    if config.stage_masking(leg.stage).hides_nothing:  # another's stands in, as it was when training left it
+        progress = 1.0
     video_ratio, text_ratio = (value_at(hidden.ratio, progress) for hidden in (masking.video, masking.text))
     total, size = section.videos, config.model.embedding_size
     scored = scored_texts(PROTOCOLS[config.evaluation.protocol])
@@ -134,10 +136,11 @@ def similarities(views: ViewEmbeddings) -> dict[str, float]:
     for name, (left, right) in compared.items():
         left, right = left.double(), right.double()  # (B, M or 1, E)
         cosine = (left * right).sum(dim=-1)  # (B, M); 1 where both are full
-        # the sum over all pairs of samples is the product of their sums
-        pairs = (left.sum(dim=0) * right.sum(dim=0)).sum(dim=-1) - cosine.sum(dim=0)  # (M,)
         found[name] = float(cosine.mean())
-        found[name + OTHERS] = float(pairs.mean()) / (len(cosine) * (len(cosine) - 1))
+        if len(cosine) > 1:
+            # the sum over all pairs of samples is the product of their sums
+            pairs = (left.sum(dim=0) * right.sum(dim=0)).sum(dim=-1) - cosine.sum(dim=0)  # (M,)
+            found[name + OTHERS] = float(pairs.mean()) / (len(cosine) * (len(cosine) - 1))
         if cosine.shape[1] > 1:
             found[name + SPREAD] = float(cosine.std(dim=1, correction=0).mean())
     return found

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mac_ray.config import Config, Schedule, Stage, pieces, value_at
+from mac_ray.config import Config, Stage, is_gradual, pieces, value_at
 from mac_ray.model.flops import TRAINING_FACTOR, forward_flops
 from mac_ray.model.masking import guidance_flops, seen_of
 from mac_ray.objectives.costs import stage_costs, tokens_left
@@ -38,9 +38,8 @@ def training_flops(config: Config, stage: Stage, text_tokens: int, vocabulary_si
     """Of a sample, forward and backward, pretext tasks and guidance included: a mean over the stage."""
     masking = config.stage_masking(stage)
     ratios = masking.video.ratio, masking.text.ratio
-    changes = any(isinstance(ratio, Schedule) and ratio.shape != "step" for ratio in ratios)
     passes = TRAINING_FACTOR + (stage.accumulate > 1)
-    points = POINTS if changes else 1
+    points = POINTS if is_gradual(*ratios) else 1
     mean = 0.0
     for start, end in pieces(*ratios):
         for number in range(points):

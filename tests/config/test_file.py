@@ -332,7 +332,10 @@ MISTAKES = {
     "objectives.sigmoid={temprature: 1}": "unknown key objectives.sigmoid.temprature; did you mean 'temperature'?",
     "objectives.language={weight: 0}": "objectives.language.weight is 0; give a number, above 0, or a section",
     "objectives.language={weight: {shape: linear, start: 0, end: 0}}": (
-        "objectives.language.weight goes from 0 to 0, so this objective would never count; set it to null"
+        "objectives.language.weight is 0 throughout, so this objective would never count; set it to null"
+    ),
+    "objectives.language={weight: {shape: step, start: 1, end: 0, at: 0}}": (
+        "objectives.language.weight is 0 throughout, so this objective would never count; set it to null"
     ),
     "objectives.reconstruction={teacher_momentum: {shape: linear, start: 0.9, end: 1.5}}": (
         "objectives.reconstruction.teacher_momentum goes up to 1.5; give a start and an end of at most 1"

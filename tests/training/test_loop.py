@@ -384,6 +384,21 @@ def test_set_of_a_later_stage_with_much_missing_stops_the_run_however_long_the_f
         train(run.config, run.folder, Worker(), journal)
 
 
+def test_share_that_may_be_missing_is_of_what_a_short_stage_draws(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    """And not of an epoch, of which it sees a third: of that it would be five of the eight."""
+    config = copied_set(tmp_path / "set")
+    for number in range(13):
+        (tmp_path / "set" / "train" / f"{number:06d}.mp4").write_bytes(b"")
+    first, second = config.stages
+    stages = (first.model_copy(update={"data": ("shapes",), "epochs": 0.4}), second)
+    data = config.data.model_copy(update={"max_bad_share": 0.2})
+    run = prepared(config.model_copy(update={"data": data, "stages": stages}), tmp_path / "runs")
+    with open_journal(run) as journal, pytest.raises(TooManyFailuresError, match="of the 8 samples drawn"):
+        train(run.config, run.folder, Worker(), journal)
+
+
 def test_failures_of_a_stage_are_counted_on_after_a_stop(
     tmp_path: Path, copied_set: Callable[[Path], Config]
 ) -> None:

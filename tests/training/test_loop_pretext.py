@@ -1,5 +1,6 @@
 """Whole small runs with pretext tasks: the same twice, resumed, in pieces and on several ranks."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,27 @@ def losses_of(run: PreparedRun) -> dict[str, set[int]]:
     points = [point for point in metrics_of(run.folder.path) if point[0].startswith("train/loss/")]
     steps = {name: {step for point, step in points if point == f"train/loss/{name}"} for name in NAMES}
     return {name: found for name, found in steps.items() if found}
+
+
+@pytest.mark.parametrize("target", ["pixels", "latent"])
+@pytest.mark.parametrize(
+    "ratio", ["{shape: linear, start: 0.0, end: 0.6}", "{shape: step, start: 0.6, end: 0.0}"]
+)
+def test_reconstruction_is_trained_where_some_steps_hide_nothing(
+    tiny_overrides: list[str], tmp_path: Path, target: str, ratio: str
+) -> None:
+    """Which have nothing to reconstruct."""
+    given = [f"objectives.reconstruction={{target: {target}, depth: 1}}", f"masking.video.ratio={ratio}"]
+    config = config_file.load(None, [*tiny_overrides, *given, "tracking.log_every=1"])
+    run = trained(config, tmp_path)
+    losses = {
+        step: value
+        for (name, step), value in metrics_of(run.folder.path).items()
+        if name == "train/loss/reconstruction"
+    }
+    assert losses
+    assert all(math.isfinite(value) for value in losses.values())
+    assert max(losses.values()) > 0
 
 
 def test_train_with_all_objectives_twice_is_bit_identical(tiny_overrides: list[str], tmp_path: Path) -> None:
