@@ -6,9 +6,9 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal FLOPs: t2v R@1 nothi
             65.7 [57.6, 73.8], 75% 63.9 [51.4, 76.3], resize 60% 64.9 [61.4, 68.4], 75% 64.7 [56.2, 73.1], 2 frames
             67.5 [63.5, 71.5], batch 32 57.9 [49.4, 66.5]. 2 frames alone is told apart, and better (+5.2 [+2.5, +7.9],
             p 0.026 by Holm); masking and shrinking by 60% lie 3.4 and 2.7 above nothing saved.
-            Equal seconds (1.00 to 1.07 of the FLOPs): nothing saved 62.3, mask 60% 67.4 [57.1, 77.7], 75% 65.1 [55.8,
-            74.3], resize 60% 65.3 [57.4, 73.1], 75% 63.1 [54.0, 72.1], 2 frames 68.9 [61.3, 76.4], batch 32 59.3
-            [50.0, 68.5]; none told apart (2 frames +6.6 [-1.1, +14.3], p 0.40).
+            Equal seconds (0.93 to 0.99 of the FLOPs): nothing saved 62.3, mask 60% 63.3 [55.3, 71.2], 75% 61.9 [55.9,
+            67.9], resize 60% 65.0 [58.0, 72.0], 75% 64.1 [54.8, 73.5], 2 frames 67.2 [63.4, 71.0], batch 32 57.7 [41.2,
+            74.3]. 2 frames alone is told apart, and better (+4.9 [+2.1, +7.8], p 0.008 by Holm).
 """
 
 from mac_ray.ablation import Budget, Sweep, main
