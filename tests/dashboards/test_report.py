@@ -22,12 +22,18 @@ SWEEP = Sweep(
 )
 
 
+def begun(runs: Path) -> Path:
+    """The folder of the sweep, with the record of what it is to train."""
+    folder = runs / folder_name("two-rows", "1a2b3c4d5e6f")
+    folder.mkdir()
+    recorded(SWEEP, runs).write(folder)
+    return folder
+
+
 def test_report_is_made_again_by_folder_and_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / folder_name("two-rows", "1a2b3c4d5e6f")
-    folder.mkdir()
-    recorded(SWEEP, tmp_path).write(folder)
+    folder = begun(tmp_path)
     assert main([str(folder)]) == 0
     assert "No run has finished" in (folder / "report.html").read_text()
     make_runs(SWEEP, tmp_path, {"none": 0.5, "tube": 0.6}, {})
@@ -52,18 +58,14 @@ def test_report_is_made_again_by_folder_and_by_name(
 def test_report_that_cannot_be_written_is_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / folder_name("two-rows", "0123456789ab")
-    folder.mkdir()
-    recorded(SWEEP, tmp_path).write(folder)
+    folder = begun(tmp_path)
     (tmp_path / "notes.html").write_text("of somebody")
     assert main([str(folder), "--out", str(tmp_path / "notes.html")]) == 2
     assert "give --out, a folder that can be" in " ".join(capsys.readouterr().out.split())
 
 
 def test_picture_that_was_cut_short_costs_no_report(tmp_path: Path) -> None:
-    folder = tmp_path / folder_name("two-rows", "0123456789ab")
-    folder.mkdir()
-    recorded(SWEEP, tmp_path).write(folder)
+    folder = begun(tmp_path)
     make_runs(SWEEP, tmp_path, {"none": 0.5, "tube": 0.6}, {})
     for picture in tmp_path.glob("*/pictures/masked_clips.png"):
         picture.write_bytes(picture.read_bytes()[:200])
