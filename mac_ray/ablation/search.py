@@ -6,13 +6,12 @@ front, is scored on samples that no choice was made on.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -30,13 +29,21 @@ from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
-from mac_ray.ablation.record import RecordError, SweepRecord, context_of, folder_name, read_record
+from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound, values_of
-from mac_ray.ablation.study import begun, cause_of, counted, is_over, kept_study, open_study
+from mac_ray.ablation.study import (
+    begun,
+    counted,
+    is_over,
+    kept_study,
+    open_study,
+    require_same_storage,
+    told_of_storage,
+)
 from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import add_members, labels_of, tags_of_run, title_of
@@ -48,7 +55,6 @@ from mac_ray.errors import RunError
 from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
-from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.folder import KnownRuns, RunFolder
@@ -236,38 +242,6 @@ def outcomes_of(finding: Finding, sweep: Sweep, known: KnownRuns) -> list[Outcom
         outcome_in(RunFolder.of(known, sweep.name, identity).path, finding.label, seed, identity)
         for seed, identity in zip(sweep.seeds, finding.identities, strict=False)  # an older study names none
     ]
-
-
-def require_same_storage(sweep: Sweep, search: Search, folder: Path) -> None:
-    """Or a second study would begin in the folder, and its report replace that of the first. Raises ConfigError."""
-    try:
-        before = read_record(folder).sweep.search
-    except RecordError:  # there is none yet, or one of another version
-        return
-    kept, asked = (public(each.storage) if each and each.storage else "" for each in (before, search))
-    if kept != asked:
-        where = (
-            f"in {kept}; give --storage with its full address"
-            if kept
-            else "in its folder; leave --storage out"
-        )
-        raise ConfigError(
-            f"sweep {sweep.name}: the study in {folder} was begun {where}, or give the sweep another name to begin anew"
-        )
-
-
-@contextmanager
-def told_of_storage(sweep: Sweep, search: Search) -> Iterator[None]:
-    """Raises RunError where the study cannot be read or written any more."""
-    try:
-        yield
-    except (StorageInternalError, OSError) as error:
-        if search.storage and isinstance(error, OSError):  # of another disk
-            raise
-        raise RunError(
-            f"the study of sweep {sweep.name} cannot be read or written any more ({cause_of(error)}); see to its "
-            "storage, and the same command goes on"
-        ) from error
 
 
 def train_trials(

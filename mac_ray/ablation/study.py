@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -23,8 +24,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from mac_ray.ablation.pruning import StratifiedHalving
+from mac_ray.ablation.record import RecordError, read_record
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import ConfigError
+from mac_ray.errors import RunError
 from mac_ray.tracking.address import public
 
 FILE_NAME = "study.jsonl"
@@ -86,6 +89,38 @@ def kept_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study |
         if name not in optuna.get_all_study_names(storage):
             return None
         return optuna.load_study(study_name=name, storage=storage)
+
+
+def require_same_storage(sweep: Sweep, search: Search, folder: Path) -> None:
+    """Or a second study would begin in the folder, and its report replace that of the first. Raises ConfigError."""
+    try:
+        before = read_record(folder).sweep.search
+    except RecordError:  # there is none yet, or one of another version
+        return
+    kept, asked = (public(each.storage) if each and each.storage else "" for each in (before, search))
+    if kept != asked:
+        where = (
+            f"in {kept}; give --storage with its full address"
+            if kept
+            else "in its folder; leave --storage out"
+        )
+        raise ConfigError(
+            f"sweep {sweep.name}: the study in {folder} was begun {where}, or give the sweep another name to begin anew"
+        )
+
+
+@contextmanager
+def told_of_storage(sweep: Sweep, search: Search) -> Iterator[None]:
+    """Raises RunError where the study cannot be read or written any more."""
+    try:
+        yield
+    except (StorageInternalError, OSError) as error:
+        if search.storage and isinstance(error, OSError):  # of another disk
+            raise
+        raise RunError(
+            f"the study of sweep {sweep.name} cannot be read or written any more ({cause_of(error)}); see to its "
+            "storage, and the same command goes on"
+        ) from error
 
 
 def counted(study: Study) -> dict[str, int]:
@@ -175,7 +210,7 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
     """What Optuna and its database stumble on, as a sentence."""
     try:
         yield
-    except (ArgumentError, ImportError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+    except (ArgumentError, ImportError, SQLAlchemyError, StorageInternalError) as error:
         raise ConfigError(
             f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause_of(error)}); give "
             "the URL of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"

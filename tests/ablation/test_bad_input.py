@@ -25,7 +25,7 @@ from mac_ray.data.manifest_writer import write as write_manifest
 from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from tests.ablation.made import ended_run, finished_run
 from tests.checkpoints import save_text_tower
-from tests.runs import USE_OWN
+from tests.runs import UNTRACKED, USE_OWN
 
 RATIO = "masking.video.ratio"
 ROWS = [("a", {RATIO: 0.3}), ("b", {RATIO: 0.6})]
@@ -241,6 +241,8 @@ def test_study_that_was_begun_in_another_place_is_not_begun_again(
 ) -> None:
     """Its folder is the same, and its report would be replaced."""
     searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
+    # or the sender of the first would still write while the second is looked at
+    options = [*options, UNTRACKED]
     url = f"sqlite:///{tmp_path / 'studies.db'}"
     for first, then, said in (
         (["--storage", url], [], f"was begun in {url}; give --storage"),
