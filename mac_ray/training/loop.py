@@ -51,7 +51,7 @@ from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.masked_views import masked_view_metrics
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import learning_rate, set_learning_rate
-from mac_ray.training.plan import legs
+from mac_ray.training.plan import Leg, legs
 
 Outcome = Literal["finished", "interrupted"]
 
@@ -102,6 +102,18 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             meter.resume(saved["pending"], saved["seconds"])
             del weights
 
+    def validate(leg: Leg) -> None:
+        embeddings = embed_split(model, scored["val"], tokenizer, config, worker)
+        require_finite(embeddings, step)
+        if step == plan[-1].last:  # the same ones every time
+            _name_faults(embeddings, folder, worker)
+        values = masked_view_metrics(model, scored["val"], tokenizer, lexicon, config, leg, step, worker)
+        if journal:
+            values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
+        meter.pause()
+        if journal:
+            journal.metrics(step, values | costs.logged(meter.seconds()))
+
     for leg in plan:
         stage, rates = leg.stage, config.stage_optimizer(leg.stage)
         objectives, optimizer = before = next_stage(config, stage, before, model, tokenizer.mask_token)
@@ -110,6 +122,8 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 objectives.load_state_dict(saved["objectives"])
                 optimizer.load_state_dict(saved["optimizer"])
             saved.clear()
+            if leg.is_evaluated(step, config.evaluation.every_epochs):  # which may not have come to its end
+                validate(leg)
         if step >= leg.last:  # made before the run was resumed
             continue
         if step == leg.first:
@@ -192,22 +206,6 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                     position = {"learning_rate": rate, "epoch": leg.epochs(step), "stage": float(leg.number)}
                     train_values = {f"train/{name}": value for name, value in (values | position).items()}
                     journal.metrics(step, train_values | costs.logged(meter.seconds()))
-            if leg.is_evaluated(step, config.evaluation.every_epochs):
-                meter.pending(
-                    worker
-                )  # or what is not finite would be met by the scoring, which cannot say why
-                embeddings = embed_split(model, scored["val"], tokenizer, config, worker)
-                require_finite(embeddings, step)
-                if step == plan[-1].last:  # the same ones every time
-                    _name_faults(embeddings, folder, worker)
-                values = masked_view_metrics(
-                    model, scored["val"], tokenizer, lexicon, config, leg, step, worker
-                )
-                if journal:
-                    values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
-                meter.pause()
-                if journal:
-                    journal.metrics(step, values | costs.logged(meter.seconds()))
             if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:
                 state = {
                     "step": step,
@@ -225,6 +223,10 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 meter.pause()
             if stop:
                 return "interrupted"
+            if leg.is_evaluated(step, config.evaluation.every_epochs):
+                # or what is not finite would be met by the scoring, which cannot say why
+                meter.pending(worker)
+                validate(leg)
 
     test = scored["test"]
     embeddings = embed_split(model, test, tokenizer, config, worker)

@@ -320,14 +320,18 @@ def test_clips_of_val_and_test_that_are_left_out_are_named_once(
     assert any(values.get("precision") == "fp32" for values in tags)
 
 
-def test_test_clip_that_hung_its_decoder_is_tried_again_once_it_is_mended(
-    tmp_path: Path, copied_set: Callable[[Path], Config]
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_scored_clip_that_hung_its_decoder_costs_no_step_and_is_tried_again_once_it_is_mended(
+    split: str, tmp_path: Path, copied_set: Callable[[Path], Config]
 ) -> None:
     config = copied_set(tmp_path / "set")
     config = config.model_copy(
-        update={"cluster": config.cluster.model_copy(update={"decode_timeout_s": 2.0})}
+        update={
+            "cluster": config.cluster.model_copy(update={"decode_timeout_s": 2.0}),
+            "evaluation": config.evaluation.model_copy(update={"every_epochs": 100.0}),  # at ends of stages
+        }
     )
-    clip = tmp_path / "set/test/000003.mp4"
+    clip = tmp_path / "set" / split / "000003.mp4"
     sound = clip.read_bytes()
     clip.unlink()
     make_hanging(clip)
@@ -339,9 +343,14 @@ def test_test_clip_that_hung_its_decoder_is_tried_again_once_it_is_mended(
         ),
     ):
         train(run.config, run.folder, Worker(), journal)
+    scored_first = run.plan[-1 if split == "test" else 0]
+    assert checkpoint.latest(run.folder.checkpoints) == checkpoint.path_of(
+        run.folder.checkpoints, scored_first.last
+    )
     clip.write_bytes(sound)
     with open_journal(run) as journal:
         assert train(run.config, run.folder, Worker(), journal) == "finished"
+    assert_same(run, trained(config, tmp_path / "whole"))
 
 
 def test_train_with_an_undecodable_training_clip_goes_on_to_its_pictures(
