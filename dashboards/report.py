@@ -1,6 +1,6 @@
 """Make the report of a sweep again from what its runs have left by now.
 
-    python dashboards/report.py SWEEP [--runs FOLDER] [--out FOLDER]
+    python dashboards/report.py SWEEP [--runs FOLDER] [--out FOLDER] [--storage URL]
 
 SWEEP is the folder of a sweep, or its name: then the newest of that name below --runs is taken, and the others are
 named. The sweep may still be running, and its folder may have been moved, together with those of its runs beside it.
@@ -35,14 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("sweep", help="its folder, or its name")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where sweeps are looked for (runs)")
     parser.add_argument("--out", type=Path, help="where to write, instead of the sweep's folder")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of a search: its database with user and password, which no file keeps",
+    )
     given = parser.parse_args(arguments)
     console = Console()
     try:
         folder, *older = find_sweeps(given.sweep, given.runs)
         record, out = read_record(folder), given.out or folder
         out.mkdir(parents=True, exist_ok=True)
-        if record.sweep.search:
-            found = report_again(record, record.sweep.search, folder)
+        if search := record.sweep.search:
+            if given.storage:
+                search = search.model_copy(update={"storage": given.storage})
+            found = report_again(record, search, folder)
             write_search_report(out, found)
             answer = search_verdict(found)[0]
         else:

@@ -83,7 +83,7 @@ class SweepRecord:
             for run in self.runs
         ]
         content = {
-            "sweep": self.sweep.model_dump(mode="json"),
+            "sweep": _public(self.sweep).model_dump(mode="json"),
             "rows": [{"label": row.label, "values": dict(row.values)} for row in self.rows],
             "runs": runs,
             "context": asdict(self.context),
@@ -93,10 +93,8 @@ class SweepRecord:
         return temporary.replace(folder / FILE_NAME)
 
     def keep(self, folder: Path, journal: Journal) -> None:
-        """Written into the folder, and sent to MLflow unless it has a password, of a study's database say."""
-        path = self.write(folder)
-        if without_passwords(text := path.read_text()) == text:
-            journal.artifact(path)
+        """Written into the folder, and sent to MLflow."""
+        journal.artifact(self.write(folder))
 
     def outcomes(self) -> list[Outcome]:
         """As far as the runs have come by now, also those that somebody else has begun in a folder of another name."""
@@ -133,3 +131,11 @@ def read_record(folder: Path) -> SweepRecord:
             f"{path} is no record of a sweep ({type(error).__name__}: {str(error).splitlines()[0]}); start the sweep "
             "again, finished runs are not repeated"
         ) from error
+
+
+def _public(sweep: Sweep) -> Sweep:
+    """As others may read it, who see the folder or MLflow: the database of a study without user and password."""
+    if sweep.search is None or sweep.search.storage is None:
+        return sweep
+    search = sweep.search.model_copy(update={"storage": public(sweep.search.storage)})
+    return sweep.model_copy(update={"search": search})

@@ -210,9 +210,10 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
 
 
 def report_again(record: SweepRecord, search: Search, folder: Path) -> SearchReport:
-    """From what the study in the sweep's folder and the runs beside it have by now, also while a driver goes on with
-    it. Raises ConfigError where there is no study.
+    """From what the study and the runs beside the sweep's folder have by now, also while a driver goes on with it.
+    `search` is that of the record, with the full address of its storage. Raises ConfigError where there is no study.
     """
+    require_same_storage(record.sweep, search, folder)
     study = kept_study(record.sweep, search, folder.absolute().name, folder)
     if study is None:
         raise ConfigError(f"{folder} has no trial yet to report of; wait for one, or start the search again")

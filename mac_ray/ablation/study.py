@@ -213,7 +213,7 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
     except (ArgumentError, ImportError, SQLAlchemyError, StorageInternalError) as error:
         raise ConfigError(
             f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause_of(error)}); give "
-            "the URL of a database that is there, such as postgresql://user@host/studies, or leave it out for a file"
+            "--storage, the full address of a database that is there, such as postgresql://user:password@host/studies"
         ) from error
     except RuntimeError as error:
         raise ConfigError(

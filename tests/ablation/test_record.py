@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mac_ray.ablation.record import RecordError, SweepRecord, read_record
+from mac_ray.ablation.sweep import Knob, Range, Search, Sweep
 from mac_ray.tracking.journal import Journal
 from mac_ray.training.folder import IN_NAME
 from tests.ablation.conftest import SWEEP
@@ -28,16 +29,19 @@ def test_record_read_back_is_the_same(study: SweepRecord, runs: Path) -> None:
     assert [outcome.status for outcome in found.outcomes()].count("FINISHED") == 4
 
 
-def test_record_with_a_password_stays_on_this_machine(study: SweepRecord, tmp_path: Path) -> None:
-    asked = {"tracking.uri": "http://admin:secret@host:5000"}
-    for number, overrides in enumerate(({}, asked)):
-        folder = tmp_path / str(number)
-        with Journal.open_or_create(folder, name="s", experiment="e", identity=str(number)) as journal:
-            replace(study, sweep=study.sweep.model_copy(update={"overrides": overrides})).keep(
-                folder, journal
-            )
-        assert ("sweep.json" in (folder / "journal.jsonl").read_text()) == (not overrides)
-        assert read_record(folder).sweep.overrides == overrides
+def test_record_of_a_study_in_a_database_has_no_password_of_it(study: SweepRecord, tmp_path: Path) -> None:
+    search = Search(
+        space={"masking.video.ratio": Knob(domain=Range(low=0.1, high=0.9))},
+        storage="postgresql://me:hunter2@host/studies?sslpassword=hunter2",
+    )
+    searched = replace(study, sweep=Sweep(name="s", question="q", base="base.yaml", search=search))
+    folder = tmp_path / "sweep"
+    with Journal.open_or_create(folder, name="s", experiment="e", identity="1") as journal:
+        searched.keep(folder, journal)
+    assert "sweep.json" in (folder / "journal.jsonl").read_text()
+    assert "hunter2" not in (folder / "sweep.json").read_text()
+    kept = read_record(folder).sweep.search
+    assert kept == search.model_copy(update={"storage": "postgresql://host/studies"})
 
 
 def test_record_moved_together_with_its_runs_finds_them(runs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -12,6 +13,7 @@ from mac_ray.ablation.record import Context, SweepRecord, folder_name
 from mac_ray.ablation.sweep import Budget, Choice, Knob, Search, Sweep
 from tests.ablation.made import finished_run, make_runs, recorded
 from tests.ablation.trials import SPACE, Driver, write_run
+from tests.tracking.postgresql_server import PASSWORD, running_postgresql, what_is_missing
 
 SWEEP = Sweep(
     name="two-rows",
@@ -80,6 +82,17 @@ def test_sweep_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     )
 
 
+def searched(folder: Path, search: Search) -> Driver:
+    """Of three trials, the last with the best score; `folder` is the sweep's."""
+    driver = Driver(folder, search, study=folder.name)
+    while (proposal := driver.proposals.next()) is not None:
+        (run,) = proposal.runs
+        write_run(run, "FINISHED", [(100, 10.0 * proposal.number)])
+        finished_run(folder.parent / f"other-{run.identity[:10]}", 0, 0.6)
+        driver.proposals.ended(proposal.number)
+    return driver
+
+
 def test_report_of_a_search_is_made_again_wherever_its_folders_were_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,13 +100,7 @@ def test_report_of_a_search_is_made_again_wherever_its_folders_were_moved(
     runs = tmp_path / "runs"
     folder = runs / folder_name("s", "1a2b3c4d5e6f")
     runs.mkdir()
-    driver = Driver(folder, Search(trials=3, space=SPACE), study=folder.name)
-    while (proposal := driver.proposals.next()) is not None:
-        (run,) = proposal.runs
-        write_run(run, "FINISHED", [(100, 10.0 * proposal.number)])
-        finished_run(runs / f"other-{run.identity[:10]}", 0, 0.6)
-        driver.proposals.ended(proposal.number)
-    gone = driver.sweep.model_copy(update={"base": "gone.yaml"})
+    gone = searched(folder, Search(trials=3, space=SPACE)).sweep.model_copy(update={"base": "gone.yaml"})
     SweepRecord(gone, [], [], Context("python sweeps/search.py")).write(folder)
     moved = tmp_path / "elsewhere"
     runs.rename(moved)
@@ -103,6 +110,25 @@ def test_report_of_a_search_is_made_again_wherever_its_folders_were_moved(
     page = (moved / folder.name / "report.html").read_text()
     assert "On the test split, where nothing was chosen, it has" in page
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
+def test_report_of_a_search_in_a_database_with_a_password_asks_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / folder_name("s", "1a2b3c4d5e6f")
+    with running_postgresql() as url:
+        driver = searched(folder, Search(trials=3, space=SPACE, storage=url))
+        SweepRecord(driver.sweep, [], [], Context("python sweeps/search.py")).write(folder)
+        assert main([str(folder)]) == 2
+        said = " ".join(capsys.readouterr().out.split())
+        assert "cannot be opened" in said
+        assert "give --storage, the full address" in said
+        assert main([str(folder), "--storage", "sqlite:///other.db"]) == 2
+        assert "was begun in postgresql://127.0.0.1" in " ".join(capsys.readouterr().out.split())
+        assert main([str(folder), "--storage", url]) == 0
+        assert "Trial 2 has the best validation" in " ".join(capsys.readouterr().out.split())
+    assert not any(quote(PASSWORD, safe="") in path.read_text() for path in folder.glob("*.*"))
 
 
 def test_search_without_a_trial_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
