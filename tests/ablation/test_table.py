@@ -15,7 +15,7 @@ import pytest
 from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.record import SweepRecord
-from mac_ray.ablation.report.charts import pareto_front
+from mac_ray.ablation.report.chosen_rows import pareto_front
 from mac_ray.ablation.sweep import Budget
 from mac_ray.ablation.table import Interval, Table, _agreement, build_table
 from mac_ray.ablation.verdict import verdict

@@ -10,7 +10,8 @@ import vl_convert
 from mac_ray.ablation.findings import write_trials
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
-from mac_ray.ablation.report.charts import charts, shown_rows
+from mac_ray.ablation.report.charts import charts
+from mac_ray.ablation.report.chosen_rows import shown_rows
 from mac_ray.ablation.report.curves import curves
 from mac_ray.ablation.report.files import write_tables
 from mac_ray.ablation.report.page import page

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from mac_ray.ablation.notes import UNEQUAL, uncompared
 from mac_ray.ablation.plan import short_names
+from mac_ray.ablation.report.chosen_rows import (
+    best_lines,
+    best_rows,
+    costs_differ,
+    numeric_factors,
+    pareto_front,
+    priced,
+    series_of,
+)
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import axis_name, is_shown, metric_name, shown_p
@@ -16,7 +24,6 @@ from mac_ray.page.vega import (
     LONGEST_LABEL,
     PLAIN,
     Chart,
-    Series,
     Spec,
     colour_of,
     in_tooltip,
@@ -28,12 +35,9 @@ from mac_ray.page.vega import (
 )
 
 MOST_DOTS = 40  # rows in the overview
-FEWEST_VALUES = 3  # of a factor that has a curve
 UNITS = {"samples": "samples", "flops": "FLOPs of training", "seconds": "seconds of training"}
 CALLED = {"samples": "samples", "flops": "FLOPs", "seconds": "time"}
 FORMS = {"samples": LARGE, "flops": LARGE, "seconds": PLAIN}
-# of the dearest row to the cheapest: what differs less was meant to be equal
-SAME_COST = {cost: 1 + most for cost, most in UNEQUAL.items()}
 FAR_APART = 30.0  # the largest value of a factor to the smallest, from where on its axis is logarithmic
 
 
@@ -46,32 +50,18 @@ def charts(table: Table, points: Sequence[CurvePoint], palette: Palette) -> list
         drawn.append(against_factor(table, factor, series, palette))
     if points:
         drawn += [while_training(table, points, spent, palette) for spent in UNITS]
-    drawn += [against_cost(table, cost, palette) for cost in ("flops", "seconds") if _differs(table, cost)]
+    drawn += [
+        against_cost(table, cost, palette) for cost in ("flops", "seconds") if costs_differ(table, cost)
+    ]
     if table.agreement is not None:
         drawn.append(against_published(table, palette))
     return drawn
 
 
-def shown_rows(table: Table) -> list[str]:
-    """The rows that charts of many lines show."""
-    return [row.label for row in _best(table, MOST_SERIES)]
-
-
-def series_of(table: Table, labels: Iterable[str]) -> Series:
-    """At most MOST_SERIES rows: each looks the same in every chart of a page, but for those that few charts show."""
-    labels, known = list(labels), shown_rows(table)
-    own = {label: known.index(label) for label in labels if label in known}
-    free = iter(sorted(set(range(MOST_SERIES)) - set(own.values())))
-    return {label: own[label] if label in own else next(free) for label in labels}
-
-
-# ---------------------------------------------------------------- the charts
-
-
 def overview(table: Table, palette: Palette) -> Chart:
     """Each row's mean and interval."""
     metric = metric_name(table.metric)
-    rows = _best(table, MOST_DOTS)
+    rows = best_rows(table, MOST_DOTS)
     data = [_dot(table, row) for row in rows]
     layers = _dots_with_intervals(axis_name(table.metric), tooltip(metric), {"value": palette.accent})
     of_baseline = baseline_rule(table, "x", palette)
@@ -92,7 +82,7 @@ def overview(table: Table, palette: Palette) -> Chart:
 def differences(table: Table, palette: Palette) -> Chart:
     """What each row has more than the baseline, or less."""
     metric = metric_name(table.metric)
-    rows = [(row, row.comparison) for row in _best(table, MOST_DOTS) if row.comparison]
+    rows = [(row, row.comparison) for row in best_rows(table, MOST_DOTS) if row.comparison]
     data: list[Spec] = [
         {
             "row": row.label,
@@ -164,7 +154,7 @@ def against_factor(
 ) -> Chart:
     name = metric_name(table.metric)
     title = short_names(path for row in table.rows for path in row.values)[factor]
-    drawn = _best_lines(table, rows_of)
+    drawn = best_lines(table, rows_of)
     left_out = len(rows_of) - len(drawn)
     values = [row.values[factor] for rows in drawn.values() for row in rows]
     is_log = min(values) > 0 and max(values) / min(values) > FAR_APART
@@ -235,7 +225,7 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
     one, and only what is on it, and the baseline, a name.
     """
     name, title = metric_name(table.metric), axis_name(table.metric)
-    rows = _priced(table, cost)
+    rows = priced(table, cost)
     scale, unit = _unit(cost, max(row.costs[cost] for row in rows))
     front = {row.label for row in pareto_front(table, cost)}
     data = [
@@ -319,80 +309,6 @@ def _points_with_intervals(x: Spec, title: str, colour: Spec, told: Sequence[Spe
     ]
 
 
-# ---------------------------------------------------------------- what is drawn
-
-
-def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
-    """By dotted path, finished rows that differ in this number alone, by what else they set.
-
-    Only what makes a line, which has at least FEWEST_VALUES points.
-    """
-    found: dict[str, dict[str, list[TableRow]]] = {}
-    short = short_names(path for row in table.rows for path in row.values)
-    for path in dict.fromkeys(path for row in table.finished for path in row.values):
-        series: dict[str, list[TableRow]] = {}
-        for row in table.finished:
-            if _is_number(row, path):
-                others = (f"{short[other]}={value}" for other, value in row.values.items() if other != path)
-                series.setdefault(", ".join(others), []).append(row)
-        lasting = {label: rows for label, rows in series.items() if len(rows) >= FEWEST_VALUES}
-        if lasting:
-            found[path] = lasting
-    return found
-
-
-def pareto_front(table: Table, cost: str) -> list[TableRow]:
-    """Rows than which no other is at least as good and as cheap, and better or cheaper; cheapest first. Those that
-    cannot be compared with the baseline, as on an easier gallery, neither beat others nor are on it.
-    """
-    sign = 1 if table.maximize else -1
-    left_out = {label for labels in uncompared(table.rows, table.baseline) for label in labels}
-    front: list[TableRow] = []
-    for row in sorted(
-        (row for row in _priced(table, cost) if row.label not in left_out),
-        key=lambda row: (row.costs[cost], -sign * row.metrics[table.metric].mean),
-    ):
-        mean = sign * row.metrics[table.metric].mean
-        if not front or mean > sign * front[-1].metrics[table.metric].mean:
-            front.append(row)
-    return front
-
-
-def _best(table: Table, count: int) -> list[TableRow]:
-    """So many finished rows, the baseline among them, in the order of the table."""
-    sign = -1 if table.maximize else 1
-    ranked = sorted(
-        table.finished,
-        key=lambda row: (row.label != table.baseline, sign * row.metrics[table.metric].mean),
-    )
-    kept = {row.label for row in ranked[:count]}
-    return [row for row in table.finished if row.label in kept]
-
-
-def _best_lines(table: Table, series: Mapping[str, Sequence[TableRow]]) -> dict[str, Sequence[TableRow]]:
-    """As many as there are shapes, by the best row of each, the baseline's among them, in the order of the table."""
-    sign = -1 if table.maximize else 1
-
-    def standing(label: str) -> tuple[bool, float]:
-        rows = series[label]
-        best = min(sign * row.metrics[table.metric].mean for row in rows)
-        return all(row.label != table.baseline for row in rows), best
-
-    kept = sorted(series, key=standing)[:MOST_SERIES]
-    return {label: rows for label, rows in series.items() if label in kept}
-
-
-def _differs(table: Table, cost: str) -> bool:
-    """Whether rows cost so differently that it is worth to weigh what they score against it."""
-    costs = [row.costs[cost] for row in _priced(table, cost)]
-    comparable = cost != "seconds" or not table.paces_differ
-    return comparable and len(costs) > 1 and max(costs) > SAME_COST[cost] * min(costs)
-
-
-def _priced(table: Table, cost: str) -> list[TableRow]:
-    return [row for row in table.finished if cost in row.costs]
-
-
 def _shortened(labels: Sequence[str]) -> list[str]:
     """Labels that fit beside a chart on a phone: without their middles, and numbered where that makes them equal."""
     short = [label if len(label) <= LONGEST_LABEL else _without_middle(label) for label in labels]
@@ -406,11 +322,6 @@ def _without_middle(label: str) -> str:
     first = first.rpartition(" ")[0] or first
     last = last.partition(" ")[2] or last
     return f"{first} … {last}"
-
-
-def _is_number(row: TableRow, path: str) -> bool:
-    value = row.values.get(path)
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _dot(table: Table, row: TableRow) -> Spec:

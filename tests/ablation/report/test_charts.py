@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import vl_convert
 
-from mac_ray.ablation.report.charts import charts, numeric_factors, pareto_front, series_of, shown_rows
+from mac_ray.ablation.report.charts import charts
+from mac_ray.ablation.report.chosen_rows import numeric_factors, pareto_front, series_of, shown_rows
 from mac_ray.ablation.report.curves import CurvePoint
 from mac_ray.ablation.statistics import Agreement
 from mac_ray.ablation.table import Comparison, Interval, Table, TableRow
