@@ -24,10 +24,8 @@ from mac_ray.ablation.tags import title_of
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.console import say
-from mac_ray.errors import in_one_line
+from mac_ray.errors import EXIT_BAD_INPUT, in_one_line
 from mac_ray.tracking.journal import JournalError
-
-EXIT_BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

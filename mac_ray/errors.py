@@ -1,6 +1,7 @@
-"""Ways a run can end that were foreseen. The message says what to change before it is started again."""
+"""Ways a run or a command can end that were foreseen. Messages say what to change before it is started again."""
 
 LONGEST_REASON = 500  # characters
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130  # of every command
 
 
 def in_one_line(error: BaseException) -> str:

@@ -24,13 +24,13 @@ from mac_ray.config import Cluster, Config, ConfigError, Storage, Tracking
 from mac_ray.config.file import to_yaml
 from mac_ray.console import say
 from mac_ray.encoder import Encoder, open_encoder
+from mac_ray.errors import EXIT_BAD_INPUT
 from mac_ray.model.weights import fingerprint
 from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL
 from mac_ray.training import checkpoint
 from mac_ray.training.folder import EncoderFiles, ExportFolder, RunFolder, find_encoder
 
-EXIT_BAD_INPUT = 2
 RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 
 

@@ -20,7 +20,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.console import Follower, final_tables, preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RecipeError, RunError, in_one_line
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RecipeError, RunError, in_one_line
 from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import (
     FAULT_TAG,
@@ -41,8 +41,6 @@ from mac_ray.training.loop import Outcome, train
 from mac_ray.training.results import read_summary
 from mac_ray.training.start import PreparedRun, parameters, prepare, save_config, step_flops, tags
 from mac_ray.training.stop import stop_at_sigterm
-
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from mac_ray.console import preparing, say
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.kinds import ENDINGS, kind_of
 from mac_ray.encoder import Encoder, load_encoder
-from mac_ray.errors import in_one_line
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, in_one_line
 from mac_ray.gallery.index import bring_up_to_date, place_of
 from mac_ray.gallery.media import SearchError, Unreadable, media_below, readable
 from mac_ray.gallery.page import page, picture_of
@@ -42,7 +42,6 @@ from mac_ray.gallery.store import Gallery, Vectors, alone, opened
 from mac_ray.gallery.windows import shown
 from mac_ray.tracking.lookup import RunNotFoundError, folder_given
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 LISTED = 20  # unreadable files on the screen; the JSON output has them all
 
 

@@ -18,6 +18,7 @@ from mac_ray.config import file as config_file
 from mac_ray.data import manifest_writer
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.sets import open_set
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED
 from mac_ray.evaluate import main
 from mac_ray.export import main as export
 from mac_ray.tracking.journal import read, status_of
@@ -144,7 +145,7 @@ def test_weights_that_compute_nothing_finite_are_said_to_and_may_be_scored_again
     weights = load_file(tmp_path / "taken/model.safetensors")
     weights["vid_proj.weight"] = torch.full_like(weights["vid_proj.weight"], torch.inf)
     save_file(weights, tmp_path / "taken/model.safetensors")
-    assert main([str(tmp_path / "taken"), *here]) == pretrain.EXIT_FAILED
+    assert main([str(tmp_path / "taken"), *here]) == EXIT_FAILED
     said = " ".join(capsys.readouterr().out.split())
     assert "after step 0 the model's embeddings are not finite; set precision=fp32" in said
     assert "the same command scores it again" in said
@@ -188,7 +189,7 @@ def test_what_cannot_be_scored_is_one_sentence_and_nothing_is_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*(argument.format(run=run) for argument in arguments), *here]) == pretrain.EXIT_BAD_INPUT
+    assert main([*(argument.format(run=run) for argument in arguments), *here]) == EXIT_BAD_INPUT
     said = capsys.readouterr().out
     assert said.lstrip().startswith("error: ")
     assert sentence.format(run=run) in said
@@ -211,7 +212,7 @@ NO_STAGES = ("stages=[]", "model.pretrained=weights.pth")
 
 @pytest.mark.parametrize("bench_of", ["flops", "step", "data"])
 def test_bench_of_what_trains_nothing_is_refused(bench_of: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench([bench_of, *NO_STAGES]) == pretrain.EXIT_BAD_INPUT
+    assert bench([bench_of, *NO_STAGES]) == EXIT_BAD_INPUT
     assert "stages is empty, so nothing is trained, but benchmarks are of training" in capsys.readouterr().out
 
 

@@ -27,8 +27,8 @@ from mac_ray.ablation.locate import PlannedRun, each_once
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RunError, in_one_line
-from mac_ray.pretrain import EXIT_BAD_INPUT, Launch, pretrain, train_in_thread, train_on_ray
+from mac_ray.errors import EXIT_BAD_INPUT, RunError, in_one_line
+from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
 from mac_ray.ray_train import (
     lacking_room,

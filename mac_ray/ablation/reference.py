@@ -6,7 +6,7 @@ inside the sampling error of one run. Metric names are those of mac_ray.retrieva
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -61,6 +61,22 @@ def published_rows(sweep: Sweep, rows: list[Row]) -> dict[str, Values]:
             f"{', '.join(map(repr, table.rows))}; say in published which is which"
         )
     return values
+
+
+def unmatched(sweep: Sweep, rows: Sequence[Row]) -> str:
+    """A sentence about published rows that no row of the sweep stands for, as one of another name would; empty where
+    there are none.
+    """
+    if sweep.reference is None:
+        return ""
+    stood_for = {sweep.published.get(row.label, row.label) for row in rows}
+    left = [name for name in published_table(sweep).rows if name not in stood_for]
+    if not left:
+        return ""
+    return (
+        f"{sweep.reference} also has {', '.join(map(repr, left))}, beside which this study has no row; if it should, "
+        "say in published which"
+    )
 
 
 def published_table(sweep: Sweep) -> PublishedTable:

@@ -23,7 +23,7 @@ class Archive:
     """The finished runs of an MLflow experiment, looked up once.
 
     Where MLflow does not answer, that is said, and only folders count. A run that was begun in a folder here goes on
-    in it, whatever MLflow has of others of its identity.
+    in it, whatever MLflow has of others of its identity: that there are some is said too.
     """
 
     def __init__(self, uri: str | None, experiment: str, console: Console) -> None:
@@ -36,11 +36,23 @@ class Archive:
 
         Raises ConfigError for an MLflow that a person has to mend first.
         """
-        missing = {run.identity: run.folder for run in runs if status_of(run.folder) is None}
         known = self.look_up()
-        there = {identity: folder for identity, folder in missing.items() if identity in known}
+        there: dict[str, Path] = {}
+        begun: list[Path] = []
+        for identity, folder in {run.identity: run.folder for run in runs if run.identity in known}.items():
+            match status_of(folder):
+                case None:
+                    there[identity] = folder
+                case "FINISHED":
+                    pass
+                case _ if not RunFolder(folder).is_driven():
+                    begun.append(folder)
         if there:
             self._ask(lambda uri: self._fetch(uri, there))
+        if begun:
+            which = f"{begun[0]} and {len(begun) - 1} more" if len(begun) > 1 else str(begun[0])
+            said = f"begun here, but MLflow has them finished: {which}; delete what shall be fetched, not go on"
+            say(self._console, said, "yellow")
 
     def look_up(self) -> Mapping[str, list["FinishedRun"]]:
         """Ask MLflow, if that has not been done. Raises ConfigError as above."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mac_ray.config import ConfigError
-from mac_ray.pretrain import EXIT_BAD_INPUT
+from mac_ray.errors import EXIT_BAD_INPUT
 
 
 def script() -> Path | None:

@@ -51,8 +51,8 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
-from mac_ray.errors import RunError
-from mac_ray.pretrain import EXIT_FAILED, EXIT_INTERRUPTED, working_directory
+from mac_ray.errors import EXIT_FAILED, EXIT_INTERRUPTED, RunError
+from mac_ray.pretrain import working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
 from mac_ray.tracking.journal import Journal, run_key

@@ -34,11 +34,11 @@ from mac_ray.bench.costs import (
 from mac_ray.bench.step import Report, measure, stage_named
 from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config import file as config_file
+from mac_ray.errors import EXIT_BAD_INPUT
 
 if TYPE_CHECKING:
     from mac_ray.bench.data import DataReport
 
-EXIT_BAD_INPUT = 2
 Command = Callable[[Sequence[str], Console], None]
 
 

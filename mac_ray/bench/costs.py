@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from mac_ray.ablation.reference import TABLES
 from mac_ray.config import Config, Schedule, Stage, value_at
 from mac_ray.config.masking import num_visible
 from mac_ray.model.dual import tower_of
@@ -30,10 +31,11 @@ class Published:
     source: str
 
 
-PUBLISHED_PARAMETERS = Published(180.7e6, "MAC, Table 4")
+TABLE = TABLES["mac/table4"]
+PUBLISHED_PARAMETERS = Published(1e6 * TABLE.rows["MAC"]["parameters_m"], TABLE.source)
 PUBLISHED_FLOPS = {  # by visible patches per frame
-    196: Published(189.3e9, "Frozen in Time, in Table 4 of MAC"),
-    79: Published(83.3e9, "MAC, Table 4"),
+    visible: Published(1e9 * TABLE.rows[row]["gflops"], f"{TABLE.source}: {row}")
+    for visible, row in ((196, "Frozen"), (79, "MAC"))
 }
 
 

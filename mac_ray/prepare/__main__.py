@@ -25,9 +25,8 @@ import sys
 from collections.abc import Sequence
 
 from mac_ray.data.manifest import ManifestError
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
 from mac_ray.prepare import check, convert, index, manifest
-
-EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = run(**options)
     except (ManifestError, OSError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("stopped; the same command goes on, or starts again", file=sys.stderr)
         return EXIT_INTERRUPTED

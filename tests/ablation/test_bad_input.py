@@ -22,7 +22,7 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override
 from mac_ray.data.manifest import Row
 from mac_ray.data.manifest_writer import write as write_manifest
-from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
 from tests.ablation.made import ended_run, finished_run
 from tests.checkpoints import save_text_tower
 from tests.runs import UNTRACKED, USE_OWN

@@ -43,8 +43,7 @@ from mac_ray.ablation.searcher import Judging, ProposalSearcher
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.errors import RunError
-from mac_ray.pretrain import EXIT_BAD_INPUT
+from mac_ray.errors import EXIT_BAD_INPUT, RunError
 from mac_ray.tracking.journal import Journal, JournalError, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.folder import RunFolder

@@ -1,5 +1,7 @@
 """Sweeps laid out: which runs there are, in which order, and what is refused before anything starts."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from mac_ray.ablation.plan import baseline_of, expand, rows_of, short_names
-from mac_ray.ablation.reference import published_rows
+from mac_ray.ablation.reference import published_rows, unmatched
 from mac_ray.ablation.search import require_sound
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import require_metric
@@ -201,5 +203,18 @@ def test_shipped_sweeps_expand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
                 points = expand(shipped)
                 assert len({point.label for point in points}) == len(points) > 1, file.stem
                 published_rows(shipped, rows_of(shipped))
+                assert unmatched(shipped, rows_of(shipped)) == ""
         assert "Question:" in module.__doc__
         assert "Result:" in module.__doc__
+
+
+def test_sweep_is_expanded_without_ray_torch_mlflow_or_optuna() -> None:
+    program = f"""
+import runpy, sys
+from mac_ray.ablation.plan import expand
+assert len(expand(runpy.run_path({str(Path(__file__).parents[2] / "sweeps" / "masking_ratio.py")!r})["SWEEP"])) == 36
+found = {{"ray", "torch", "mlflow", "optuna"}} & set(sys.modules)
+assert not found, found
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mac_ray.ablation.plan import Row
-from mac_ray.ablation.reference import TABLES, published_rows
+from mac_ray.ablation.reference import TABLES, published_rows, unmatched
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import ConfigError
 
@@ -70,3 +70,14 @@ def test_rows_are_found_by_label_or_by_the_name_that_published_gives() -> None:
 def test_references_without_a_point_are_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         published_rows(sweep(**given), ROWS)
+
+
+def test_published_row_that_no_row_stands_for_is_told() -> None:
+    """As where its row was given another name."""
+    asked = sweep(reference="mac/table6", published={"mine": "random"})
+    assert unmatched(asked, ROWS) == ""
+    renamed = [Row("tubes" if row.label == "tube" else row.label, {}) for row in ROWS]
+    assert unmatched(asked, renamed).startswith(
+        "mac/table6 also has 'tube', beside which this study has no row"
+    )
+    assert unmatched(sweep(), renamed) == ""

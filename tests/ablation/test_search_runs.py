@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from dashboards.report import main as report
 from mac_ray.config import Config
 from mac_ray.config.file import to_yaml
-from mac_ray.pretrain import EXIT_FAILED
+from mac_ray.errors import EXIT_FAILED
 from mac_ray.tracking.journal import summarize
 from tests.ablation.test_sweep_runs import base, finish, finish_here, start, wait_for_checkpoints
 from tests.runs import UNTRACKED

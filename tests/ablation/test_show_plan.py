@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from mac_ray.ablation.command import show_plan
 from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.main import show_plan
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.config import Config
 from mac_ray.tracking.journal import Journal

@@ -142,13 +142,17 @@ def test_run_whose_artifacts_are_lost_is_left_to_be_trained_with_a_sentence(
     assert outcome_of(older) == kept  # of two, the one that is whole
 
 
-def test_folder_that_was_begun_here_is_left_alone(store: str, tmp_path: Path, heard: StringIO) -> None:
+def test_folder_that_was_begun_here_is_left_alone_and_named(
+    store: str, tmp_path: Path, heard: StringIO
+) -> None:
     sent_run(tmp_path / "there" / "a-1", store)
     ended_run(tmp_path / "a-1", "KILLED", "stopped on request")
     before = (tmp_path / "a-1" / "journal.jsonl").read_bytes()
     with Journal(tmp_path / "a-1"):
         bring_back(store, heard, tmp_path / "a-1")
     assert (tmp_path / "a-1" / "journal.jsonl").read_bytes() == before
+    said = " ".join(heard.getvalue().split())
+    assert f"begun here, but MLflow has them finished: {tmp_path / 'a-1'}; delete" in said
 
 
 def test_mlflow_that_does_not_answer_is_said_and_folders_count(tmp_path: Path, heard: StringIO) -> None:

@@ -33,7 +33,7 @@ from mac_ray.ablation.outcome import TableError, share_left
 from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
-from mac_ray.ablation.reference import published_rows
+from mac_ray.ablation.reference import published_rows, unmatched
 from mac_ray.ablation.report import write_report
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.script import require_names_once, script
@@ -46,8 +46,8 @@ from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override, path_and_overrides
 from mac_ray.console import preparing, say
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import RunError
-from mac_ray.pretrain import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, say_stopped, working_directory
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError
+from mac_ray.pretrain import say_stopped, working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
 from mac_ray.tracking.journal import Journal, JournalError, status_of
@@ -111,6 +111,8 @@ def run_sweep(
     asked = _asked_rows(sweep, rows, only)
     require_metric(sweep)
     published_rows(sweep, rows)
+    if said := unmatched(sweep, rows):
+        say(console, said, "yellow")
     uri, experiment = uri_of(points[0].config, here), points[0].config.tracking.experiment
     archive = Archive(uri, experiment, console)
     archive.look_up()  # an MLflow to be mended first is told before steps are timed
