@@ -51,7 +51,9 @@ class Archive:
             self._ask(lambda uri: self._fetch(uri, there))
         if begun:
             which = f"{begun[0]} and {len(begun) - 1} more" if len(begun) > 1 else str(begun[0])
-            said = f"begun here, but MLflow has them finished: {which}; delete what shall be fetched, not go on"
+            said = (
+                f"begun here, but MLflow has them finished: {which}; delete what shall be fetched, not go on"
+            )
             say(self._console, said, "yellow")
 
     def look_up(self) -> Mapping[str, list["FinishedRun"]]:
