@@ -25,17 +25,23 @@ from prometheus_client.parser import text_string_to_metric_families
 from ray.dashboard.modules.reporter.reporter_agent import GPU_TAG_KEYS, METRICS_GAUGES
 from rich.console import Console
 
+from mac_ray.ablation.board import Board
+from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.sweep import Sweep
+from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.ray_metrics import DESCRIPTIONS, _Run, exported_run, exported_trials
 from mac_ray.ray_train import fit
 from mac_ray.tracking.journal import FILE_NAME, Journal, read
 from mac_ray.training.start import prepare
+from tests.ablation.made import ended_run
 from tests.runs import TINY, UNTRACKED
 
 DASHBOARD = Path(__file__).parents[1] / "dashboards" / "grafana" / "mac_ray.json"
 SWEEP, RUN = "masking-ratio", "video.ratio=0.6 · seed 1"
 RUN_LABEL = "video.ratio=0.6 \\xb7 seed 1"  # Ray takes ASCII only
-TRIALS = {"PENDING": 3, "RUNNING": 1, "TERMINATED": 2, "ERROR": 1}
+TRIALS = {"PENDING": 1, "RUNNING": 1, "FINISHED": 1, "FAILED": 1, "KILLED": 1}
 NEEDS_GPU = re.compile(r"ray_node_(gpu|gram)|ray_mac_ray_gpu")
 LEARNING_RATE = re.compile(r"^ray_mac_ray_learning_rate\{.*\} (\S+)", re.MULTILINE)
 METRIC = re.compile(r"\bray_\w+")
@@ -121,6 +127,17 @@ def running_prometheus(folder: Path, target: str) -> Iterator[str]:
         process.wait()
 
 
+def board_of_trials(folder: Path) -> Board:
+    """Of a sweep whose runs are in the states of TRIALS."""
+    runs = [PlannedRun(Point(Row(state, {}), 0, Config()), state, folder / state) for state in TRIALS]
+    sweep = Sweep(name=SWEEP, question="?", base="base.yaml", variants={"a": {}})
+    board = Board(runs, dict.fromkeys(TRIALS, 1e15), sweep, Console(quiet=True))
+    board.states()  # before they are begun: what was broken off before a sweep is to come in it
+    for state in ("RUNNING", "FINISHED", "FAILED", "KILLED"):
+        ended_run(folder / state, state, "made")
+    return board
+
+
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterator[Live]:
     """A run of two workers and the trials of a sweep, on a cluster that is scraped every second."""
@@ -163,7 +180,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Iterat
         scraper.start()
         began = time.time()
         try:
-            with exported_trials(SWEEP, lambda: TRIALS):
+            with exported_trials(SWEEP, board_of_trials(folder / "trials").states):
                 fit(run, Console(quiet=True))
         finally:
             over.set()

@@ -37,7 +37,7 @@ def made_search(folder: Path, search: Search) -> SearchReport:
         if finding.chosen:
             tested = folder / f"tested-{finding.number}"
             finished_run(tested, 0, 0.6)
-            outcome = outcome_in(tested, "trial", 0, tested.name)
+            outcome = outcome_in(tested, finding.label, 0, tested.name)
             chosen.append(Chosen(finding, [outcome]))
     compared = [outcome for one in chosen for outcome in one.outcomes]
     return SearchReport(driver.sweep, findings, chosen, compared, importances(driver.study, search), CONTEXT)

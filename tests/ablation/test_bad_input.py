@@ -257,6 +257,20 @@ def test_study_that_was_begun_in_another_place_is_not_begun_again(
             assert said in refused(searching, [*options, *then, *more], tmp_path, capsys)
 
 
+@pytest.mark.parametrize("name", ["study.jsonl", "journal.jsonl"])
+def test_search_whose_study_or_journal_is_corrupt_is_refused(
+    name: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
+    options = [*options, UNTRACKED]
+    with pytest.raises(AssertionError, match="Ray is started"):
+        main(searching, options)
+    capsys.readouterr()
+    (damaged,) = tmp_path.glob(f"**/sweep-*/{name}")
+    damaged.write_bytes(b"[not a record\n" + damaged.read_bytes())
+    assert f"{name}, line 1 is no record of a" in refused(searching, options, tmp_path, capsys)
+
+
 def test_weights_that_do_not_fit_a_row_are_told_before_anything_is_started(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlflow
 import psutil
@@ -24,7 +24,7 @@ from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import read, status_of, summarize
 from mac_ray.training import checkpoint
 from tests.runs import UNTRACKED, weights_and_metrics
-from tests.training.whole_runs import trained
+from tests.training.whole_runs import open_journal, trained
 
 pytestmark = pytest.mark.ray
 
@@ -32,7 +32,7 @@ WITHIN_S = 400
 SWEEP = """
 from mac_ray.ablation import Sweep, main
 SWEEP = Sweep(
-    name="tiny-ratio",
+    name={name!r},
     question="Does the engine work?",
     base={base!r},
     variants={variants!r},
@@ -52,9 +52,11 @@ def base(tmp_path: Path) -> str:
     return str(path)
 
 
-def write_sweep(folder: Path, base: str, variants: dict[str, dict[str, object]]) -> Path:
-    file = folder / "tiny_ratio.py"
-    file.write_text(SWEEP.format(base=base, variants=variants))
+def write_sweep(
+    folder: Path, base: str, variants: dict[str, dict[str, object]], name: str = "tiny-ratio"
+) -> Path:
+    file = folder / f"{name}.py"
+    file.write_text(SWEEP.format(name=name, base=base, variants=variants))
     return file
 
 
@@ -87,6 +89,19 @@ def finish_here(
     monkeypatch.chdir(file.parent)
     code = main(runpy.run_path(str(file))["SWEEP"], arguments_of(arguments))
     return code, capsys.readouterr().out
+
+
+def tables_below(runs: Path) -> list[dict[str, Any]]:
+    """Of each sweep there."""
+    return [json.loads(path.read_text()) for path in runs.glob("sweep-*/table.json")]
+
+
+def without_seconds(runs: Path) -> dict[str, Any]:
+    """The table of the one sweep there."""
+    (table,) = tables_below(runs)
+    for row in table["rows"]:
+        del row["costs"]["seconds"]
+    return table
 
 
 def wait_for_checkpoints(job: subprocess.Popen[str], runs: Path, count: int) -> None:
@@ -138,7 +153,7 @@ def actors_of(job: subprocess.Popen[str]) -> list[psutil.Process]:
 def runs_below(folder: Path) -> dict[str, Path]:
     """The run folders by the row they stand for."""
     found = {}
-    for journal in folder.glob("tiny-ratio.*/journal.jsonl"):
+    for journal in folder.glob("tiny-*.*/journal.jsonl"):
         tags = [record["values"] for record in read(journal) if record["kind"] == "tags"]
         row = next(values["mac_ray.row"] for values in tags if "mac_ray.row" in values)
         assert row not in found, "it was begun a second time"
@@ -175,8 +190,14 @@ def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothin
 
     for row, changes in RATIOS.items():
         asked = [f"{key}={value}" for key, value in changes.items()]
-        by_hand = trained(config_file.load(None, [*overrides, *asked]), tmp_path / row)
+        by_hand = trained(config_file.load(None, [*overrides, *asked]), tmp_path / "by_hand")
         assert weights_and_metrics(by_hand.folder.path) == weights_and_metrics(resumed[row]), row
+        with open_journal(by_hand) as journal:
+            journal.status("FINISHED")
+    undisturbed = [*overrides, f"storage.runs={tmp_path / 'by_hand'}"]
+    code, output = finish_here(file, undisturbed, monkeypatch, capsys)
+    assert code == 0, output
+    assert without_seconds(tmp_path / "by_hand") == without_seconds(tmp_path / "runs")
 
 
 def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
@@ -253,12 +274,14 @@ def test_run_that_somebody_else_trains_is_waited_for_last_and_one_that_is_given_
 def test_sweep_whose_runs_have_several_workers_trains_them_on_ray_train(
     tiny_overrides: list[str], tmp_path: Path, base: str
 ) -> None:
-    file = write_sweep(tmp_path, base, {"two workers": {}})
-    code, output = finish(start(file, [*tiny_overrides, "cluster.workers=2", UNTRACKED], tmp_path))
+    """One after the other where both have not enough CPUs: none waits for workers that another holds."""
+    rows = {"one": {}, "other": {"masking.video.ratio": 0.75}}
+    asked = ["cluster.workers=2", f"cluster.cpus_per_worker={max(1, (os.cpu_count() or 1) // 2)}", UNTRACKED]
+    code, output = finish(start(write_sweep(tmp_path, base, rows), [*tiny_overrides, *asked], tmp_path))
     assert code == 0, output
-    run = runs_below(tmp_path / "runs")["two workers"]
-    assert status_of(run) == "FINISHED"
-    assert list(run.glob("ray/attempt_*"))
+    runs = runs_below(tmp_path / "runs")
+    assert {row: status_of(run) for row, run in runs.items()} == dict.fromkeys(rows, "FINISHED")
+    assert all(list(run.glob("ray/attempt_*")) for run in runs.values())
 
 
 def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
@@ -286,18 +309,37 @@ def test_sweep_dry_run_lists_runs_and_costs_and_trains_nothing(
     assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
 
 
-def test_rows_are_trained_alone_and_the_rest_later_in_the_same_table(
+def test_row_is_trained_alone_and_the_rest_by_two_sweeps_at_once_each_run_once(
     tiny_overrides: list[str], tmp_path: Path, base: str
 ) -> None:
-    file = write_sweep(tmp_path, base, RATIOS)
-    for asked, finished in ((["--rows", "video 0.75"], ["video 0.75"]), ([], list(RATIOS))):
-        code, output = finish(start(file, [*tiny_overrides, UNTRACKED, *asked], tmp_path))
+    """Both have all rows in their tables, and in MLflow each run is there once."""
+    files = [write_sweep(tmp_path, base, RATIOS, name) for name in ("tiny-ratio", "tiny-again")]
+    code, output = finish(start(files[0], [*tiny_overrides, "--rows", "video 0.75"], tmp_path))
+    assert code == 0, output
+    (table,) = tables_below(tmp_path / "runs")
+    assert [row["label"] for row in table["rows"]] == list(RATIOS)
+    assert [row["label"] for row in table["rows"] if row["metrics"]] == ["video 0.75"]
+    assert sorted(runs_below(tmp_path / "runs")) == ["video 0.75"]
+
+    jobs = [start(file, tiny_overrides, tmp_path) for file in files]
+    for job in jobs:
+        code, output = finish(job)
         assert code == 0, output
-        (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
-        rows = json.loads(table.read_text())["rows"]
-        assert [row["label"] for row in rows] == list(RATIOS)
-        assert [row["label"] for row in rows if row["metrics"]] == finished
-        assert sorted(runs_below(tmp_path / "runs")) == finished
+    runs = runs_below(tmp_path / "runs")
+    assert sorted(runs) == list(RATIOS)
+    for run in runs.values():
+        statuses = [record["status"] for record in read(run / "journal.jsonl") if record["kind"] == "status"]
+        assert statuses == ["RUNNING", "FINISHED"]
+    one, other = tables_below(tmp_path / "runs")
+    assert [row["label"] for row in one["rows"] if row["metrics"]] == list(RATIOS)
+    assert one["rows"] == other["rows"]
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("mac_ray")
+    assert experiment is not None
+    tracked = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.status for run in tracked) == ["FINISHED"] * (len(files) + len(RATIOS))
+    rows = [run.data.tags["mac_ray.row"] for run in tracked if "mac_ray.row" in run.data.tags]
+    assert sorted(rows) == list(RATIOS)
 
 
 def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(

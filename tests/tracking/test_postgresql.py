@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from mlflow.server import get_app_client
@@ -20,7 +25,9 @@ from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
 pytestmark = pytest.mark.skipif(bool(what_is_missing()), reason=what_is_missing())
 
-AUTHENTICATION = Path(__file__).parents[2] / "dashboards" / "mlflow_auth.ini"
+DASHBOARDS = Path(__file__).parents[2] / "dashboards"
+AUTHENTICATION = DASHBOARDS / "mlflow_auth.ini"
+DOCUMENTED = (DASHBOARDS / "README.md").read_text()
 ADMIN_PASSWORD = "a-long-password"
 
 
@@ -102,23 +109,52 @@ def test_replay_into_postgresql_with_a_wrong_password_says_so_without_it(
     assert "wr0ng" not in str(refused.value)
 
 
+def documented_options() -> list[str]:
+    """Of the server for others, but for where it listens and keeps what it is sent."""
+    (line,) = re.findall(
+        r"^    mlflow server --host 0\.0\.0\.0 (.*--backend-store-uri .*)$", DOCUMENTED, re.MULTILINE
+    )
+    options = shlex.split(line)
+    return options[: options.index("--backend-store-uri")]
+
+
+def status_of_search(server: Server, host: str, origin: str) -> int:
+    """What a browser gets that calls the server `host` and shows a page of `origin`."""
+    asked = urllib.request.Request(
+        f"{server.uri}/ajax-api/2.0/mlflow/experiments/search",
+        data=b'{"max_results": 1}',
+        headers={
+            "Host": host,
+            "Origin": origin,
+            "Content-Type": "application/json",
+            "Authorization": "Basic " + b64encode(f"admin:{ADMIN_PASSWORD}".encode()).decode(),
+        },
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A server that asks for a password, with either database behind it."""
+    """The documented server, which asks for a password, with either database behind it."""
     database = request.getfixturevalue({"sqlite": "store", "postgresql": "database"}[request.param])
     environment = {
         "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "5ec4e7",
         "MLFLOW_AUTH_CONFIG_PATH": str(AUTHENTICATION),
     }
-    server = Server(database, tmp_path / "kept", "--app-name", "basic-auth", **environment)
+    server = Server(database, tmp_path / "kept", *documented_options(), **environment)
+    server.uri = server.uri.replace("127.0.0.1", "localhost")  # one of the hosts that are allowed
     server.start()
     yield server
     server.kill()
 
 
 @pytest.mark.skipif(find_spec("flask_wtf") is None, reason="needs pip install mac-ray[server]")
-def test_replay_to_a_server_with_passwords_brings_a_run_and_its_artifacts_through_it(
+def test_documented_server_takes_a_run_and_its_artifacts_with_a_password_and_shows_them_under_its_name_alone(
     secured: Server, tmp_path: Path
 ) -> None:
     write_a_run(tmp_path / "run", "shapes-0", experiment="secured")
@@ -141,3 +177,8 @@ def test_replay_to_a_server_with_passwords_brings_a_run_and_its_artifacts_throug
     assert {one.info.run_name: one.info.status for one in found} == dict.fromkeys(
         ("shapes-0", "shapes-1"), "FINISHED"
     )
+
+    lab, elsewhere = "http://mlflow.lab:5000", "http://elsewhere.lab:5000"
+    assert status_of_search(secured, "mlflow.lab:5000", lab) == 200
+    assert status_of_search(secured, "mlflow.lab:5000", elsewhere) == 403
+    assert status_of_search(secured, "elsewhere.lab:5000", elsewhere) == 403

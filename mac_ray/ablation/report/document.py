@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
+from mac_ray.ablation.report.markup import gallery
+from mac_ray.ablation.report.pictures import MOST_ROWS, mask_pictures, retrieved_pictures
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.page.document import document, section
 from mac_ray.page.markup import facts, listed, text
@@ -27,6 +29,24 @@ def report_page(sweep: Sweep, verdict: Sequence[str], sections: Sequence[str], d
         f'<p class="verdict">{text(answer)}</p>\n{listed(more)}'
     )
     return document(f"{sweep.name}: {sweep.question}", header, sections, drawn)
+
+
+def pictured(outcomes: Sequence[Outcome], hidden: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Sections of what runs have pictures of: what was hidden in some rows, what was found by others, by label."""
+    of_masks = "Training clips, whole on the left and as the tower saw them on the right, with captions as the other "
+    of_masks += "read them."
+    if len(hidden) > MOST_ROWS:
+        of_masks += f" The first {MOST_ROWS} of {len(hidden)} rows."
+    of_finds = "The clips found for some test captions, best first; the caption’s own has a green frame."
+    parts = [
+        ("What was hidden", of_masks, mask_pictures(outcomes, hidden[:MOST_ROWS])),
+        ("What was found", of_finds, retrieved_pictures(outcomes, found)),
+    ]
+    return [
+        section(title, f'<p class="dim">{said}</p>\n{gallery(shown, title)}')
+        for title, said, shown in parts
+        if shown
+    ]
 
 
 def made(

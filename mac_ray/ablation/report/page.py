@@ -10,9 +10,8 @@ from mac_ray.ablation.plan import written
 from mac_ray.ablation.record import Context
 from mac_ray.ablation.report.charts import charts
 from mac_ray.ablation.report.curves import CurvePoint
-from mac_ray.ablation.report.document import made, report_page
-from mac_ray.ablation.report.markup import folder_of, gallery, interval, linked, opening
-from mac_ray.ablation.report.pictures import MOST_ROWS, mask_pictures, retrieved_pictures
+from mac_ray.ablation.report.document import made, pictured, report_page
+from mac_ray.ablation.report.markup import folder_of, interval, linked, opening
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_better, is_shown, metric_name, shown_p, verdict
@@ -37,12 +36,13 @@ def page(
     table: Table, sweep: Sweep, outcomes: Sequence[Outcome], points: Sequence[CurvePoint], context: Context
 ) -> str:
     drawn = charts(table, points, IN_PAGE)
+    best = [table.best.label] if table.best else []
     sections = [
         section("Results", _results(table, sweep) + listed(table.notes, "notes")),
         charts_section(drawn),
         section("All metrics", _all_metrics(table)) if table.finished else "",
         section("Costs", _costs(table)) if table.finished else "",
-        _pictures(table, outcomes),
+        *pictured(outcomes, [row.label for row in table.finished], [*best, table.baseline]),
         section("Runs", _runs(table, outcomes, context)),
         made(sweep, outcomes, context, _rows(table)),
     ]
@@ -199,26 +199,3 @@ def _rows(table: Table) -> dict[str, str]:
         or "the base config"
         for row in table.rows
     }
-
-
-def _pictures(table: Table, outcomes: Sequence[Outcome]) -> str:
-    rows = [row.label for row in table.finished]
-    masks = mask_pictures(outcomes, rows[:MOST_ROWS])
-    retrieved = retrieved_pictures(outcomes, table)
-    shown = ""
-    if masks:
-        words = (
-            "Training clips, whole on the left and as the tower saw them on the right, with captions as the other read "
-            "them."
-        )
-        if len(rows) > MOST_ROWS:
-            words += f" The first {MOST_ROWS} of {len(rows)} rows."
-        shown += section(
-            "What was hidden", f'<p class="dim">{words}</p>\n{gallery(masks, "What was hidden")}'
-        )
-    if retrieved:
-        words = "The clips found for some test captions, best first; the caption’s own has a green frame."
-        shown += section(
-            "What was found", f'<p class="dim">{words}</p>\n{gallery(retrieved, "What was found")}'
-        )
-    return shown

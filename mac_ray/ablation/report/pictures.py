@@ -12,7 +12,6 @@ from pathlib import Path
 from PIL import Image
 
 from mac_ray.ablation.outcome import Outcome
-from mac_ray.ablation.table import Table
 from mac_ray.training.folder import RunFolder
 
 MOST_ROWS = 16  # with a picture of their masks
@@ -32,10 +31,9 @@ def mask_pictures(outcomes: Sequence[Outcome], rows: Sequence[str]) -> list[Pict
     return _pictures(outcomes, rows, "masked_clips.png")
 
 
-def retrieved_pictures(outcomes: Sequence[Outcome], table: Table) -> list[Picture]:
-    """What the best row and the baseline found for the same captions."""
-    best = [table.best.label] if table.best else []
-    return _pictures(outcomes, list(dict.fromkeys([*best, table.baseline])), "retrieved.png")
+def retrieved_pictures(outcomes: Sequence[Outcome], rows: Sequence[str]) -> list[Picture]:
+    """What they found for the same captions; a row that is named twice once."""
+    return _pictures(outcomes, list(dict.fromkeys(rows)), "retrieved.png")
 
 
 def _pictures(outcomes: Sequence[Outcome], rows: Sequence[str], name: str) -> list[Picture]:

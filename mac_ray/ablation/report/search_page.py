@@ -14,7 +14,7 @@ from mac_ray.ablation.notes import on_scores, on_training
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.plan import short_names, shown, written
 from mac_ray.ablation.record import Context
-from mac_ray.ablation.report.document import made, report_page
+from mac_ray.ablation.report.document import made, pictured, report_page
 from mac_ray.ablation.report.markup import folder_of, linked, opening
 from mac_ray.ablation.report.search_charts import search_charts
 from mac_ray.ablation.report.typeset import write_typeset
@@ -66,13 +66,16 @@ def write_chosen(folder: Path, report: SearchReport) -> list[Path]:
 def search_page(report: SearchReport) -> str:
     sweep, findings = report.sweep, report.findings
     drawn = search_charts(findings, report.importances, sweep, IN_PAGE)
+    outcomes = [outcome for one in report.chosen for outcome in one.outcomes]
+    rows = [one.finding.label for one in report.chosen]
     sections = [
         section("Chosen", _chosen(report)) if report.chosen else "",
         charts_section(drawn),
         section("Trials", _trials(findings, sweep)) if findings else "",
+        *pictured(outcomes, rows, [*rows[:1], *rows[-1:]]),  # the best, and of several the cheapest
         made(
             sweep,
-            [outcome for one in report.chosen for outcome in one.outcomes],
+            outcomes,
             report.context,
             _space(sweep),
             "What is searched",

@@ -69,6 +69,18 @@ def test_page_says_what_was_chosen_why_trials_ended_and_keeps_markup_out(
     ]
 
 
+def test_page_shows_what_was_hidden_from_chosen_trials_and_what_the_best_and_the_cheapest_found(
+    tmp_path: Path,
+) -> None:
+    found = made_search(tmp_path / "s", Search(space=SPACE, trials=20, sampler="nsga2"))
+    labels = [html.escape(one.finding.label) for one in found.chosen]
+    assert len(labels) > 2
+    page = write_search_report(tmp_path, found)[0].read_text()
+    for title, shown in (("What was hidden", labels), ("What was found", [labels[0], labels[-1]])):
+        part = page.partition(f"<h2>{title}</h2>")[2].partition("</section>")[0]
+        assert re.findall(r"<strong>(.*?), seed 0</strong>", part) == shown
+
+
 def test_search_that_is_not_over_says_so_and_one_trial_is_no_choice(report: SearchReport) -> None:
     best = [finding for finding in report.findings if finding.chosen]
     said = " ".join(search_verdict(replace(report, findings=best)))
