@@ -218,7 +218,8 @@ class DividedVideoTransformer(nn.Module):
         else:
             seen = visible.flatten(1)
             pixels = pixels.gather(1, seen[..., None].expand(-1, -1, pixels.shape[-1]))
-            patches = self.patch_embed(self.normalised(pixels)) + positions[seen]  # (B, F' V, D)
+            # not positions[seen], whose gradient several threads of a CPU sum in any order
+            patches = self.patch_embed(self.normalised(pixels)) + F.embedding(seen, positions)  # (B, F' V, D)
         clip = (self.cls_token + self.pos_embed[:, :1]).expand(clips.shape[0], -1, -1)
         return torch.cat((clip, patches), dim=1)
 

@@ -51,9 +51,11 @@ class MatchingObjective(PositionObjective):
         own = torch.arange(len(similarity), device=similarity.device)
         video = torch.cat((own, own, drawn(similarity.T, wrong, inputs.draws[:, 1])))
         text = torch.cat((own, drawn(similarity, wrong, inputs.draws[:, 0]), own))
-        words, attended = views.words[text], inputs.attended[text][:, None, None]
+        # not views.words[text], whose gradient several threads of a CPU sum in any order
+        words, patches = views.words.index_select(0, text), views.patches.index_select(0, video)
+        attended = inputs.attended[text][:, None, None]
         for block in self.blocks:
-            words = block(words, attended, views.patches[video])
+            words = block(words, attended, patches)
         verdicts = self.verdict(self.norm(words[:, 0]))[:, 0].float()  # (3 b,)
         belong = (torch.arange(len(text), device=text.device) < len(own)).float()
         losses = F.binary_cross_entropy_with_logits(verdicts, belong, reduction="none")

@@ -44,6 +44,18 @@ def test_train_twice_is_bit_identical(tiny: Config, tmp_path: Path) -> None:
     assert_same(trained(tiny, tmp_path / "one"), trained(tiny, tmp_path / "two"))
 
 
+def test_train_twice_with_threads_and_every_objective_is_bit_identical(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """From 32,768 numbers on, torch divides among threads what it sums in an order that they then make up."""
+    large = ["model.video.width=64", "stages.0.batch_size=24", "stages.1.batch_size=24", "stages.0.epochs=4"]
+    objectives = [
+        f"objectives.{name}={{}}" for name in ("reconstruction", "masked_language", "language", "matching")
+    ]
+    config = config_file.load(None, [*tiny_overrides, *large, *objectives, "cluster.threads=2"])
+    assert_same(trained(config, tmp_path / "one"), trained(config, tmp_path / "two"))
+
+
 def without_a_value(newest: Path) -> None:
     state = torch.load(newest / "state.pt", weights_only=True)
     del state["costs"]["samples"]
