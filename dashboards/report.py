@@ -23,8 +23,8 @@ from mac_ray.ablation.table import build_table
 from mac_ray.ablation.tags import title_of
 from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
-from mac_ray.console import say
 from mac_ray.errors import EXIT_BAD_INPUT, in_one_line
+from mac_ray.terminal import say
 from mac_ray.tracking.journal import JournalError
 
 

@@ -18,16 +18,12 @@ from rich.table import Table
 from mac_ray.data.sets import Progress as DataProgress
 from mac_ray.duration import in_words
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
+from mac_ray.terminal import say
 from mac_ray.tracking.journal import FILE_NAME, Record, read_from
 from mac_ray.training.plan import Leg
 
 POLL_S = 0.5
 LOG_LINE_EVERY_S = 10.0
-
-
-def say(console: Console, sentence: str, style: str = "") -> None:
-    """A sentence as it is: brackets are no markup, and a path is not broken over lines."""
-    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -19,10 +19,10 @@ from rich.console import Console
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.config.experiment import STAGE_SECTIONS
-from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT
-from mac_ray.pretrain import pretrain, say_stopped, train_here, train_on_ray, working_directory
+from mac_ray.pretrain import pretrain, train_here, train_on_ray, working_directory
+from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.journal import JournalError
 from mac_ray.tracking.lookup import RunNotFoundError, folder_given
 from mac_ray.training import checkpoint

@@ -22,10 +22,10 @@ from rich.console import Console
 
 from mac_ray.config import Cluster, Config, ConfigError, Storage, Tracking
 from mac_ray.config.file import to_yaml
-from mac_ray.console import say
 from mac_ray.encoder import Encoder, open_encoder
 from mac_ray.errors import EXIT_BAD_INPUT
 from mac_ray.model.weights import fingerprint
+from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL
 from mac_ray.training import checkpoint
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except (OSError, KeyboardInterrupt) as error:
+        return say_stopped(error, console)
     return 0
 
 

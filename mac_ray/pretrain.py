@@ -18,9 +18,10 @@ from rich.console import Console
 
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.console import Follower, final_tables, preparing, say
+from mac_ray.console import Follower, final_tables, preparing
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RecipeError, RunError, in_one_line
+from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import (
     FAULT_TAG,
@@ -71,16 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     except (OSError, KeyboardInterrupt) as error:
         return say_stopped(error, console)
-
-
-def say_stopped(error: OSError | KeyboardInterrupt, console: Console) -> int:
-    """Before or after training, where the run's status does not say it; the exit code."""
-    if isinstance(error, KeyboardInterrupt):
-        say(console, "interrupted; the same command goes on", "red")
-        return EXIT_INTERRUPTED
-    # such as of a full disk
-    say(console, f"error: {in_one_line(error)}; mend that, and the same command goes on", "red")
-    return EXIT_FAILED
 
 
 Launch = Callable[[PreparedRun, Console], Outcome]

@@ -31,9 +31,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from mac_ray.config import Cluster, Config, ConfigError
-from mac_ray.console import say
 from mac_ray.errors import RecipeError, RunError, in_one_line
 from mac_ray.ray_metrics import exported_run
+from mac_ray.terminal import say
 from mac_ray.tracking.journal import FILE_NAME, Journal, patiently
 from mac_ray.training.distributed import Worker, summed
 from mac_ray.training.folder import RunFolder

@@ -29,7 +29,7 @@ from rich.text import Text
 
 from mac_ray.config import ConfigError, Search
 from mac_ray.config.sentences import sentences
-from mac_ray.console import preparing, say
+from mac_ray.console import preparing
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.kinds import ENDINGS, kind_of
 from mac_ray.encoder import Encoder, load_encoder
@@ -40,6 +40,7 @@ from mac_ray.gallery.page import page, picture_of
 from mac_ray.gallery.ranking import Hit, nearest
 from mac_ray.gallery.store import Gallery, Vectors, alone, opened
 from mac_ray.gallery.windows import shown
+from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.lookup import RunNotFoundError, folder_given
 
 LISTED = 20  # unreadable files on the screen; the JSON output has them all
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = f"the GPU's memory is not enough ({in_one_line(error)}); free it, or give --device cpu"
         say(errors, f"error: {said}", "red")
         return EXIT_BAD_INPUT
+    except OSError as error:
+        return say_stopped(error, errors)
     except KeyboardInterrupt:
         say(errors, "interrupted; what is embedded is kept, and the same command goes on from there", "red")
         return EXIT_INTERRUPTED

@@ -5,20 +5,24 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import DistilBertConfig
 
 from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
 from mac_ray.bench.memory import largest_batch
+from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.data import manifest_writer
 from mac_ray.data.decode import DECODERS
 from tests.data.conftest import write_media
+from tests.test_encoder import saved_run
 
 MAC = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
 SMALL = [
@@ -128,6 +132,30 @@ def test_parameters_are_those_of_the_model_that_would_be_trained(
     DistilBertConfig(vocab_size=170, max_position_embeddings=12).save_pretrained(tmp_path)
     pretrained = output(capsys, "flops", *SMALL, f"model.text.pretrained={tmp_path}")["parameters"]
     assert pretrained["text"] - counts["text"] == 100 * 32
+
+
+def test_parameters_of_a_run_that_is_trained_further_are_its_own(
+    capsys: pytest.CaptureFixture[str], tiny: Config, tmp_path: Path
+):
+    run, model = saved_run(tiny, tmp_path / "run", steps=(3,))
+    found = output(capsys, "flops", str(run.config), f"model.pretrained={run.path}")["parameters"]
+    assert found["total"] == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["stages.0.data=[mine]"], "'mine'"),
+        (["model.pretrained={folder}/tower.safetensors"], "so it is no dual encoder"),
+    ],
+)
+def test_flops_of_what_cannot_be_trained_are_refused_with_the_value(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    save_file({"patch_embed.weight": torch.zeros(1)}, tmp_path / "tower.safetensors")
+    given = [argument.format(folder=tmp_path) for argument in arguments]
+    assert main(["flops", *SMALL, "objectives.language={}", *given]) == 2
+    assert sentence in capsys.readouterr().out
 
 
 def test_flops_as_tables_show_what_json_says(capsys: pytest.CaptureFixture[str]):
@@ -346,6 +374,15 @@ def test_data_of_which_nothing_decodes_says_where(
         path.unlink()
     assert main(["data", str(small_set), f"storage.cache={tmp_path / 'cache'}"]) == 2
     assert "none of the 9 train samples tried can be decoded" in " ".join(capsys.readouterr().out.split())
+
+
+def test_data_of_a_manifest_without_training_samples_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    rows = [replace(row, split="test") for row in write_media(tmp_path)]
+    manifest_writer.write(tmp_path / "set.parquet", rows, "small", tmp_path)
+    assert main(["data", str(tmp_path / "set.parquet"), f"storage.cache={tmp_path / 'cache'}"]) == 2
+    assert "has no split 'train'; it has test" in " ".join(capsys.readouterr().out.split())
 
 
 def test_data_of_no_manifest_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

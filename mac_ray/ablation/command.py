@@ -44,12 +44,13 @@ from mac_ray.ablation.tags import add_members, labels_of, tags_of_run, title_of
 from mac_ray.ablation.verdict import metric_name, shown, shown_p, signed, verdict
 from mac_ray.config import ConfigError
 from mac_ray.config.file import parsed_override, path_and_overrides
-from mac_ray.console import preparing, say
+from mac_ray.console import preparing
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError
-from mac_ray.pretrain import say_stopped, working_directory
+from mac_ray.pretrain import working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
+from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.journal import Journal, JournalError, status_of
 from mac_ray.tracking.launch import send_rest
 

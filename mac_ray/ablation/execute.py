@@ -25,7 +25,6 @@ from rich.console import Console
 
 from mac_ray.ablation.locate import PlannedRun, each_once
 from mac_ray.config import Cluster, Config, ConfigError
-from mac_ray.console import say
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, RunError, in_one_line
 from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
@@ -39,6 +38,7 @@ from mac_ray.ray_train import (
     wait_for_cluster,
     what_happened,
 )
+from mac_ray.terminal import say
 from mac_ray.tracking.address import ENVIRONMENT_NAME
 from mac_ray.tracking.journal import (
     FAULT_TAG,

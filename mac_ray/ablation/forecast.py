@@ -16,10 +16,10 @@ from mac_ray.ablation.execute import at_once, on_ray
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.outcome import outcome_in, share_left
 from mac_ray.config import ConfigError
-from mac_ray.console import say
 from mac_ray.duration import in_words
 from mac_ray.errors import RunError
 from mac_ray.ray_train import living_nodes
+from mac_ray.terminal import say
 
 Task = Sequence[PlannedRun]  # trained one after the other, such as the seeds of a trial
 

@@ -11,9 +11,9 @@ from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.report import PAGE_NAME
 from mac_ray.ablation.tags import BASE_TAG, DESCRIPTION_TAG, EQUAL_TAG, QUESTION_TAG, description
 from mac_ray.config import Config, ConfigError
-from mac_ray.console import say
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import tracking_uri
+from mac_ray.terminal import say
 from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
 from mac_ray.tracking.launch import start_sender, wait

@@ -9,7 +9,7 @@ from rich.console import Console
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.outcome import unreadable
 from mac_ray.config import ConfigError
-from mac_ray.console import say
+from mac_ray.terminal import say
 from mac_ray.tracking.address import public, sqlite_file
 from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import status_of

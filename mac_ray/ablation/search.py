@@ -48,13 +48,14 @@ from mac_ray.ablation.sweep import Choice, Search, Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.ablation.tags import add_members, labels_of, tags_of_run, title_of
 from mac_ray.config import Config, ConfigError
-from mac_ray.console import preparing, say
+from mac_ray.console import preparing
 from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
 from mac_ray.errors import EXIT_FAILED, EXIT_INTERRUPTED, RunError
 from mac_ray.pretrain import working_directory
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.ray_train import require_shared
+from mac_ray.terminal import say
 from mac_ray.tracking.journal import Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.folder import KnownRuns, RunFolder

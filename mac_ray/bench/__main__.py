@@ -35,6 +35,8 @@ from mac_ray.bench.step import Report, measure, stage_named
 from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config import file as config_file
 from mac_ray.errors import EXIT_BAD_INPUT
+from mac_ray.terminal import say, say_stopped
+from mac_ray.training.first_weights import with_found_weights
 
 if TYPE_CHECKING:
     from mac_ray.bench.data import DataReport
@@ -53,8 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         COMMANDS[given.command](given.rest, console)
     except ConfigError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False)
+        say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except (OSError, KeyboardInterrupt) as error:
+        return say_stopped(error, console)
     return 0
 
 
@@ -346,8 +350,10 @@ def _parser(command: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def _loaded(path: str | None, overrides: Sequence[str]) -> Config:
-    """The config, which has steps to be counted or timed. Raises ConfigError."""
+    """The config, which has steps to be counted or timed, with its weights found. Raises ConfigError."""
     config = config_file.load(path, overrides)
+    if (source := config.model.pretrained) and Path(source).is_dir():
+        config = with_found_weights(config)
     require_stages(config, "benchmarks are of training")
     return config
 

@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 from mac_ray.config import Config, ConfigError, Data, Stage
 from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
-from mac_ray.data.decode import DECODERS, DecodeError
+from mac_ray.data.decode import DECODERS, DecodeError, unusable
 from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import TRAINING_TEXTS, Batch, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row, Sample
@@ -39,6 +39,7 @@ from mac_ray.data.sizes import training_crop, with_short_side
 from mac_ray.data.source import Source
 from mac_ray.data.tar import append
 from mac_ray.data.text import CAPTIONS_KEPT, CaptionTokenizer, save_tokenizer
+from mac_ray.training.inputs import require_decoder
 
 KEPT_FRAMES = 16  # of a sample, in what is made of it, where data.pool_frames says nothing
 JPEG_QUALITY = 90
@@ -75,6 +76,7 @@ def measure(config: Config, stage: Stage, samples: int, rounds: int) -> DataRepo
 
     Raises ConfigError or ManifestError when the sets cannot be opened, or nothing of them decodes.
     """
+    require_decoder(config)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a core is a core
     decoder = config.cluster.decoder
@@ -90,7 +92,7 @@ def measure(config: Config, stage: Stage, samples: int, rounds: int) -> DataRepo
         )
         videos = any(sample.kind == "video" for sample in found)
         rows = []
-        for each in DECODERS if videos else [decoder]:
+        for each in (name for name in DECODERS if not unusable(name)) if videos else [decoder]:
             if own := [sample for sample in found if _decodes(sample, config.data, stage, each)]:
                 reader = ClipReader(_manifest_of(own, folder / f"{each}.parquet"), config.data, each, None)
                 rows.append(row(_storage(found), each if videos else None, reader))

@@ -184,11 +184,11 @@ class Manifest:
     def split(self, name: str) -> Manifest:
         """The samples of one split, in file order; the fingerprint stays that of the whole manifest.
 
-        Raises ValueError listing the splits that exist.
+        Raises ManifestError listing the splits that exist.
         """
         if name not in self._columns.splits:
             existing = ", ".join(self._columns.splits)
-            raise ValueError(f"manifest {self.path} has no split {name!r}; it has {existing}")
+            raise ManifestError(f"manifest {self.path} has no split {name!r}; it has {existing}")
         return Manifest(self._columns, name, self.path, self.name, self.root, self.fingerprint)
 
     def split_sizes(self) -> dict[str, int]:

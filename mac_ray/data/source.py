@@ -7,10 +7,12 @@ would double the number of requests.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
+import fsspec
 import fsspec.core
 import pyarrow as pa
 from pyarrow import fs
@@ -70,14 +73,27 @@ class Source:
                 file.seek(self.offset or 0)
                 return file.read(-1 if self.length is None else self.length)
         system, path = file_system(self.place)
+        if isinstance(system, fs.PyFileSystem):
+            return self._read_by_fsspec(system.handler.fs, path)
         content: bytes
-        # of what is fsspec's, reading at a place is not safe from several threads
-        if self.offset is None or isinstance(system, fs.PyFileSystem):
+        if self.offset is None:
             with system.open_input_file(path) as remote:
-                remote.seek(self.offset or 0)
-                content = remote.read(self.length)
+                content = remote.read()
         else:
             content = _kept_open(self.place).read_at(self.length, self.offset)
+        return content
+
+    def _read_by_fsspec(self, system: fsspec.AbstractFileSystem, path: str) -> bytes:
+        """In one request, which opening such a file would make three of. Raises OSError."""
+        start, length = self.offset or 0, self.length
+        try:
+            content: bytes = system.cat_file(path, self.offset, None if length is None else start + length)
+        except OSError:
+            raise
+        except Exception as error:  # each kind has errors of its own, of what it was answered
+            raise OSError(f"{type(error).__name__}: {error}") from error
+        if length is not None and len(content) > length:  # a web server may not know of parts
+            content = content[start : start + length]
         return content
 
     def __str__(self) -> str:
@@ -114,11 +130,13 @@ def size_of(place: str) -> int | None:
 def state_of(place: str) -> State | None:
     """None where there is no such file. Raises OSError where nobody can tell."""
     if not is_url(place):
-        path = Path(place)
-        if not path.is_file():
-            return None
-        status = path.stat()
-        return State(status.st_size, status.st_mtime_ns)
+        try:
+            status = Path(place).stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return None
+            raise
+        return State(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
     system, path_there = file_system(place)
     info = system.get_file_info(path_there)
     return State(int(info.size), info.mtime_ns or 0) if info.type == fs.FileType.File else None

@@ -204,13 +204,18 @@ def train_wordpiece(captions: Iterable[str], vocabulary_size: int) -> Tokenizer:
 
 
 def _read(file: Path) -> Tokenizer:
-    """Raises ConfigError for a file that was cut short."""
-    content = file.read_text()
+    """Raises ConfigError for a file that was cut short, or is none of a tokeniser."""
     try:
+        content = file.read_text(encoding="utf-8")
         json.loads(content)
-    except json.JSONDecodeError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"the tokeniser {file} is not valid JSON ({error}); fetch it again") from error
-    return Tokenizer.from_str(content)
+    try:
+        return Tokenizer.from_str(content)
+    except Exception as error:  # the library has no type of its own for it
+        raise ConfigError(
+            f"{file} is no tokeniser ({error}); give the tokenizer.json of a checkpoint, or its folder"
+        ) from error
 
 
 def load_tokenizer(source: str) -> Tokenizer:
@@ -224,7 +229,11 @@ def load_tokenizer(source: str) -> Tokenizer:
         backend: Tokenizer = AutoTokenizer.from_pretrained(
             source, use_fast=True, local_files_only=Path(source).exists()
         ).backend_tokenizer
-    except (OSError, ValueError) as error:
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+    ) as error:  # the last of one that is not of the library tokenizers
         raise ConfigError(
             f"no tokeniser at {source!r}: neither a folder with tokenizer.json, nor a reachable hub name ({error})"
         ) from error

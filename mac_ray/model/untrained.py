@@ -4,9 +4,10 @@ Nothing is downloaded: a text tower from a hub name, or from a file that is not 
 architecture's own vocabulary and positions.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
-from mac_ray.config import Data, Model
+from mac_ray.config import ConfigError, Data, Model
 from mac_ray.model.dual import DualEncoder, build_model
 from mac_ray.model.text import ARCHITECTURES, text_capacity
 from mac_ray.model.weights import read_weights
@@ -30,9 +31,21 @@ def _text_sizes(section: Model) -> tuple[int, int] | None:
     kind = ARCHITECTURES[section.text.architecture].config
     whole, tower = section.pretrained, section.text.pretrained
     if whole is not None and Path(whole).is_file():
-        return text_capacity(read_weights(Path(whole), "model.pretrained"), "text_model.")
+        return _capacity(Path(whole), Path(whole).stat().st_mtime_ns)
     if (whole is None and tower is None) or (whole is not None and Path(whole).is_dir()):
         return None
     local = tower is not None and Path(tower).is_dir()
     sizes = kind.from_pretrained(tower) if local else kind()
     return sizes.vocab_size, sizes.max_position_embeddings
+
+
+@lru_cache
+def _capacity(file: Path, _modified_ns: int) -> tuple[int, int]:
+    """Asked for every stage, and at several places of a schedule, of a file that may be large. Raises ConfigError."""
+    try:
+        return text_capacity(read_weights(file, "model.pretrained"), "text_model.")
+    except KeyError as error:
+        raise ConfigError(
+            f"model.pretrained = {str(file)!r} has no {error}, so it is no dual encoder; give an image or text "
+            "tower as model.video.pretrained or model.text.pretrained"
+        ) from error

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from mac_ray.config import Cluster
+from mac_ray.data.decode import unusable
 from mac_ray.data.source import absolute_place, is_url
 
 
@@ -119,3 +121,13 @@ def _of_type(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"action": "store_true"}
     return {"type": existing if hint is Path else hint}
+
+
+def decoder(name: str) -> str:
+    """One that this machine has."""
+    known = get_args(Cluster.model_fields["decoder"].annotation)
+    if name not in known:
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(known)}")
+    if reason := unusable(name):
+        raise argparse.ArgumentTypeError(f"{name}, {reason}")
+    return name

@@ -25,11 +25,11 @@ from rich.progress import (
 )
 
 from mac_ray.config import Storage
-from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError
 from mac_ray.data.manifest_writer import write_durations
 from mac_ray.data.source import is_url, local_copy
 from mac_ray.prepare.arguments import (
+    decoder,
     existing_folder,
     file_to_write,
     place,
@@ -70,7 +70,7 @@ def add_parser(commands: Any) -> None:
     check.add_argument(
         "--html", type=file_to_write, dest="html_path", help="write the report as one page here"
     )
-    check.add_argument("--decoder", choices=DECODERS, default="pyav")
+    check.add_argument("--decoder", type=decoder, default="pyav", help="pyav, decord or torchcodec")
     check.add_argument("--timeout", type=positive_seconds, default=60.0, help="seconds for a sample (60)")
     check.add_argument("--workers", type=positive, help="samples looked at at once; default: one per core")
     check.add_argument(

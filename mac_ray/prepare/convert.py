@@ -24,11 +24,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mac_ray.config import Storage
-from mac_ray.data.decode import DECODERS
 from mac_ray.data.manifest import Manifest, ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.errors import StorageError
-from mac_ray.prepare.arguments import existing_folder, place, positive
+from mac_ray.prepare.arguments import decoder, existing_folder, place, positive
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.shards import (
     MANIFEST,
@@ -82,7 +81,7 @@ def add_parser(commands: Any) -> None:
         default=Path(Storage().cache),
         help="folder on each node for a copy of the manifest in which rows are found at once; default: %(default)s",
     )
-    shards.add_argument("--decoder", choices=DECODERS, default="pyav")
+    shards.add_argument("--decoder", type=decoder, default="pyav", help="pyav, decord or torchcodec")
     shards.set_defaults(run=run)
 
 

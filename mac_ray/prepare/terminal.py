@@ -13,6 +13,7 @@ from rich.table import Table
 from mac_ray.prepare.captions import Spread
 from mac_ray.prepare.report import Report
 from mac_ray.prepare.verdict import effort, notes, problems, verdict
+from mac_ray.terminal import say
 
 LISTED = 20  # paths of a kind; the JSON report has them all
 SHOWN_VALUES = 4  # of a property
@@ -58,11 +59,6 @@ def list_some(console: Console, title: str, entries: Iterable[str], count: int) 
         say(console, f"  {entry}")
     if count > len(shown):
         say(console, f"  and {count - len(shown)} more")
-
-
-def say(console: Console, sentence: str, style: str = "") -> None:
-    """As it is: brackets are no markup, and a path is not broken over lines."""
-    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(report: Report) -> Table:

@@ -43,15 +43,20 @@ class RunData:
         return {name: len(manifest) for name, manifest in self.train.items()}
 
 
+def require_decoder(config: Config) -> None:
+    """Raises ConfigError for one that this machine has not."""
+    if reason := unusable(config.cluster.decoder):
+        raise ConfigError(
+            f"cluster.decoder is {config.cluster.decoder}, {reason}; or set cluster.decoder=pyav"
+        )
+
+
 def open_data(config: Config, progress: Progress) -> RunData:
     """Open, or make, every set that the config uses.
 
     Raises ConfigError for a set without the split it needs, or a decoder that this machine has not.
     """
-    if reason := unusable(config.cluster.decoder):
-        raise ConfigError(
-            f"cluster.decoder is {config.cluster.decoder}, {reason}; or set cluster.decoder=pyav"
-        )
+    require_decoder(config)
     used = {name for stage in config.stages for name in stage.data} | {config.evaluation.data}
     sets = {name: section for name, section in config.data.sets.items() if name in used}
     manifests = open_sets(sets, Path(config.storage.cache), progress)

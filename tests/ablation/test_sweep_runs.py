@@ -100,7 +100,7 @@ def without_seconds(runs: Path) -> dict[str, Any]:
     """The table of the one sweep there."""
     (table,) = tables_below(runs)
     for row in table["rows"]:
-        del row["costs"]["seconds"]
+        del row["costs"]["seconds"], row["cost_ratios"]["seconds"]
     return table
 
 

@@ -3,6 +3,8 @@
 Clips are made here, and each frame carries its number.
 """
 
+import errno
+import io
 import os
 import pickle
 import random
@@ -18,11 +20,14 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from numpy.typing import NDArray
+from PIL import Image
 
 from mac_ray.data.decode import (
     DECODERS,
+    AwayError,
     DecodeError,
     Probe,
+    UnreadableError,
     frames,
     frames_of_windows,
     probe,
@@ -263,6 +268,31 @@ def test_probe_tells_frames_duration_and_upright_size(tmp_path: Path, decoder: s
     assert found == Probe(40, pytest.approx(4.0, abs=1e-3), width=2 * BLOCK, height=4 * BLOCK)
 
 
+def test_storage_that_fails_in_the_midst_of_a_file_is_told_from_broken_contents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are an error of the system to Pillow."""
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    content = (tmp_path / "image.png").read_bytes()
+    (tmp_path / "image.png").write_bytes(content[: len(content) // 2])
+    source = Source.of(tmp_path / "image.png")
+    with pytest.raises(DecodeError, match="truncated") as broken:
+        decode(source, "image", range, "pyav")
+    assert not isinstance(broken.value, UnreadableError)
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell():
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return super().read(size)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Failing(path.read_bytes()))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: content)
+    with pytest.raises(AwayError, match="Stale file handle"):
+        decode(source, "image", range, "pyav")
+
+
 @pytest.mark.parametrize("decoder", BACKENDS)
 def test_truncated_file_gives_the_frames_before_the_break_and_says_so(tmp_path: Path, decoder: str) -> None:
     whole = make_clip(tmp_path / "whole.mp4", options={"g": "10", "bf": "0"})
@@ -351,16 +381,19 @@ def test_sound_without_pictures_is_refused(tmp_path: Path, decoder: str) -> None
         frames(Source.of(path), "video", range, decoder)
 
 
-def test_decord_where_it_is_not_installed_is_no_choice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [("decord", "decord, which is not installed"), ("ffmpeg", "ffmpeg is none of pyav, decord, torchcodec")],
+)
+def test_decoder_that_is_not_there_is_refused_with_the_reason(decoder: str, said: str) -> None:
     # None in sys.modules is how Python marks a module that cannot be found
     script = (
         "import sys; sys.modules['decord'] = None; from mac_ray.prepare import __main__ as prepare; "
-        "prepare.main(['check', 'any.parquet', '--decoder', 'decord'])"
+        f"prepare.main(['check', 'any.parquet', '--decoder', {decoder!r}])"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "invalid choice: 'decord'" in ended.stderr
-    assert "'pyav'" in ended.stderr
+    assert said in ended.stderr
 
 
 @pytest.mark.parametrize("decoder", BACKENDS)

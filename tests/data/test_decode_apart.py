@@ -6,6 +6,8 @@ What hangs can also be killed like a decoder that crashes.
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +22,8 @@ import torch
 
 from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
-from mac_ray.data.decode import DECODERS, DecodeError, DecoderDiedError, frames, probe
-from mac_ray.data.decode.apart import KEPT_BYTES
+from mac_ray.data.decode import DECODERS, AwayError, DecodeError, DecoderDiedError, frames, probe
+from mac_ray.data.decode.apart import KEPT_BYTES, waits_for_storage
 from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row
@@ -156,6 +158,48 @@ def test_decoder_that_hangs_is_killed_and_the_sample_named(tmp_path: Path) -> No
     assert time.monotonic() - begun >= SHORT_S
     assert not process.is_running()
     assert len(frames(Source.of(tmp_path / "clip.mp4"), "video", range, "pyav", timeout_s=LONG_S)) == 9
+
+
+# posix_spawn of glibc keeps its caller from being interrupted until the child has opened what it is told to
+UNINTERRUPTIBLE = """
+import os, sys
+opened = [(os.POSIX_SPAWN_OPEN, 3, sys.argv[1], os.O_RDONLY, 0)]
+print(flush=True)
+os.posix_spawn("/bin/true", ["true"], os.environ, file_actions=opened)
+"""
+INTERRUPTIBLE = "import sys; print(flush=True); open(sys.argv[1])"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="states of processes are those of Linux")
+@pytest.mark.parametrize(
+    ("program", "state", "waits"),
+    [(UNINTERRUPTIBLE, psutil.STATUS_DISK_SLEEP, True), (INTERRUPTIBLE, psutil.STATUS_SLEEPING, False)],
+)
+def test_process_that_a_system_call_keeps_is_told_from_one_that_waits(
+    program: str, state: str, waits: bool, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    started = [sys.executable, "-c", program, str(pipe)]
+    with subprocess.Popen(started, start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        deadline = time.monotonic() + LONG_S
+        while psutil.Process(process.pid).status() != state:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        found = [waits_for_storage(process.pid) for _ in range(5) if not time.sleep(0.02)]
+        os.killpg(process.pid, signal.SIGKILL)
+    assert found == [waits] * 5
+
+
+def test_storage_that_hangs_is_waited_for_and_its_samples_are_not_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_hanging(tmp_path / "hangs.mp4")
+    monkeypatch.setattr("mac_ray.data.decode.apart.waits_for_storage", lambda _: True)
+    with pytest.raises(AwayError, match=r"hangs\.mp4: pyav: not done within 2 s, waiting for storage"):
+        frames(Source.of(tmp_path / "hangs.mp4"), "video", range, "pyav", timeout_s=SHORT_S)
 
 
 def test_decoder_that_crashes_is_an_error_with_the_path(tmp_path: Path) -> None:

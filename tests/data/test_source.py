@@ -1,10 +1,14 @@
 """Bytes of whole files and of parts, on disk and behind URLs that pyarrow or fsspec know."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
 import pytest
 
+from mac_ray.data.decode import AwayError, decode
 from mac_ray.data.source import Source, local_copy, size_of
 
 
@@ -15,6 +19,51 @@ def test_part_behind_a_url_that_only_fsspec_knows_is_read() -> None:
     assert Source("memory://bucket/a.tar").read() == b"0123456789"
     assert Source("memory://bucket/a.tar", 3, 4).read() == b"3456"
     assert Source("memory://bucket/a.tar", 8, 4).read() == b"89"
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    """The address of a server that knows /a.tar, whole or in parts, nothing of /none, and is away for anything else."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = b"0123456789"
+            status = {"/a.tar": 200, "/none": 404, "/whole.tar": 200}.get(self.path, 503)
+            if (asked := self.headers["Range"]) and self.path == "/a.tar":
+                first, last = asked.removeprefix("bytes=").split("-")
+                content, status = content[int(first) : int(last) + 1], 206
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_HEAD = do_GET  # noqa: N815 - as http.server calls it
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_file_of_a_web_server_is_read_also_where_it_knows_no_parts(web_server: str) -> None:
+    for name in ("a.tar", "whole.tar"):
+        assert Source(f"{web_server}/{name}").read() == b"0123456789"
+        assert Source(f"{web_server}/{name}", 3, 4).read() == b"3456"
+
+
+def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(web_server: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        Source(f"{web_server}/none").read()
+    with pytest.raises(OSError, match="503") as caught:
+        Source(f"{web_server}/busy.tar").read()
+    assert not isinstance(caught.value, FileNotFoundError)
+    with pytest.raises(AwayError, match="503"):
+        decode(Source(f"{web_server}/busy.tar"), "video", lambda *_: [0], "pyav")
 
 
 @pytest.mark.parametrize("url", ["nowhere://bucket/a", "s3://bucket/a?port=1"])

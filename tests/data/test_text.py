@@ -245,6 +245,16 @@ def test_tokenizer_file_that_is_no_json_is_named(tmp_path: Path) -> None:
         save_tokenizer(TextTower(tokenizer=str(tmp_path)), (), tmp_path / "out.json")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b'{"model_type": "distilbert"}', "is no tokeniser"), (b"\x0a\xff\xfe", "is not valid JSON")],
+)
+def test_file_that_is_no_tokenizer_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"other\.json {said}"):
+        save_tokenizer(TextTower(tokenizer=str(tmp_path / "other.json")), (), tmp_path / "out.json")
+
+
 def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("one.json", "two.json"):
         save_tokenizer(TextTower(vocabulary_size=60), iter(CAPTIONS), tmp_path / name)

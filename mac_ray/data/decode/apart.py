@@ -23,9 +23,10 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
 import numpy as np
+import psutil
 
 from mac_ray.data.decode.backends import Decoded, Frames, decode
-from mac_ray.data.decode.error import DecodeError, DecoderDiedError
+from mac_ray.data.decode.error import AwayError, DecodeError, DecoderDiedError
 from mac_ray.data.decode.process import start_python
 from mac_ray.data.decode.timeline import Select, Times
 from mac_ray.data.source import Source
@@ -39,11 +40,14 @@ ORPHAN_GRACE_S = 10  # how much longer a process hangs whose parent is not there
 def decode_apart(source: Source, kind: str, select: Select, decoder: str, timeout_s: float) -> Decoded:
     """As `decode`, but in this thread's decoding process; once more in a new one where that was killed.
 
-    Raises DecodeError, of which DecoderDiedError when it took more than `timeout_s` seconds, or crashed.
+    Raises DecodeError, of which AwayError when more than `timeout_s` seconds went by and storage gave nothing then, and
+    DecoderDiedError when it took so long by itself, or crashed.
     """
     try:
         return _decode_once(source, kind, select, decoder, timeout_s)
     except DecoderDiedError as error:
+        if error.waited:
+            raise AwayError(source, f"{error.reason}, waiting for storage") from error
         if not error.killed:
             raise
     return _decode_once(source, kind, select, decoder, timeout_s)
@@ -107,7 +111,9 @@ class _Child:
             self.connection.send((source, kind, decoder, timeout_s))
             while True:
                 if not self.connection.poll(max(0.0, deadline - time.monotonic())):
-                    raise DecoderDiedError(source, f"{decoder}: not done within {timeout_s:g} s")
+                    died = DecoderDiedError(source, f"{decoder}: not done within {timeout_s:g} s")
+                    died.waited = waits_for_storage(self.process.pid)
+                    raise died
                 match self.connection.recv():
                     case "which", times, duration:
                         self.connection.send(self._chosen(select, times, duration))
@@ -139,6 +145,16 @@ class _Child:
             self.shared = None
             return pixels
         return pixels.copy()
+
+
+def waits_for_storage(pid: int) -> bool:
+    """A process that is not to be interrupted is in a read that a disk or a server has yet to answer: of NFS and the
+    like, which rather hang than fail.
+    """
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _how_it_ended(status: int) -> str:

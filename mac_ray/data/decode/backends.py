@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import ModuleType
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from mac_ray.data.decode.video import Media, opened
 from mac_ray.data.source import Source
 
 Frames = NDArray[np.uint8]
+READ_AT_ONCE = 2**24  # bytes
 
 DECORD_INSTALLED = importlib.util.find_spec("decord") is not None  # wheels for x86-64 Linux only
 INSTALLING = {
@@ -69,11 +70,29 @@ REFUSED = re.compile(
 def decode(source: Source, kind: str, select: Select, decoder: str) -> Decoded:
     """The frames selected, decoded in this process. Raises DecodeError."""
     media = _media(source)
-    if kind == "frames":
-        return Decoded(decode_pictures(source, media, select), "pillow", None)
-    if kind == "image":
-        return Decoded(decode_image(source, media, select), "pillow", None)
-    return DECODERS[decoder](source, media, select)
+    try:
+        if kind == "frames":
+            return Decoded(decode_pictures(source, media, select), "pillow", None)
+        if kind == "image":
+            return Decoded(decode_image(source, media, select), "pillow", None)
+        return DECODERS[decoder](source, media, select)
+    except DecodeError as error:
+        if isinstance(media, Path) and isinstance(error.__cause__, OSError):
+            _require_whole(source, media)
+        raise
+
+
+def _require_whole(source: Source, path: Path) -> None:
+    """What fails in the midst of a file may be its storage, which backends do not tell from broken contents.
+
+    Raises UnreadableError where it cannot be read to its end.
+    """
+    try:
+        with path.open("rb") as file:
+            while file.read(READ_AT_ONCE):
+                pass
+    except OSError as error:
+        raise _unreadable(source, error) from error
 
 
 def _media(source: Source) -> Media:

@@ -8,8 +8,11 @@ Shapes: F frames wanted, H height, W width.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import accumulate
+from operator import itemgetter
 from typing import Any
 
 import av
@@ -54,11 +57,15 @@ def decode(video: Video, select: Select) -> tuple[NDArray[np.uint8], str | None]
 
 def _from_keyframes(video: Video, wanted: set[int]) -> dict[int, Any]:
     """Wanted frames by stamp, decoding from the last keyframe before each; those that fail are absent."""
-    keyframes = [position for position, head in enumerate(video.heads) if head.is_keyframe]
+    keyframes = sorted(
+        (head.pts or 0, position) for position, head in enumerate(video.heads) if head.is_keyframe
+    )
+    # of all that are shown no later, the last in the file
+    furthest = list(accumulate((position for _, position in keyframes), max))
     runs: dict[int, set[int]] = {}
     for stamp in wanted:
-        before = (position for position in keyframes if (video.heads[position].pts or 0) <= stamp)
-        runs.setdefault(max(before, default=0), set()).add(stamp)
+        earlier = bisect_right(keyframes, stamp, key=itemgetter(0))
+        runs.setdefault(furthest[earlier - 1] if earlier else 0, set()).add(stamp)
     found = {}
     for first, stamps in runs.items():
         with suppress(av.error.InvalidDataError):
