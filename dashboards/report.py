@@ -4,6 +4,7 @@
 
 SWEEP is the folder of a sweep, or its name: then the newest of that name below --runs is taken, and the others are
 named. The sweep may still be running, and its folder may have been moved, together with those of its runs beside it.
+The run of the sweep in MLflow gets the report too, unless --out is given; of one that is running, when it has ended.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mac_ray.ablation.outcome import TableError
+from mac_ray.ablation.parent import attach
 from mac_ray.ablation.record import RecordError, read_record, records_of
 from mac_ray.ablation.report import PAGE_NAME, write_report, write_search_report
 from mac_ray.ablation.report.search_page import search_verdict
@@ -48,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given.storage:
                 search = search.model_copy(update={"storage": given.storage})
             found = report_again(record, search, folder)
-            write_search_report(out, found)
+            written = write_search_report(out, found)
             answer = search_verdict(found)[0]
         else:
             outcomes = record.outcomes()
             table = build_table(record.sweep, record.rows, outcomes)
-            write_report(out, table, record.sweep, outcomes, record.context)
+            written = write_report(out, table, record.sweep, outcomes, record.context)
             answer = verdict(table)[0]
     except (ConfigError, JournalError, RecordError, TableError) as error:
         say(console, f"error: {error}", "red")
@@ -63,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(console, f"error: {said}", "red")
         return EXIT_BAD_INPUT
     say(console, answer)
+    if out == folder and (missing := attach(folder.absolute(), written, record.context.tracking)):
+        say(console, missing, "yellow")
     say(console, f"{title_of(record.sweep)}: {out / PAGE_NAME}")
     for other in older:
         with suppress(RecordError):  # of another version

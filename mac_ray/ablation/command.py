@@ -30,7 +30,7 @@ from mac_ray.ablation.execute import (
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable, require_results
 from mac_ray.ablation.outcome import TableError, share_left
-from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
+from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
 from mac_ray.ablation.reference import published_rows, unmatched
@@ -155,8 +155,7 @@ def run_sweep(
         def report() -> Table:
             outcomes = record.outcomes()
             table = build_table(sweep, rows, outcomes)
-            for path in write_report(folder, table, sweep, outcomes, record.context):
-                journal.artifact(path, "plots" if path.parent != folder else "")
+            keep_files(journal, write_report(folder, table, sweep, outcomes, record.context))
             return table
 
         def work() -> tuple[Table, str]:

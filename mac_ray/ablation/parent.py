@@ -1,6 +1,7 @@
 """A sweep as a run of its own, under which MLflow shows the runs it trains: tracked from a journal like any other."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -14,9 +15,9 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import tracking_uri
 from mac_ray.terminal import say
-from mac_ray.tracking.address import public
-from mac_ray.tracking.journal import SWEEP_TAG, Journal, Status
-from mac_ray.tracking.launch import start_sender, wait
+from mac_ray.tracking.address import ENVIRONMENT_NAME, public, sqlite_file
+from mac_ray.tracking.journal import FILE_NAME, SWEEP_TAG, BusyError, Journal, Status
+from mac_ray.tracking.launch import send_rest, start_sender, wait
 from mac_ray.tracking.progress import how_to_open
 
 AnswerT = TypeVar("AnswerT")
@@ -80,6 +81,30 @@ def reported(report: Callable[[], object]) -> Iterator[None]:
         with suppress(Exception):  # why it ended is said next, and no other trouble instead
             report()
         raise
+
+
+def keep_files(journal: Journal, paths: Iterable[Path]) -> None:
+    """Of a report, in the sweep's folder and those below it."""
+    for path in paths:
+        within = path.absolute().parent.relative_to(journal.run_directory)
+        journal.artifact(path, within.as_posix().strip("."))
+
+
+def attach(folder: Path, paths: Iterable[Path], tracking: str) -> str | None:
+    """Files of a report that was made again to the sweep's run in MLflow, whose public URI is `tracking`; a sentence
+    about what could not be sent. While the sweep is under way, its driver does that at the end.
+    """
+    given = os.environ.get(ENVIRONMENT_NAME, "")
+    uri = given if given and public(given) == tracking else tracking
+    file = sqlite_file(uri) if uri else None
+    if not uri or (file is not None and not file.is_file()) or not (folder / FILE_NAME).exists():
+        return None
+    try:
+        with Journal(folder) as journal:
+            keep_files(journal, paths)
+    except BusyError:
+        return None
+    return send_rest([folder], uri)
 
 
 def say_where(folder: Path, uri: str | None, console: Console) -> None:

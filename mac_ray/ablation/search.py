@@ -25,7 +25,7 @@ from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances,
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
 from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
-from mac_ray.ablation.parent import as_parent, reported, say_where, uri_of
+from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
@@ -182,8 +182,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
 
         def report() -> SearchReport:
             found = report_of(record, search, study, folder)
-            for path in write_search_report(folder, found):
-                journal.artifact(path, "plots" if path.parent != folder else "")
+            keep_files(journal, write_search_report(folder, found))
             return found
 
         def work() -> tuple[SearchReport, str]:

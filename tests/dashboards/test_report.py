@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from dashboards.report import main
 from mac_ray.ablation.record import Context, SweepRecord, folder_name
 from mac_ray.ablation.sweep import Budget, Choice, Knob, Search, Sweep
-from tests.ablation.made import finished_run, make_runs, recorded
+from mac_ray.tracking.sender import replay
+from tests.ablation.made import ended_run, finished_run, make_runs, recorded
 from tests.ablation.trials import SPACE, Driver, write_run
+from tests.tracking.mlflow_server import the_run
 from tests.tracking.postgresql_server import PASSWORD, running_postgresql, what_is_missing
 
 SWEEP = Sweep(
@@ -22,6 +28,16 @@ SWEEP = Sweep(
     variants={"none": {}, "tube": {}},
     seeds=(0,),
 )
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from mac_ray.tracking.journal import Journal
+with Journal(Path(sys.argv[1])):
+    print(flush=True)
+    sys.stdin.read()
+"""
 
 
 def begun(runs: Path) -> Path:
@@ -55,6 +71,34 @@ def test_report_is_made_again_by_folder_and_by_name(
     assert f"an older one, two-rows (ablation, equal seconds): {longer}" in said
     assert "No run has finished" in (folder / "report.html").read_text()
     assert "No run has finished" not in (tmp_path / "elsewhere" / "report.html").read_text()
+
+
+def test_report_made_again_is_attached_to_the_run_of_its_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    folder = begun(tmp_path)
+    record = recorded(SWEEP, tmp_path)
+    replace(record, context=replace(record.context, tracking=store)).write(folder)
+    assert main([str(folder)]) == 0
+    assert not (tmp_path / "mlflow.db").exists()  # where nobody has sent anything
+    ended_run(folder, "FINISHED", "")
+    replay(folder, store)
+    assert main([str(folder), "--out", str(tmp_path / "elsewhere")]) == 0
+    run = the_run(store)
+    client = MlflowClient(tracking_uri=store)
+    assert not client.list_artifacts(run.info.run_id)
+    at_work = [sys.executable, "-c", HOLDING, str(folder)]
+    with subprocess.Popen(at_work, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
+        assert driver.stdout
+        driver.stdout.readline()
+        assert main([str(folder)]) == 0
+        driver.communicate()
+    assert driver.returncode == 0
+    assert not client.list_artifacts(run.info.run_id)
+    monkeypatch.chdir(tmp_path)
+    assert main([folder.name]) == 0
+    assert {"report.html", "table.json"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
 def test_report_that_cannot_be_written_is_a_sentence(
