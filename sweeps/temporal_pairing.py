@@ -7,7 +7,9 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples, t2v R@1 of 
             places with each of the nine pairs of runs, and as far where temporal attention is uniform (-11.7) as where
             it can look (-11.8, -10.5); near places do like random ones. So who meets whom in time does not explain it.
             No row is told apart from the first (nearest: copy_spatial with the same place, -11.8 [-20.6, -3.0], p 0.23
-            by Holm).
+            by Holm). At equal seconds (0.98 to 1.00 of the samples): copy_spatial 50.3 46.9 38.5, frozen_zeros 53.5
+            54.2 41.3, random 45.7 50.6 34.3; tubes below random places with each pair of runs (-11.8, -12.2, -11.4);
+            none is told apart (p 0.23 or more). Runs of temporal-pairing-5b81e8ae7a (samples), -1fe17ec115 (seconds).
 """
 
 from mac_ray.ablation import Sweep, main
