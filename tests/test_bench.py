@@ -16,6 +16,7 @@ from transformers import DistilBertConfig
 
 from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
+from mac_ray.bench.engine import beside_steps, gaps
 from mac_ray.bench.memory import largest_batch
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
@@ -388,3 +389,29 @@ def test_data_of_a_manifest_without_training_samples_is_refused(
 def test_data_of_no_manifest_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["data", str(tmp_path / "gone.parquet")]) == 2
     assert "there is no manifest at" in " ".join(capsys.readouterr().out.split())
+
+
+# ---------------------------------------------------------------- engine
+
+
+def test_engine_is_timed_by_point_of_a_study_of_finished_runs(capsys: pytest.CaptureFixture[str]):
+    found = output(capsys, "engine", "--points", "5", "--runs", "0")
+    assert (found["points"], found["start"], found["between"], found["within"]) == (5, None, None, None)
+    steps = ("plan", "folders", "send", "look_up", "read", "table", "report")
+    assert all(0 < found[step] < 60 for step in steps)
+
+
+def test_places_stand_empty_from_the_end_of_a_run_to_the_next_that_begins_there():
+    # two places: the third run follows the first, the fourth the second
+    assert gaps([(0, 10), (1, 14), (12, 20), (15, 30)]) == [2, 1]
+    assert gaps([(0, 10), (1, 14)]) == []
+
+
+def test_seconds_of_a_run_beside_its_steps_are_those_that_no_cost_has():
+    journal = [
+        {"kind": "status", "status": "RUNNING", "time": 1_000},
+        {"kind": "metrics", "step": 5, "values": {"cost/seconds": 2.0}, "time": 5_000},
+        {"kind": "metrics", "step": 9, "values": {"cost/seconds": 4.5}, "time": 8_000},
+        {"kind": "status", "status": "FINISHED", "time": 11_000},
+    ]
+    assert beside_steps(journal) == 5.5

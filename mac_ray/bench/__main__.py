@@ -4,8 +4,9 @@
     python -m mac_ray.bench step [CONFIG.yaml] [section.key=value …] [--against masking.video.strategy=none]
     python -m mac_ray.bench step ONE.yaml --stage masked --against OTHER.yaml section.key=value --stage videos
     python -m mac_ray.bench data [CONFIG.yaml or MANIFEST.parquet] [section.key=value …]
+    python -m mac_ray.bench engine [--points 1000] [--runs 12]
 
-Needs no network, neither Ray nor MLflow and, but for `data`, no data: a bare GPU machine will do.
+Needs no network and, but for `engine`, neither Ray nor MLflow nor, but for `data`, data: a bare GPU machine will do.
 """
 
 from __future__ import annotations
@@ -34,12 +35,13 @@ from mac_ray.bench.costs import (
 from mac_ray.bench.step import Report, measure, stage_named
 from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config import file as config_file
-from mac_ray.errors import EXIT_BAD_INPUT
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, RunError
 from mac_ray.terminal import say, say_stopped
 from mac_ray.training.first_weights import with_found_weights
 
 if TYPE_CHECKING:
     from mac_ray.bench.data import DataReport
+    from mac_ray.bench.engine import EngineReport
 
 Command = Callable[[Sequence[str], Console], None]
 
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except RunError as error:
+        say(console, f"error: {error}", "red")
+        return EXIT_FAILED
     except (OSError, KeyboardInterrupt) as error:
         return say_stopped(error, console)
     return 0
@@ -301,6 +306,56 @@ def data(arguments: Sequence[str], console: Console) -> None:
         )
 
 
+# ---------------------------------------------------------------- engine
+
+
+def engine(arguments: Sequence[str], console: Console) -> None:
+    """Seconds that a sweep takes beside training: around each run, and by point of a large study."""
+    parser = argparse.ArgumentParser(prog="python -m mac_ray.bench engine", description=engine.__doc__)
+    parser.add_argument("--points", type=_positive, default=100, help="of the study (default: %(default)s)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=12,
+        help="small ones that a sweep trains on Ray; 0: none (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    given = parser.parse_args(arguments)
+    from mac_ray.bench.engine import measure as measure_engine
+
+    report = measure_engine(given.points, given.runs)
+    if given.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        console.print(_engine_table(report))
+
+
+def _engine_table(report: EngineReport) -> Table:
+    table = Table(box=box.SIMPLE, padding=0)
+    for heading in ("", "seconds"):
+        table.add_column(heading, justify="right" if heading else "left")
+    around = {
+        "from the command to the first run": report.start,
+        "from the end of a run to the next in its place": report.between,
+        "of a run beside its steps: data, model, scoring": report.within,
+    }
+    of_points = {
+        "planned and identified": report.plan,
+        "found finished and whole in their folders": report.folders,
+        "sent to MLflow, which has none of them": report.send,
+        "asked of MLflow": report.look_up,
+        "results read": report.read,
+        "table made": report.table,
+        "report written": report.report,
+    }
+    for what, seconds in around.items():
+        if seconds is not None:
+            table.add_row(f"{what} (of {report.runs})", f"{seconds:.2f}")
+    for what, seconds in of_points.items():
+        table.add_row(f"{report.points} points {what}", f"{seconds:.2f}")
+    return table
+
+
 def _training_on(manifest: str) -> list[str]:
     """The overrides with which the default trains on a manifest."""
     stages = [f"stages.{number}.data=[given]" for number in range(len(Config().stages))]
@@ -338,7 +393,7 @@ def _data_table(report: DataReport) -> Table:
 # ---------------------------------------------------------------- the command line
 
 
-COMMANDS: dict[str, Command] = {"flops": flops, "step": step, "data": data}
+COMMANDS: dict[str, Command] = {"flops": flops, "step": step, "data": data, "engine": engine}
 
 
 def _parser(command: str, description: str | None) -> argparse.ArgumentParser:
