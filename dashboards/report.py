@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="of a search: its database with user and password, which no file keeps",
+        help="of a search: its database with the password, which no file keeps",
     )
     given = parser.parse_args(arguments)
     console = Console()
@@ -65,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(console, f"error: {said}", "red")
         return EXIT_BAD_INPUT
     say(console, answer)
+    say(console, f"{title_of(record.sweep)}: {out / PAGE_NAME}")
     if out == folder and (missing := attach(folder.absolute(), written, record.context.tracking)):
         say(console, missing, "yellow")
-    say(console, f"{title_of(record.sweep)}: {out / PAGE_NAME}")
     for other in older:
         with suppress(RecordError):  # of another version
             say(console, f"an older one, {title_of(read_record(other).sweep)}: {other}", "dim")

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
     except (OSError, KeyboardInterrupt) as error:
-        return say_stopped(error, console)
+        return say_stopped(error, console, "start it again")
     return 0
 
 

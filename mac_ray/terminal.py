@@ -10,11 +10,13 @@ def say(console: Console, sentence: str, style: str = "") -> None:
     console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def say_stopped(error: OSError | KeyboardInterrupt, console: Console) -> int:
-    """Of a command that nothing else speaks for, such as the status of a run; the exit code."""
+def say_stopped(
+    error: OSError | KeyboardInterrupt, console: Console, then: str = "the same command goes on"
+) -> int:
+    """Of a command that nothing else speaks for, such as the status of a run; the exit code. `then`: what to do."""
     if isinstance(error, KeyboardInterrupt):
-        say(console, "interrupted; the same command goes on", "red")
+        say(console, f"interrupted; {then}", "red")
         return EXIT_INTERRUPTED
     # such as of a full disk
-    say(console, f"error: {in_one_line(error)}; mend that, and the same command goes on", "red")
+    say(console, f"error: {in_one_line(error)}; mend that, and {then}", "red")
     return EXIT_FAILED

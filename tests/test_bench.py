@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -394,11 +395,21 @@ def test_data_of_no_manifest_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
 # ---------------------------------------------------------------- engine
 
 
-def test_engine_is_timed_by_point_of_a_study_of_finished_runs(capsys: pytest.CaptureFixture[str]):
-    found = output(capsys, "engine", "--points", "5", "--runs", "0")
-    assert (found["points"], found["start"], found["between"], found["within"]) == (5, None, None, None)
-    steps = ("plan", "folders", "send", "look_up", "read", "table", "report")
-    assert all(0 < found[step] < 60 for step in steps)
+def test_engine_without_runs_is_timed_by_point_alone(capsys: pytest.CaptureFixture[str]):
+    assert main(["engine", "--points", "5", "--runs", "0"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"5 points {what}" in said for what in ("planned", "found", "sent", "asked", "results"))
+    assert "of a run" not in said
+
+
+@pytest.mark.ray
+def test_engine_is_timed_around_the_runs_of_a_sweep_and_by_point(capsys: pytest.CaptureFixture[str]):
+    begun = time.monotonic()
+    found = output(capsys, "engine", "--points", "4", "--runs", "4")
+    elapsed = time.monotonic() - begun
+    assert (found.pop("points"), found.pop("runs")) == (4, 4)
+    assert all(value > 0 for value in found.values())
+    assert sum(found.values()) < elapsed
 
 
 def test_places_stand_empty_from_the_end_of_a_run_to_the_next_that_begins_there():

@@ -113,7 +113,7 @@ def run_sweep(
     require_metric(sweep)
     published_rows(sweep, rows)
     if said := unmatched(sweep, rows):
-        say(console, said, "yellow")
+        say(console, said, "dim")
     uri, experiment = uri_of(points[0].config, here), points[0].config.tracking.experiment
     archive = Archive(uri, experiment, console)
     archive.look_up()  # an MLflow to be mended first is told before steps are timed

@@ -16,7 +16,7 @@ from mac_ray.errors import RunError, in_one_line
 from mac_ray.pretrain import tracking_uri
 from mac_ray.terminal import say
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public, sqlite_file
-from mac_ray.tracking.journal import FILE_NAME, SWEEP_TAG, BusyError, Journal, Status
+from mac_ray.tracking.journal import FILE_NAME, SWEEP_TAG, BusyError, Journal, JournalError, Status
 from mac_ray.tracking.launch import send_rest, start_sender, wait
 from mac_ray.tracking.progress import how_to_open
 
@@ -87,7 +87,7 @@ def keep_files(journal: Journal, paths: Iterable[Path]) -> None:
     """Of a report, in the sweep's folder and those below it."""
     for path in paths:
         within = path.absolute().parent.relative_to(journal.run_directory)
-        journal.artifact(path, within.as_posix().strip("."))
+        journal.artifact(path, "" if within == Path() else within.as_posix())
 
 
 def attach(folder: Path, paths: Iterable[Path], tracking: str) -> str | None:
@@ -102,9 +102,11 @@ def attach(folder: Path, paths: Iterable[Path], tracking: str) -> str | None:
     try:
         with Journal(folder) as journal:
             keep_files(journal, paths)
+        return send_rest([folder], uri)
     except BusyError:
         return None
-    return send_rest([folder], uri)
+    except (JournalError, OSError) as error:  # as in a folder of somebody else
+        return f"the report is not attached to the run of the sweep in MLflow ({in_one_line(error)})"
 
 
 def say_where(folder: Path, uri: str | None, console: Console) -> None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.tracking.address import public, without_passwords
+from mac_ray.tracking.address import public, without_password, without_passwords
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL_NAME
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.progress import how_to_open
@@ -93,8 +93,10 @@ class SweepRecord:
         return temporary.replace(folder / FILE_NAME)
 
     def keep(self, folder: Path, journal: Journal) -> None:
-        """Written into the folder, and sent to MLflow."""
-        journal.artifact(self.write(folder))
+        """Written into the folder, and sent to MLflow unless it has what may be a password, as of where data are."""
+        path = self.write(folder)
+        if without_passwords(text := path.read_text()) == text:
+            journal.artifact(path)
 
     def outcomes(self) -> list[Outcome]:
         """As far as the runs have come by now, also those that somebody else has begun in a folder of another name."""
@@ -134,8 +136,8 @@ def read_record(folder: Path) -> SweepRecord:
 
 
 def _public(sweep: Sweep) -> Sweep:
-    """As others may read it, who see the folder or MLflow: the database of a study without user and password."""
+    """As others may read it, who see the folder: the database of a study without its password."""
     if sweep.search is None or sweep.search.storage is None:
         return sweep
-    search = sweep.search.model_copy(update={"storage": public(sweep.search.storage)})
+    search = sweep.search.model_copy(update={"storage": without_password(sweep.search.storage)})
     return sweep.model_copy(update={"search": search})

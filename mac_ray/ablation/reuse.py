@@ -30,6 +30,7 @@ class Archive:
         """`uri` is of resolve_uri, or None without MLflow."""
         self._uri, self._experiment, self._console = uri, experiment, console
         self._runs: Mapping[str, list[FinishedRun]] | None = None  # by identity; None: not looked up yet
+        self._told: set[Path] = set()  # folders of runs that were begun here
 
     def bring_back(self, runs: Iterable[PlannedRun]) -> None:
         """The folders of those that are finished in MLflow and were not begun here.
@@ -45,7 +46,8 @@ class Archive:
                     there[identity] = folder
                 case "FINISHED":
                     pass
-                case _ if not RunFolder(folder).is_driven():
+                case _ if folder not in self._told and not RunFolder(folder).is_driven():
+                    self._told.add(folder)
                     begun.append(folder)
         if there:
             self._ask(lambda uri: self._fetch(uri, there))

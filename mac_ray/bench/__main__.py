@@ -6,7 +6,7 @@
     python -m mac_ray.bench data [CONFIG.yaml or MANIFEST.parquet] [section.key=value …]
     python -m mac_ray.bench engine [--points 1000] [--runs 12]
 
-Needs no network and, but for `engine`, neither Ray nor MLflow nor, but for `data`, data: a bare GPU machine will do.
+A bare GPU machine will do: nothing needs a network, only `engine` Ray and MLflow, and only `data` data.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(console, f"error: {error}", "red")
         return EXIT_FAILED
     except (OSError, KeyboardInterrupt) as error:
-        return say_stopped(error, console)
+        return say_stopped(error, console, "start it again")
     return 0
 
 
@@ -315,7 +315,7 @@ def engine(arguments: Sequence[str], console: Console) -> None:
     parser.add_argument("--points", type=_positive, default=100, help="of the study (default: %(default)s)")
     parser.add_argument(
         "--runs",
-        type=int,
+        type=_count,
         default=12,
         help="small ones that a sweep trains on Ray; 0: none (default: %(default)s)",
     )
@@ -418,6 +418,13 @@ def _ratio(text: str) -> float:
     if not 0 <= ratio < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 0 and below 1")
     return ratio
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is below 0")
+    return number
 
 
 def _positive(text: str) -> int:

@@ -32,7 +32,7 @@ from mac_ray.config import file as config_file
 from mac_ray.errors import RunError
 from mac_ray.pretrain import pretrain, train_here
 from mac_ray.tracking.environment import tame_mlflow
-from mac_ray.tracking.journal import FILE_NAME, Record, read, write_finished
+from mac_ray.tracking.journal import FILE_NAME, Record, read, summarize, write_finished
 from mac_ray.training.folder import RunFolder
 
 VARIED = "optimizer.learning_rate"
@@ -61,7 +61,9 @@ class EngineReport:
 
     runs: int  # trained by a sweep
     start: float | None  # from the command to the first run; None where nothing is trained
-    between: float | None  # from the end of a run to the start of the next in its place, median
+    between: (
+        float | None
+    )  # from the end of a run to the start of the next in its place, median; None without a next
     within: float | None  # of a run beside its steps: data, model, checkpoints, scoring; median
     points: int
     plan: float  # the whole study laid out, and every run identified
@@ -77,25 +79,23 @@ def measure(points: int, runs: int) -> EngineReport:
     """A study of so many points, after a sweep of so many small runs; of none, Ray is not started."""
     tame_mlflow()
     console = Console(quiet=True)
-    with TemporaryDirectory() as made, chdir(made):
+    with TemporaryDirectory(ignore_cleanup_errors=True) as made, chdir(made):
         here = Path.cwd()
         uri = f"sqlite:///{here / 'mlflow.db'}"
         overrides = [*SMALL, f"tracking.uri={uri}", f"storage.cache={here / 'cache'}"]
         base = here / "base.yaml"
         base.write_text(config_file.to_yaml(config_file.load(None, overrides)))
         config = config_file.load(str(base))
-        if pretrain(config, console, train_here):
-            raise RunError("the small run that stands for others could not be trained")
-        template = next((here / "runs").glob(f"*/{FILE_NAME}")).parent
+        pretrain(config, console, train_here)
+        (template,) = _finished(here / "runs")
         start = between = within = None
         if runs:
             begun = time.time()
-            if run_sweep(_study("trained", base, runs), console):
-                raise RunError("the sweep of small runs did not train them all")
-            folders = [path.parent for path in (here / "runs").glob(f"trained.*/{FILE_NAME}")]
-            journals = [list(read(folder / FILE_NAME)) for folder in folders]
-            start = min(began for began, _ in map(begun_and_ended, journals)) - begun
-            between = median(gaps(list(map(begun_and_ended, journals))))
+            run_sweep(_study("trained", base, runs, seed=1), console)
+            journals = [list(read(folder / FILE_NAME)) for folder in _finished(here / "runs", "trained.*")]
+            times = [begun_and_ended(journal) for journal in journals]
+            start = min(began for began, _ in times) - begun
+            between = median(found) if (found := gaps(times)) else None
             within = median(map(beside_steps, journals))
         return EngineReport(
             runs, start, between, within, points, **_of_points(points, base, template, uri, config, console)
@@ -115,7 +115,9 @@ def _of_points(
 
     from mac_ray.tracking.sender import replay
 
-    sweep = _study("planned", base, points)
+    sweep = _study(
+        "planned", base, points, seed=2
+    )  # so that none of its runs is one of those that were trained
     with timed("plan"):
         runs = Locator(Path.cwd(), Path.cwd(), lambda *_: None).planned(expand(sweep))
     for run in runs:
@@ -141,10 +143,21 @@ def _of_points(
     return seconds
 
 
-def _study(name: str, base: Path, points: int) -> Sweep:
+def _study(name: str, base: Path, points: int, seed: int) -> Sweep:
     rates = tuple(1e-4 * (1 + number / points) for number in range(points))
     question = "What does the engine cost?"
-    return Sweep(name=name, question=question, base=str(base), factors={VARIED: rates}, seeds=(0,))
+    return Sweep(name=name, question=question, base=str(base), factors={VARIED: rates}, seeds=(seed,))
+
+
+def _finished(runs: Path, name: str = "*") -> list[Path]:
+    """Raises RunError for one that is not, and KeyboardInterrupt where somebody wanted that."""
+    folders = [path.parent for path in runs.glob(f"{name}/{FILE_NAME}")]
+    for found in map(summarize, folders):
+        if found.status == "KILLED":
+            raise KeyboardInterrupt
+        if found.status != "FINISHED":
+            raise RunError(f"a small run that is timed is {found.status}: {found.reason}")
+    return folders
 
 
 def stand_in(run: PlannedRun, template: Path) -> None:

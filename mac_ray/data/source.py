@@ -1,8 +1,8 @@
 """Where the bytes of a sample are: a file or a part of one, such as a member of a tar, on disk or behind a URL.
 
 Whole files on disk are opened by their path, so that a decoder reads of them what it needs; of anything else the
-bytes are fetched first. Shards behind a URL stay open in the process, because opening one asks for its size, which
-would double the number of requests.
+bytes are fetched first. Shards behind a URL that pyarrow knows stay open in the process, because opening one asks for
+its size, which would double the number of requests.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -27,6 +28,8 @@ from pyarrow import fs
 
 SizeOf = Callable[[str], int | None]
 PYARROW_SCHEMES = ("file", "mock", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+# what a web server answers that may answer otherwise later, beside errors of its own
+HEALING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 SLOWEST_READ = 20e6  # bytes a second, where several read at once: what a large file is given time by
 URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
@@ -91,7 +94,13 @@ class Source:
         except OSError:
             raise
         except Exception as error:  # each kind has errors of its own, of what it was answered
-            raise OSError(f"{type(error).__name__}: {error}") from error
+            answer = getattr(error, "status", None)  # of HTTP
+            if answer == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return b""  # it ends before
+            said = f"{type(error).__name__}: {error}"
+            if answer is None or answer in HEALING or answer >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise OSError(said) from error
+            raise OSError(errno.EACCES, said) from error
         if length is not None and len(content) > length:  # a web server may not know of parts
             content = content[start : start + length]
         return content
@@ -132,6 +141,8 @@ def state_of(place: str) -> State | None:
     if not is_url(place):
         try:
             status = Path(place).stat()
+        except ValueError:  # of a name that none can have
+            return None
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return None

@@ -226,15 +226,17 @@ def load_tokenizer(source: str) -> Tokenizer:
     from transformers import AutoTokenizer  # seconds to import, and only a hub name needs it
 
     try:
-        backend: Tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             source, use_fast=True, local_files_only=Path(source).exists()
-        ).backend_tokenizer
-    except (
-        OSError,
-        ValueError,
-        AttributeError,
-    ) as error:  # the last of one that is not of the library tokenizers
+        )
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"no tokeniser at {source!r}: neither a folder with tokenizer.json, nor a reachable hub name ({error})"
         ) from error
+    backend: Tokenizer | None = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ConfigError(
+            f"the tokeniser at {source!r} is a {type(tokenizer).__name__}, which is not of the library tokenizers; "
+            "give a folder with a tokenizer.json"
+        )
     return backend

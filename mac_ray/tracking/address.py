@@ -11,7 +11,7 @@ import re
 import shlex
 from importlib.metadata import entry_points
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -73,6 +73,16 @@ def public(uri: str) -> str:
     if sqlite_file(uri) is not None:
         return uri
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def without_password(url: str) -> str:
+    """The URL of a database as it may be kept to open it again, where the password comes from elsewhere."""
+    if sqlite_file(url) is not None:
+        return url
+    parts = urlsplit(url)
+    user, at, place = parts.netloc.rpartition("@")
+    query = [(name, value) for name, value in parse_qsl(parts.query) if "pass" not in name.lower()]
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{place}", query=urlencode(query)))
 
 
 def discreet(text: str, uri: str) -> str:

@@ -167,6 +167,9 @@ class Journal:
         """The value that holds; None where the tag was never given."""
         return self._known.tags.get(name)
 
+    def has_metric(self, name: str, step: int) -> bool:
+        return step in self._known.steps.get(name, ())
+
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Append the values that this step does not have yet. NaN and infinities are kept."""
         fresh = {

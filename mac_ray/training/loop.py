@@ -19,10 +19,13 @@ from torch.optim import AdamW
 
 from mac_ray.config import Config
 from mac_ray.cores import usable_cores
+from mac_ray.data.clips import ClipReader
+from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import TooManyFailuresError
+from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import text_flops
 from mac_ray.model.text import word_embeddings
 from mac_ray.model.video import grow_towers
@@ -54,6 +57,7 @@ from mac_ray.training.optim import learning_rate, set_learning_rate
 from mac_ray.training.plan import Leg, legs
 
 Outcome = Literal["finished", "interrupted"]
+VALIDATED = "val/t2v/R1"  # a metric that every scoring of the val split has
 
 
 @out_of_memory_explained()
@@ -102,18 +106,16 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             meter.resume(saved["pending"], saved["seconds"])
             del weights
 
-    def validate(leg: Leg) -> None:
-        embeddings = embed_split(model, scored["val"], tokenizer, config, worker)
-        require_finite(embeddings, step)
-        if step == plan[-1].last:  # the same ones every time
-            _name_faults(embeddings, folder, worker)
-        values = masked_view_metrics(model, scored["val"], tokenizer, lexicon, config, leg, step, worker)
-        if journal:
-            values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
-        meter.pause()
-        if journal:
-            journal.metrics(step, values | costs.logged(meter.seconds()))
-
+    validate = partial(
+        validated,
+        model=model,
+        val=scored["val"],
+        tokenizer=tokenizer,
+        lexicon=lexicon,
+        config=config,
+        folder=folder,
+        worker=worker,
+    )
     for leg in plan:
         stage, rates = leg.stage, config.stage_optimizer(leg.stage)
         objectives, optimizer = before = next_stage(config, stage, before, model, tokenizer.mask_token)
@@ -122,8 +124,13 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                 objectives.load_state_dict(saved["objectives"])
                 optimizer.load_state_dict(saved["optimizer"])
             saved.clear()
-            if leg.is_evaluated(step, config.evaluation.every_epochs):  # which may not have come to its end
-                validate(leg)
+            if leg.is_evaluated(step, config.evaluation.every_epochs) and not is_scored(
+                journal, step, worker
+            ):
+                values = validate(leg=leg, step=step, is_last=step == plan[-1].last)
+                meter.pause()
+                if journal:
+                    journal.metrics(step, values | costs.logged(meter.seconds()))
         if step >= leg.last:  # made before the run was resumed
             continue
         if step == leg.first:
@@ -226,7 +233,10 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             if leg.is_evaluated(step, config.evaluation.every_epochs):
                 # or what is not finite would be met by the scoring, which cannot say why
                 meter.pending(worker)
-                validate(leg)
+                values = validate(leg=leg, step=step, is_last=step == plan[-1].last)
+                meter.pause()
+                if journal:
+                    journal.metrics(step, values | costs.logged(meter.seconds()))
 
     test = scored["test"]
     embeddings = embed_split(model, test, tokenizer, config, worker)
@@ -251,6 +261,38 @@ def agreed_checkpoint(folder: RunFolder, worker: Worker) -> Path | None:
     number = 0.0 if own is None else 1.0 + checkpoint.step_of(own)
     agreed = int(summed(torch.tensor(number, dtype=torch.float64), worker))
     return checkpoint.path_of(folder.checkpoints, agreed - 1) if agreed else None
+
+
+def validated(
+    model: DualEncoder,
+    val: ClipReader,
+    tokenizer: CaptionTokenizer,
+    lexicon: Lexicon,
+    config: Config,
+    folder: RunFolder,
+    worker: Worker,
+    leg: Leg,
+    step: int,
+    is_last: bool,
+) -> dict[str, float]:
+    """Metrics of the val split after `step` steps, on rank 0. What cannot be decoded is named the last time.
+
+    Raises UndecodableSamplesError and NonFiniteLossError, on all ranks or none.
+    """
+    embeddings = embed_split(model, val, tokenizer, config, worker)
+    require_finite(embeddings, step)
+    if is_last:  # the same ones every time
+        _name_faults(embeddings, folder, worker)
+    values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+    if worker.rank == 0:
+        values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
+    return values
+
+
+def is_scored(journal: Journal | None, step: int, worker: Worker) -> bool:
+    """Whether the val split was, after so many steps, by the journal that rank 0 has."""
+    found = journal is not None and journal.has_metric(VALIDATED, step)
+    return bool(summed(torch.tensor(float(found), dtype=torch.float64), worker))
 
 
 def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:

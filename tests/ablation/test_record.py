@@ -29,19 +29,39 @@ def test_record_read_back_is_the_same(study: SweepRecord, runs: Path) -> None:
     assert [outcome.status for outcome in found.outcomes()].count("FINISHED") == 4
 
 
-def test_record_of_a_study_in_a_database_has_no_password_of_it(study: SweepRecord, tmp_path: Path) -> None:
-    search = Search(
-        space={"masking.video.ratio": Knob(domain=Range(low=0.1, high=0.9))},
-        storage="postgresql://me:hunter2@host/studies?sslpassword=hunter2",
-    )
+@pytest.mark.parametrize(
+    ("given", "kept", "is_sent"),
+    [
+        (
+            "postgresql://me:hunter2@host/studies?sslpassword=hunter2&host=/run",
+            "postgresql://me@host/studies?host=%2Frun",
+            False,
+        ),
+        ("postgresql://host/studies", "postgresql://host/studies", True),
+        ("sqlite:///studies.db", "sqlite:///studies.db", True),
+    ],
+)
+def test_record_of_a_study_in_a_database_has_no_password_of_it(
+    given: str, kept: str, is_sent: bool, study: SweepRecord, tmp_path: Path
+) -> None:
+    search = Search(space={"masking.video.ratio": Knob(domain=Range(low=0.1, high=0.9))}, storage=given)
     searched = replace(study, sweep=Sweep(name="s", question="q", base="base.yaml", search=search))
     folder = tmp_path / "sweep"
     with Journal.open_or_create(folder, name="s", experiment="e", identity="1") as journal:
         searched.keep(folder, journal)
-    assert "sweep.json" in (folder / "journal.jsonl").read_text()
+    assert ("sweep.json" in (folder / "journal.jsonl").read_text()) == is_sent
     assert "hunter2" not in (folder / "sweep.json").read_text()
-    kept = read_record(folder).sweep.search
-    assert kept == search.model_copy(update={"storage": "postgresql://host/studies"})
+    assert read_record(folder).sweep.search == search.model_copy(update={"storage": kept})
+
+
+def test_record_with_a_password_of_another_place_stays_on_this_machine(
+    study: SweepRecord, tmp_path: Path
+) -> None:
+    asked = {"data.sets.mine.root": "s3://key:secret@bucket"}
+    with Journal.open_or_create(tmp_path, name="s", experiment="e", identity="1") as journal:
+        replace(study, sweep=study.sweep.model_copy(update={"overrides": asked})).keep(tmp_path, journal)
+    assert "sweep.json" not in (tmp_path / "journal.jsonl").read_text()
+    assert read_record(tmp_path).sweep.overrides == asked
 
 
 def test_record_moved_together_with_its_runs_finds_them(runs: Path, tmp_path: Path) -> None:

@@ -101,6 +101,20 @@ def test_report_made_again_is_attached_to_the_run_of_its_sweep(
     assert {"report.html", "table.json"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
+def test_report_of_a_sweep_whose_journal_is_corrupt_is_written_and_not_attached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = begun(tmp_path)
+    record = recorded(SWEEP, tmp_path)
+    (tmp_path / "mlflow.db").touch()
+    there = replace(record.context, tracking=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    replace(record, context=there).write(folder)
+    (folder / "journal.jsonl").write_text("[not a record\n")
+    assert main([str(folder)]) == 0
+    assert (folder / "report.html").is_file()
+    assert "is not attached to the run of the sweep" in " ".join(capsys.readouterr().out.split())
+
+
 def test_report_that_cannot_be_written_is_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,7 +186,9 @@ def test_report_of_a_search_in_a_database_with_a_password_asks_for_it(
         assert "was begun in postgresql://127.0.0.1" in " ".join(capsys.readouterr().out.split())
         assert main([str(folder), "--storage", url]) == 0
         assert "Trial 2 has the best validation" in " ".join(capsys.readouterr().out.split())
-    assert not any(quote(PASSWORD, safe="") in path.read_text() for path in folder.glob("*.*"))
+    kept = "".join(path.read_text() for path in folder.glob("*.*"))
+    assert "postgresql://mac@127.0.0.1" in kept
+    assert not any(password in kept for password in (PASSWORD, quote(PASSWORD, safe="")))
 
 
 def test_search_without_a_trial_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -15,12 +16,14 @@ from torch.utils.data import Dataset
 from mac_ray.config import Config, Data
 from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
+from mac_ray.data.decode import AwayError
 from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.patience import patiently
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import centre_crop
+from mac_ray.data.source import Source
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import StorageError, TooManyFailuresError
 from tests.data.conftest import config_with, write_media, write_video
@@ -371,6 +374,23 @@ def test_storage_that_stays_away_is_no_fault_of_the_sample(
         StorageError, match=r"clip\.mp4 cannot be read \(Input/output error\), tried for .*storage"
     ):
         patiently(partial(reader.read, manifest[0], range))
+
+
+def test_storage_that_hangs_is_not_asked_longer_than_one_that_says_that_it_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mac_ray.data.patience.PAUSES_S", (0.01,) * 100)
+    monkeypatch.setattr("mac_ray.data.patience.LONGEST_S", 0.3)
+    tries = []
+
+    def hangs() -> None:
+        tries.append(time.monotonic())
+        time.sleep(0.2)
+        raise AwayError(Source("/clip.mp4"), "cannot be read")
+
+    with pytest.raises(StorageError, match="tried for"):
+        patiently(hangs)
+    assert len(tries) == 2
 
 
 class Away(Dataset[int]):

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from mac_ray.data.decode import AwayError, decode
+from mac_ray.data.decode import AwayError, UnreadableError, decode
 from mac_ray.data.source import Source, local_copy, size_of
 
 
@@ -23,15 +23,19 @@ def test_part_behind_a_url_that_only_fsspec_knows_is_read() -> None:
 
 @pytest.fixture
 def web_server() -> Iterator[str]:
-    """The address of a server that knows /a.tar, whole or in parts, nothing of /none, and is away for anything else."""
+    """The address of a server that has /a.tar, whole or in parts, /whole.tar only whole, /locked.tar for nobody, no
+    /none, and is away for anything else.
+    """
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = b"0123456789"
-            status = {"/a.tar": 200, "/none": 404, "/whole.tar": 200}.get(self.path, 503)
+            known = {"/a.tar": 200, "/whole.tar": 200, "/none": 404, "/locked.tar": 401}
+            status = known.get(self.path, 503)
             if (asked := self.headers["Range"]) and self.path == "/a.tar":
                 first, last = asked.removeprefix("bytes=").split("-")
                 content, status = content[int(first) : int(last) + 1], 206
+                status = status if content else 416
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -54,6 +58,7 @@ def test_file_of_a_web_server_is_read_also_where_it_knows_no_parts(web_server: s
     for name in ("a.tar", "whole.tar"):
         assert Source(f"{web_server}/{name}").read() == b"0123456789"
         assert Source(f"{web_server}/{name}", 3, 4).read() == b"3456"
+    assert Source(f"{web_server}/a.tar", 20, 4).read() == b""  # which a sample of it is refused for
 
 
 def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(web_server: str) -> None:
@@ -62,8 +67,10 @@ def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(web_serv
     with pytest.raises(OSError, match="503") as caught:
         Source(f"{web_server}/busy.tar").read()
     assert not isinstance(caught.value, FileNotFoundError)
-    with pytest.raises(AwayError, match="503"):
-        decode(Source(f"{web_server}/busy.tar"), "video", lambda *_: [0], "pyav")
+    for name, answer, kind in (("busy", "503", AwayError), ("locked", "401", UnreadableError)):
+        with pytest.raises(UnreadableError, match=answer) as refused:
+            decode(Source(f"{web_server}/{name}.tar"), "video", lambda *_: [0], "pyav")
+        assert type(refused.value) is kind
 
 
 @pytest.mark.parametrize("url", ["nowhere://bucket/a", "s3://bucket/a?port=1"])

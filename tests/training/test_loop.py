@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,6 +44,14 @@ def test_train_twice_is_bit_identical(tiny: Config, tmp_path: Path) -> None:
     assert_same(trained(tiny, tmp_path / "one"), trained(tiny, tmp_path / "two"))
 
 
+@pytest.fixture
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
 def test_train_twice_with_threads_and_every_objective_is_bit_identical(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:

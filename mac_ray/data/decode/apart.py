@@ -46,8 +46,6 @@ def decode_apart(source: Source, kind: str, select: Select, decoder: str, timeou
     try:
         return _decode_once(source, kind, select, decoder, timeout_s)
     except DecoderDiedError as error:
-        if error.waited:
-            raise AwayError(source, f"{error.reason}, waiting for storage") from error
         if not error.killed:
             raise
     return _decode_once(source, kind, select, decoder, timeout_s)
@@ -59,8 +57,10 @@ def _decode_once(source: Source, kind: str, select: Select, decoder: str, timeou
         child = _Child()
     try:
         decoded = child.decode(source, kind, select, decoder, timeout_s)
-    except DecoderDiedError:
+    except DecoderDiedError as error:
         child.end()
+        if error.waited:
+            raise AwayError(source, f"{error.reason}, waiting for storage") from error
         raise
     except DecodeError:
         _threads.child = child
@@ -149,7 +149,7 @@ class _Child:
 
 def waits_for_storage(pid: int) -> bool:
     """A process that is not to be interrupted is in a read that a disk or a server has yet to answer: of NFS and the
-    like, which rather hang than fail.
+    like, which rather hang than fail. What FUSE mounts looks as if it waited for anything, so it is not told apart.
     """
     try:
         return psutil.Process(pid).status() == psutil.STATUS_DISK_SLEEP

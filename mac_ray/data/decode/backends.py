@@ -71,22 +71,25 @@ def decode(source: Source, kind: str, select: Select, decoder: str) -> Decoded:
     """The frames selected, decoded in this process. Raises DecodeError."""
     media = _media(source)
     try:
-        if kind == "frames":
-            return Decoded(decode_pictures(source, media, select), "pillow", None)
-        if kind == "image":
-            return Decoded(decode_image(source, media, select), "pillow", None)
-        return DECODERS[decoder](source, media, select)
+        return _decoded(source, media, kind, select, decoder)
     except DecodeError as error:
-        if isinstance(media, Path) and isinstance(error.__cause__, OSError):
-            _require_whole(source, media)
-        raise
+        if not (isinstance(media, Path) and isinstance(error.__cause__, OSError)):
+            raise
+    # what fails in the midst of a file may be its storage, which backends do not tell from broken contents
+    _require_whole(source, media)
+    return _decoded(source, media, kind, select, decoder)
+
+
+def _decoded(source: Source, media: Media, kind: str, select: Select, decoder: str) -> Decoded:
+    if kind == "frames":
+        return Decoded(decode_pictures(source, media, select), "pillow", None)
+    if kind == "image":
+        return Decoded(decode_image(source, media, select), "pillow", None)
+    return DECODERS[decoder](source, media, select)
 
 
 def _require_whole(source: Source, path: Path) -> None:
-    """What fails in the midst of a file may be its storage, which backends do not tell from broken contents.
-
-    Raises UnreadableError where it cannot be read to its end.
-    """
+    """Raises UnreadableError where it cannot be read to its end."""
     try:
         with path.open("rb") as file:
             while file.read(READ_AT_ONCE):
