@@ -9,11 +9,12 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 non
             multi_block comes nearest (-30.7 [-46.2, -15.3], p 0.15 by Holm). Random above tube with every seed, both
             below none; motion and resize are level with none at 0.76 and 0.81 of the FLOPs, resize of 9 patches of 16
             where masks leave 7. Earlier seeds, of which two had the same masks, told block and multi_block apart.
-            At equal seconds (0.96 to 1.03 of the FLOPs): none 62.3
-            [58.9, 65.6], resize 66.1 [58.0, 74.2], motion 64.7 [60.4, 68.9], frame 60.4 [52.4, 68.4], hide_low 59.6
-            [53.5, 65.7], random 55.3 [27.8, 82.9], hide_high 54.3 [49.9, 58.8], keep_high 54.1 [38.7, 69.4], tube 50.9
-            [42.6, 59.3], block 50.1 [8.7, 91.6], grid 47.8 [25.7, 69.9], multi_block 41.3 [19.8, 62.7]. hide_high
-            alone is told apart (-7.9 [-11.0, -4.9], p 0.015); tube -11.3 [-16.4, -6.3], p 0.10.
+            At equal seconds (0.92 to 0.99 of the FLOPs): none 62.3 [58.9, 65.6], motion 65.3 [62.2, 68.4], resize 64.9
+            [56.9, 72.9], frame 58.9 [51.6, 66.3], hide_low 58.7 [51.8, 65.5], random 56.4 [48.8, 64.0], keep_high 55.3
+            [42.3, 68.4], block 49.9 [6.0, 93.8], hide_high 49.1 [35.4, 62.9], grid 47.5 [23.1, 71.8], tube 46.5 [27.3,
+            65.8], multi_block 38.3 [26.0, 50.5]. No row is told apart (nearest: multi_block, -24.0 [-34.0, -14.0], p
+            0.10 by Holm; motion +3.1 [+0.1, +6.1], p 0.35, above none with each seed); random above tube with each
+            seed. Runs of masking-strategy-383f357ddf (samples), -62d8d59e21 (seconds).
 """
 
 from mac_ray.ablation import Sweep, main
