@@ -8,7 +8,8 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal FLOPs: t2v R@1 nothi
             p 0.026 by Holm); masking and shrinking by 60% lie 3.4 and 2.7 above nothing saved.
             Equal seconds (0.93 to 0.99 of the FLOPs): nothing saved 62.3, mask 60% 63.3 [55.3, 71.2], 75% 61.9 [55.9,
             67.9], resize 60% 65.0 [58.0, 72.0], 75% 64.1 [54.8, 73.5], 2 frames 67.2 [63.4, 71.0], batch 32 57.7 [41.2,
-            74.3]. 2 frames alone is told apart, and better (+4.9 [+2.1, +7.8], p 0.008 by Holm).
+            74.3]. 2 frames alone is told apart, and better (+4.9 [+2.1, +7.8], p 0.008 by Holm). Runs of
+            equal-cost-f7839cbd99 (FLOPs), -c1a7d0c8e9 (seconds).
 """
 
 from mac_ray.ablation import Budget, Sweep, main
