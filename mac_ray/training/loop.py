@@ -109,7 +109,6 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     validate = partial(
         validated,
         model=model,
-        val=scored["val"],
         tokenizer=tokenizer,
         lexicon=lexicon,
         config=config,
@@ -127,7 +126,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             if leg.is_evaluated(step, config.evaluation.every_epochs) and not is_scored(
                 journal, step, worker
             ):
-                values = validate(leg=leg, step=step, is_last=step == plan[-1].last)
+                values = validate(val=scored["val"], leg=leg, step=step, is_last=step == plan[-1].last)
                 meter.pause()
                 if journal:
                     journal.metrics(step, values | costs.logged(meter.seconds()))
@@ -233,7 +232,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             if leg.is_evaluated(step, config.evaluation.every_epochs):
                 # or what is not finite would be met by the scoring, which cannot say why
                 meter.pending(worker)
-                values = validate(leg=leg, step=step, is_last=step == plan[-1].last)
+                values = validate(val=scored["val"], leg=leg, step=step, is_last=step == plan[-1].last)
                 meter.pause()
                 if journal:
                     journal.metrics(step, values | costs.logged(meter.seconds()))
