@@ -10,10 +10,13 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 non
             63.7, 0.6 63.3 [55.3, 71.2], 0.75 61.9, 0.9 52.3; text 0.15 58.4, 0.3 44.7, 0.5 36.5; video 0.6 with text
             0.15 56.4, with 0.3 41.7; video 0.9 with text 0.15 44.5, with 0.3 35.8. No row is told apart from none
             (video 0.6: +1.0 [-3.6, +5.6], p 0.97; text 0.5 and video 0.9 with text 0.3: p 0.17).
+            Twice as long (stages.0.epochs=40 stages.1.epochs=40), equal samples: none 79.7 [77.1, 82.4], video 0.6 70.8
+            [64.6, 77.0] (-8.9 [-16.1, -1.8], p 0.033); none still gains then, so it has not converged in either.
             Flickr8k (configs/flickr8k.yaml, a third of its epochs, one seed, equal samples): t2v R@1 / R@10 none 1.2 /
             10.4, video 0.6 0.9 / 9.0, 0.75 1.0 / 8.1, 0.9 0.5 / 7.4, at 1.00, 0.65, 0.55, 0.47 of the FLOPs; over the
             test captions alone 0.9 is told apart (-0.7 [-1.1, -0.2], p 0.010). Runs of
-            masking-ratio-1f2e088c3e (samples), -13c2011933 (seconds), -d8ed13f183 (Flickr8k).
+            masking-ratio-1f2e088c3e (samples), -13c2011933 (seconds), -aba985b600 (twice as long),
+            -d8ed13f183 (Flickr8k).
 """
 
 from mac_ray.ablation import Sweep, main
