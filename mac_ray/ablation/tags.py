@@ -23,6 +23,8 @@ STRATEGY_TAG = "mac_ray.strategy"
 # of the sweep itself
 QUESTION_TAG, BASE_TAG, EQUAL_TAG = "mac_ray.question", "mac_ray.base", "mac_ray.equal"
 DESCRIPTION_TAG = "mlflow.note.content"  # which MLflow shows as Markdown above a run
+NAME_TAG = "mlflow.runName"  # which renames a run there
+LONGEST_NAME = 250  # characters, of MLflow's column
 
 
 def strategy_of(config: Config) -> str:
@@ -47,6 +49,7 @@ def labels_of(runs: Iterable[PlannedRun]) -> dict[str, str]:
 def tags_of_run(sweep: Sweep, point: Point, label: str, folder: Path) -> dict[str, str]:
     """Of one that the sweep trains; `label` is of labels_of, `folder` the sweep's, with its journal."""
     return {
+        NAME_TAG: name_of(sweep, label, point.seed),
         SWEEP_TAG: sweep.name,
         ROW_TAG: label,
         SEED_TAG: str(point.seed),
@@ -55,6 +58,12 @@ def tags_of_run(sweep: Sweep, point: Point, label: str, folder: Path) -> dict[st
         PRUNED_TAG: "false",  # until it is; a run that goes on after all must not keep an earlier "true"
         membership(folder): label,
     }
+
+
+def name_of(sweep: Sweep, label: str, seed: int) -> str:
+    """What a run is called in MLflow, below its sweep: masking-ratio/video 0.6/seed=1."""
+    room = LONGEST_NAME - len(f"{sweep.name}//seed={seed}")
+    return f"{sweep.name}/{label[: max(room, 0)]}/seed={seed}"
 
 
 def add_members(labels: Mapping[Path, str], folder: Path) -> None:

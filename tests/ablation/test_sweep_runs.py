@@ -227,9 +227,9 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
     parent = tracked["tiny-ratio (base, equal samples)"]
     assert {"table.json", "report.html"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
     children = [run for run in tracked.values() if run is not parent]
-    assert {run.info.run_name.rpartition("-")[0]: run.data.tags["mac_ray.row"] for run in children} == {
-        "tiny-ratio.good.seed=0": "good",
-        "tiny-ratio.bad.seed=0": "bad",
+    assert {run.info.run_name: run.data.tags["mac_ray.row"] for run in children} == {
+        "tiny-ratio/good/seed=0": "good",
+        "tiny-ratio/bad/seed=0": "bad",
     }
     assert sorted(run.info.status for run in children) == ["FAILED", "FINISHED"]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}

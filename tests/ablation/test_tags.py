@@ -7,7 +7,7 @@ from pathlib import Path
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.sweep import Budget, Sweep
-from mac_ray.ablation.tags import add_members, description, labels_of, title_of
+from mac_ray.ablation.tags import add_members, description, labels_of, name_of, title_of
 from mac_ray.config import Config
 from mac_ray.tracking.journal import status_of, summarize
 from tests.ablation.made import ended_run
@@ -35,6 +35,15 @@ def test_run_of_two_rows_has_both_in_its_tag() -> None:
         for label, identity in (("none", "a"), ("video 0", "a"), ("video 0.6", "b"))
     ]
     assert labels_of(runs) == {"a": "none = video 0", "b": "video 0.6"}
+
+
+def test_name_in_mlflow_fits_its_column_whatever_the_row_is_called() -> None:
+    sweep = Sweep(name="ratio", question="Which?", base="b.yaml", variants={"a": {}, "b": {}})
+    assert name_of(sweep, "video 0.6", 1) == "ratio/video 0.6/seed=1"
+    long = name_of(sweep, "ratio " * 100, 12)
+    assert len(long) == 250
+    assert long.startswith("ratio/ratio ratio")
+    assert long.endswith("/seed=12")
 
 
 def test_studies_of_one_name_are_told_apart_by_base_and_budget() -> None:
