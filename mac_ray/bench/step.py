@@ -7,7 +7,6 @@ clock drifts by more than arms differ. All of them stay in memory at once, but m
 b samples of a batch, F frames, V visible patches, L tokens.
 """
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import nn
 
 from mac_ray.bench.memory import fits_on_gpu, largest_batch, resident_peak
 from mac_ray.config import Config, ConfigError, Stage, value_at
@@ -32,7 +30,7 @@ from mac_ray.objectives.position import StepShape
 from mac_ray.objectives.weighted import build_objectives
 from mac_ray.training.distributed import Worker, autocast_dtype, device_name, set_up_process
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
-from mac_ray.training.optim import build_optimizer
+from mac_ray.training.optim import build_optimizer, clip_gradients
 
 WARM_UP_STEPS = 3  # compilation of kernels, the allocator's growth, the optimiser's moments
 MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
@@ -164,10 +162,7 @@ class Arm:
     def learn(self, inputs: Inputs) -> None:
         """The step's arithmetic on any inputs of the stage, on the device."""
         loss_and_gradients(self.learner, self.objectives.pairs, inputs, self.positions, self.batch, self.now)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        # its norm is asked for also where nothing is clipped, as in training
-        limit = math.inf if self.rates.clip_norm is None else self.rates.clip_norm
-        nn.utils.clip_grad_norm_(parameters, limit)
+        clip_gradients(self.optimizer, self.rates)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.objectives.positions.after_step(self.encoder, 0.0)

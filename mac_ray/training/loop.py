@@ -6,7 +6,6 @@ is a function of (seed, k), so a run that was killed and started again is the ru
 b samples on this rank, B in the global batch.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -14,8 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
-from torch.optim import AdamW
 
 from mac_ray.config import Config
 from mac_ray.cores import usable_cores
@@ -53,7 +50,7 @@ from mac_ray.training.hiding import Hiding, open_lexicon
 from mac_ray.training.inputs import open_data, reader
 from mac_ray.training.masked_views import masked_view_metrics
 from mac_ray.training.meter import Meter
-from mac_ray.training.optim import learning_rate, set_learning_rate
+from mac_ray.training.optim import clip_gradients, learning_rate, set_learning_rate
 from mac_ray.training.plan import Leg, legs
 
 Outcome = Literal["finished", "interrupted"]
@@ -169,9 +166,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
             loss, parts = loss_and_gradients(learner, pairs, inputs, positions, stage.batch_size, now)
 
             # the step
-            # asked for also where nothing is clipped: one that is not finite stops the run before its weights are saved
-            limit = math.inf if rates.clip_norm is None else rates.clip_norm
-            parts["gradient_norm"] = nn.utils.clip_grad_norm_(_parameters(optimizer), limit)
+            parts["gradient_norm"] = clip_gradients(optimizer, rates)
             rate = learning_rate(rates, step - leg.first, leg.num_steps)
             set_learning_rate(optimizer, rates, rate)
             optimizer.step()
@@ -297,10 +292,6 @@ def is_scored(journal: Journal | None, step: int, worker: Worker) -> bool:
 def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:
     folder.note_failures(worker.rank, embeddings.faults.failures)
     folder.note_shortened(worker.rank, embeddings.faults.shortened)
-
-
-def _parameters(optimizer: AdamW) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 BETWEEN = ", then "  # places of one run

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from mac_ray.config import Optimizer
@@ -69,3 +69,20 @@ def set_learning_rate(optimizer: AdamW, section: Optimizer, rate: float) -> None
     factors = section.tower_rates.model_dump()
     for group in optimizer.param_groups:
         group["lr"] = rate * factors[group["tower"]]
+
+
+def clip_gradients(optimizer: AdamW, section: Optimizer) -> Tensor:
+    """Scale the gradients down to the norm that is allowed; the norm that they had, of all of them together.
+
+    Without a limit they stay, and the norm is still found: one that is not finite stops a run before its weights are
+    saved. What has no rate does not learn, so its gradients neither count nor reach the moments.
+    """
+    factors = section.tower_rates.model_dump()
+    parameters: list[nn.Parameter] = []
+    for group in optimizer.param_groups:
+        if factors[group["tower"]]:
+            parameters += group["params"]
+        else:
+            for parameter in group["params"]:
+                parameter.grad = None
+    return nn.utils.clip_grad_norm_(parameters, math.inf if section.clip_norm is None else section.clip_norm)

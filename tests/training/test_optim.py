@@ -20,9 +20,9 @@ from mac_ray.config import (
     TowerRates,
     VideoTower,
 )
-from mac_ray.model.dual import DualEncoder, build_model
+from mac_ray.model.dual import DualEncoder, build_model, tower_of
 from mac_ray.objectives.weighted import PairObjectives, build_objectives
-from mac_ray.training.optim import build_optimizer, learning_rate, set_learning_rate
+from mac_ray.training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 
 RATE = 0.5
 
@@ -138,3 +138,40 @@ def test_settings_reach_every_group(model: DualEncoder) -> None:
     section = Optimizer(betas=(0.8, 0.9), eps=1e-3)
     for group in build_optimizer(section, model, PairObjectives(Objectives())).param_groups:
         assert (group["betas"], group["eps"]) == ((0.8, 0.9), 1e-3)
+
+
+@pytest.mark.parametrize("limit", [1.0, 1e6, None])
+def test_gradients_are_scaled_to_the_norm_of_those_that_learn(
+    model: DualEncoder, limit: float | None
+) -> None:
+    section = Optimizer(clip_norm=limit, tower_rates=TowerRates(video=0.0, text=0.1))
+    optimizer = build_optimizer(section, model, PairObjectives(Objectives()))
+    learning = {name: value for name, value in model.named_parameters() if tower_of(name) != "video"}
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.full_like(parameter, 2.0 if name in learning else 1e4)
+    norm = 2 * math.sqrt(sum(parameter.numel() for parameter in learning.values()))
+    assert float(clip_gradients(optimizer, section)) == pytest.approx(norm, rel=1e-4)
+    scale = 1.0 if limit is None else min(1.0, limit / norm)
+    for parameter in learning.values():
+        torch.testing.assert_close(parameter.grad, torch.full_like(parameter, 2 * scale))
+
+
+def test_tower_without_a_rate_stays_and_keeps_no_moments_whatever_its_gradients(model: DualEncoder) -> None:
+    section = Optimizer(tower_rates=TowerRates(video=0.0), weight_decay=0.1)
+    optimizer = build_optimizer(section, model, PairObjectives(Objectives()))
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.full_like(parameter, math.nan if tower_of(name) == "video" else 1.0)
+    assert math.isfinite(clip_gradients(optimizer, section))
+    set_learning_rate(optimizer, section, 0.1)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        stays = tower_of(name) == "video"
+        assert torch.equal(parameter, before[name]) == stays, name
+        assert (parameter in optimizer.state) != stays, name
+
+
+def test_without_any_rate_nothing_is_clipped(model: DualEncoder) -> None:
+    section = Optimizer(tower_rates=TowerRates(video=0.0, text=0.0, heads=0.0))
+    optimizer = build_optimizer(section, model, PairObjectives(Objectives()))
+    assert float(clip_gradients(optimizer, section)) == 0.0
