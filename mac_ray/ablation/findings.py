@@ -21,6 +21,7 @@ from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.proposals import COMMAND, FLOPS, REASON, RUNS
 from mac_ray.ablation.space import values_of
+from mac_ray.ablation.statistics import unbeaten
 from mac_ray.ablation.sweep import Search, Sweep
 
 BEST_SHARE = 0.25  # of the trials, what importances are about
@@ -160,11 +161,8 @@ def importances(study: Study, search: Search) -> dict[str, float]:
 def front(findings: Sequence[Finding], maximize: bool) -> list[Finding]:
     """Complete trials of which no other is both as good and as cheap, cheapest first."""
     sign = 1 if maximize else -1
-    kept: list[Finding] = []
-    for finding in sorted(findings, key=lambda found: (found.flops, -sign * _value(found), found.number)):
-        if not kept or sign * _value(finding) > sign * _value(kept[-1]):
-            kept.append(finding)
-    return kept
+    in_turn = sorted(findings, key=lambda found: found.number)
+    return unbeaten(in_turn, lambda found: found.flops, lambda found: sign * _value(found))
 
 
 def _rows(sweep: Sweep, findings: Sequence[Finding]) -> Iterator[list[Any]]:

@@ -18,8 +18,10 @@ S seeds, N resamples of the test samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import permutations
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
@@ -27,6 +29,7 @@ from scipy import stats
 from mac_ray.retrieval.ranks import FloatArray
 
 LEVEL = 0.05  # of tests; intervals are 95%
+MOST_PERMUTED = 8  # rows, whose 40,320 orders are looked at one by one
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,21 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
+ItemT = TypeVar("ItemT")
+
+
+def unbeaten(
+    items: Iterable[ItemT], cost: Callable[[ItemT], float], worth: Callable[[ItemT], float]
+) -> list[ItemT]:
+    """The Pareto front: items than which no other is worth at least as much for as little, and more or for less. The
+    cheapest first, and of equals the one that is first."""
+    front: list[ItemT] = []
+    for item in sorted(items, key=lambda item: (cost(item), -worth(item))):
+        if not front or worth(item) > worth(front[-1]):
+            front.append(item)
+    return front
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How far an order of rows is that of others."""
@@ -109,23 +127,34 @@ class Agreement:
     pairs: int  # that the other side, theirs, orders
     agreeing: int  # of these, that ours orders alike; one that it ties does not
     tau: float  # Kendall's tau-b; NaN where one side orders nothing
-    p_value: float  # exact without ties, of no association
-
-    @property
-    def smallest_p_value(self) -> float:
-        """What perfect agreement of so many rows would give: with fewer than five, never below 0.05."""
-        return min(1.0, 2 / math.factorial(self.rows))
+    p_value: float  # of no association, two-sided
+    smallest_p_value: float  # of any order: with fewer than five rows, or many ties, not below 0.05
 
 
 def agreement(ours: FloatArray, theirs: FloatArray) -> Agreement:
     """Of two or more rows."""
     result = stats.kendalltau(ours, theirs)
-    first, second = np.triu_indices(len(ours), k=1)
-    order = np.sign(theirs[first] - theirs[second])
+    own, order = (np.sign(values[:, None] - values) for values in (ours, theirs))
+    pairs = np.triu_indices(len(ours), k=1)
+    agree = own[pairs] * order[pairs]
+    p_value, smallest = float(result.pvalue), 2 / math.factorial(len(ours))
+    if len(ours) <= MOST_PERMUTED:
+        p_value, smallest = _permuted(own[pairs], order, abs(agree.sum()))
     return Agreement(
         rows=len(ours),
-        pairs=int(np.count_nonzero(order)),
-        agreeing=int(np.count_nonzero(np.sign(ours[first] - ours[second]) * order > 0)),
+        pairs=int(np.count_nonzero(order[pairs])),
+        agreeing=int(np.count_nonzero(agree > 0)),
         tau=float(result.statistic),
-        p_value=float(result.pvalue),
+        p_value=p_value,
+        smallest_p_value=smallest,
     )
+
+
+def _permuted(own: FloatArray, order: FloatArray, found: float) -> tuple[float, float]:
+    """Shares of all orders of rows that agree or disagree as much as was `found`, and as much as any does: exact, with
+    ties too. `own` are signs of pairs, `order` those of the other side (rows, rows).
+    """
+    first, second = np.triu_indices(len(order), k=1)
+    orders = np.array(list(permutations(range(len(order)))))  # (rows!, rows)
+    agree = np.abs((own * order[orders[:, first], orders[:, second]]).sum(axis=1))
+    return float(np.mean(agree >= found)), float(np.mean(agree == agree.max()))

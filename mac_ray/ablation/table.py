@@ -30,6 +30,7 @@ from mac_ray.retrieval.significance import bootstrap, with_room
 
 RESAMPLES = 1000
 RESAMPLING_SEED = 0  # the same draws for every run, which pairs them
+DIGITS = 9  # of a difference, after the point: the last bits of a mean put no row before another
 RECALL_LIMITS, RANK_LIMITS = (0.0, 100.0), (1.0, np.inf)
 LIMITS = {"Rsum": (0.0, 600.0)} | {
     f"{direction}/{name}": RECALL_LIMITS if name.startswith("R") else RANK_LIMITS
@@ -111,24 +112,38 @@ class Table:
 
     @property
     def best(self) -> TableRow | None:
-        """The best finished row, the first of equals.
+        """The best finished row: of equals the baseline, or else the first.
 
-        Where the baseline has finished, among it and the rows compared with it, by what their seeds share with its: or
-        a row would win by the seeds that it has not trained yet, or by a smaller gallery.
+        Where the baseline has finished, among it and the rows compared with it: or a row would win by a smaller
+        gallery.
         """
-        sign = 1 if self.maximize else -1
-        base = next((row for row in self.finished if row.label == self.baseline), None)
-        if base is None:
-            return max(self.finished, key=lambda row: sign * row.metrics[self.metric].mean, default=None)
+        base = _finished_baseline(self.rows, self.baseline)
+        return max(
+            (row for row in self.finished if base is None or row is base or row.comparison),
+            key=lambda row: (self.standing(row), row is base),
+            default=None,
+        )
 
-        def standing(row: TableRow) -> float:
-            return sign * row.comparison.difference.mean if row.comparison else 0.0
-
-        return max((row for row in self.finished if row is base or row.comparison), key=standing)
+    def standing(self, row: TableRow) -> float:
+        """What finished rows are ranked by; more is better."""
+        own = standing(row, _finished_baseline(self.rows, self.baseline), self.metric)
+        return own if self.maximize else -own
 
     def row(self, label: str) -> TableRow:
         (row,) = (row for row in self.rows if row.label == label)
         return row
+
+
+def standing(row: TableRow, base: TableRow | None, metric: str) -> float:
+    """A finished row's mean, relative to that of the baseline where it has finished: over the seeds that both have, or
+    a row would win by those that it has not trained yet."""
+    if row.comparison:
+        return round(row.comparison.difference.mean, DIGITS)
+    return row.metrics[metric].mean - (base.metrics[metric].mean if base else 0.0)
+
+
+def _finished_baseline(rows: Sequence[TableRow], baseline: str) -> TableRow | None:
+    return next((row for row in rows if row.label == baseline and row.metrics), None)
 
 
 def require_metric(sweep: Sweep) -> None:
@@ -388,5 +403,6 @@ def _agreement(rows: Sequence[TableRow], metric: str, baseline: str) -> Agreemen
     common = [row for row in rows if row.metrics and metric in row.published and row.label not in left_out]
     if len(common) < 2:
         return None
-    ours = np.array([row.metrics[metric].mean for row in common])
+    base = _finished_baseline(rows, baseline)
+    ours = np.array([standing(row, base, metric) for row in common])
     return agreement(ours, np.array([row.published[metric] for row in common]))

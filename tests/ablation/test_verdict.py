@@ -147,6 +147,15 @@ def test_row_is_best_by_the_seeds_it_shares_and_not_by_those_it_has_yet_to_train
     assert first.startswith("'random' has the best")
 
 
+@pytest.mark.parametrize("twin_first", [False, True])
+def test_row_of_the_baselines_own_runs_is_not_better_than_it(twin_first: bool) -> None:
+    base, twin = row("none", 40), row("twin", 40, 0.0)
+    assert twin.comparison is not None
+    twin = replace(twin, comparison=replace(twin.comparison, same_runs=True))
+    found = table(*((twin, base) if twin_first else (base, twin)), row("tube", 38, -2, 0.3))
+    assert found.best == base
+
+
 def test_row_that_can_not_be_compared_is_not_best_and_the_reason_is_said() -> None:
     unpaired = replace(row("other seeds", 90), by_seed={7: 90.0})
     apart = row("fewer samples", 95)
@@ -220,12 +229,14 @@ def test_row_at_chance_is_named_also_where_less_is_better() -> None:
 
 
 def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
-    few = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(3, 3, 3, 1.0, 1 / 3)))
+    few = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(3, 3, 3, 1.0, 1 / 3, 1 / 3)))
     assert few[-1] == (
         "The order published in Paper, Table 1 is reproduced: 3 of 3 pairs of means agree (Kendall tau-b 1.00, "
         "p = 0.33, 3 rows); 3 rows are too few to tell agreement from chance."
     )
-    many = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(5, 10, 9, 0.8, 0.083)))
+    many = verdict(
+        table(row("none", 40), row("tube", 41, 1), agreement=Agreement(5, 10, 9, 0.8, 0.083, 1 / 60))
+    )
     assert many[-1].endswith(
         "is not wholly reproduced: 9 of 10 pairs of means agree (Kendall tau-b 0.80, p = 0.083, 5 rows)."
     )
@@ -235,21 +246,21 @@ def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
     ("found", "said"),
     [
         (
-            Agreement(3, 3, 2, 0.82, 0.22),
+            Agreement(3, 3, 2, 0.82, 0.22, 0.22),
             "is not wholly reproduced: 2 of 3 pairs of means agree (Kendall tau-b 0.82, p = 0.22, 3 rows); 3 rows are "
             "too few to tell agreement from chance.",
         ),
         (
-            Agreement(5, 10, 0, -1.0, 0.017),
+            Agreement(5, 10, 0, -1.0, 0.017, 0.017),
             "is not reproduced, but rather reversed: 0 of 10 pairs of means agree (Kendall tau-b -1.00, p = 0.017, 5 "
             "rows).",
         ),
         (
-            Agreement(3, 0, 0, math.nan, math.nan),
+            Agreement(3, 0, 0, math.nan, 1.0, 1.0),
             "Paper, Table 1 has 3 of the rows, but ties them all, so there is no order to reproduce.",
         ),
         (
-            Agreement(3, 3, 0, math.nan, math.nan),
+            Agreement(3, 3, 0, math.nan, 1.0, 1.0),
             "The 3 rows that Paper, Table 1 has are all tied here, so nothing can be said of the order published "
             "there.",
         ),

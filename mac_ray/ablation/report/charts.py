@@ -260,7 +260,9 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
         best = "the dashed line joins the rows that no other beats in both score and cost"
     else:
         best = (
-            f"{next(iter(front))!r} beats all others in both score and cost" if front else "none is compared"
+            f"no row that can be compared beats {next(iter(front))!r} in score or in cost"
+            if front
+            else "none is compared"
         )
     return Chart(
         f"pareto_{cost}",
@@ -326,8 +328,7 @@ def _without_middle(label: str) -> str:
 
 def _dot(table: Table, row: TableRow) -> Spec:
     value = row.metrics[table.metric]
-    seeds = f"{len(row.by_seed)} of {row.planned}"
-    return {"row": row.label, "mean": value.mean, "low": value.low, "high": value.high, "seeds": seeds}
+    return {"row": row.label, "mean": value.mean, "low": value.low, "high": value.high}
 
 
 def _unit(cost: str, largest: float) -> tuple[float, str]:

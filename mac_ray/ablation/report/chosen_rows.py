@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mac_ray.ablation.notes import UNEQUAL, uncompared
 from mac_ray.ablation.plan import short_names
+from mac_ray.ablation.statistics import unbeaten
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.page.palette import MOST_SERIES
 from mac_ray.page.vega import Series
@@ -51,40 +52,26 @@ def pareto_front(table: Table, cost: str) -> list[TableRow]:
     """Rows than which no other is at least as good and as cheap, and better or cheaper; cheapest first. Those that
     cannot be compared with the baseline, as on an easier gallery, neither beat others nor are on it.
     """
-    sign = 1 if table.maximize else -1
     left_out = {label for labels in uncompared(table.rows, table.baseline) for label in labels}
-    front: list[TableRow] = []
-    for row in sorted(
-        (row for row in priced(table, cost) if row.label not in left_out),
-        key=lambda row: (row.costs[cost], -sign * row.metrics[table.metric].mean),
-    ):
-        mean = sign * row.metrics[table.metric].mean
-        if not front or mean > sign * front[-1].metrics[table.metric].mean:
-            front.append(row)
-    return front
+    compared = [row for row in priced(table, cost) if row.label not in left_out]
+    return unbeaten(compared, lambda row: row.costs[cost], table.standing)
 
 
 def best_rows(table: Table, count: int) -> list[TableRow]:
     """So many finished rows, the baseline among them, in the order of the table."""
-    sign = -1 if table.maximize else 1
-    ranked = sorted(
-        table.finished,
-        key=lambda row: (row.label != table.baseline, sign * row.metrics[table.metric].mean),
-    )
+    ranked = sorted(table.finished, key=lambda row: (row.label != table.baseline, -table.standing(row)))
     kept = {row.label for row in ranked[:count]}
     return [row for row in table.finished if row.label in kept]
 
 
 def best_lines(table: Table, series: Mapping[str, Sequence[TableRow]]) -> dict[str, Sequence[TableRow]]:
     """As many as there are shapes, by the best row of each, the baseline's among them, in the order of the table."""
-    sign = -1 if table.maximize else 1
 
-    def standing(label: str) -> tuple[bool, float]:
+    def place(label: str) -> tuple[bool, float]:
         rows = series[label]
-        best = min(sign * row.metrics[table.metric].mean for row in rows)
-        return all(row.label != table.baseline for row in rows), best
+        return all(row.label != table.baseline for row in rows), -max(map(table.standing, rows))
 
-    kept = sorted(series, key=standing)[:MOST_SERIES]
+    kept = sorted(series, key=place)[:MOST_SERIES]
     return {label: rows for label, rows in series.items() if label in kept}
 
 

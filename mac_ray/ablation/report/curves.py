@@ -23,7 +23,6 @@ class CurvePoint:
     mean: float
     low: float  # of the seeds
     high: float
-    seeds: int
 
 
 def curves(outcomes: Sequence[Outcome], rows: Sequence[str], metric: str) -> list[CurvePoint]:
@@ -47,7 +46,6 @@ def curves(outcomes: Sequence[Outcome], rows: Sequence[str], metric: str) -> lis
                 mean=float(np.mean(scores[step])),
                 low=min(scores[step]),
                 high=max(scores[step]),
-                seeds=len(scores[step]),
             )
             for step in sorted(scores)
         ]
