@@ -192,7 +192,10 @@ def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator
     for point in points:
         if point.row.label not in factors:
             factors[point.row.label] = factor = amount / (own := cost(point.config))
-            if _has_empty_stage(with_epochs(point.config, factor), calculator.locator.data(point.config)):
+            # as it is configured, a stage of less than a step makes one
+            if factor != 1 and _has_empty_stage(
+                with_epochs(point.config, factor), calculator.locator.data(point.config)
+            ):
                 raise TooLittleError(
                     f"a budget of {amount:g} {budget.equal} a run is {factor:.1e} of what row {point.row.label!r} "
                     f"takes ({own:g}), too little for a step of each stage; give more as the amount of the budget"
@@ -203,6 +206,8 @@ def equalised(points: Sequence[Point], baseline: Row, budget: Budget, calculator
 
 def with_epochs(config: Config, factor: float) -> Config:
     """All stages longer or shorter by one factor; how often val is scored changes with them."""
+    if factor == 1:  # whose rounding would make another run
+        return config
     stages = tuple(
         stage.model_copy(update={"epochs": _rounded(stage.epochs * factor)}) for stage in config.stages
     )

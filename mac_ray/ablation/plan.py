@@ -7,17 +7,15 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config, ConfigError, require_stages
-from mac_ray.config.file import changed
+from mac_ray.config.file import changed, reads_as_itself
 
 ROOT = Path(__file__).parents[2]
 LONGEST_NAME = 200  # bytes; a file system takes 255, and the name of a folder goes on with the identity
@@ -61,10 +59,22 @@ def rows_of(sweep: Sweep) -> list[Row]:
                 raise ConfigError(
                     f"sweep {sweep.name}: variant {name!r} sets {both[0]}, which is a factor; set it in one of them"
                 )
+            _require_no_section_of_another(sweep, bundle.keys() | chosen.keys())
             said = [name] if name else []
             said += [f"{short[path]}={shown(value)}" for path, value in chosen.items()]
             rows.append(Row(", ".join(said), {**bundle, **chosen}))
     return rows
+
+
+def _require_no_section_of_another(sweep: Sweep, paths: Collection[str]) -> None:
+    """Of what a row sets, one value would replace another, or switch on what that switches off. Raises ConfigError."""
+    for path in sorted(paths):
+        for section in sorted(paths):
+            if path.startswith(f"{section}."):
+                raise ConfigError(
+                    f"sweep {sweep.name}: a row sets both {section} and {path}, which is in it; write what is in it "
+                    f"into the values of {section}, or give bundles as variants"
+                )
 
 
 def expand(sweep: Sweep) -> list[Point]:
@@ -211,7 +221,7 @@ def command_of(sweep: Sweep, point: Point) -> str:
 
 def written(value: Any) -> str:
     """As an override gives it."""
-    return value if isinstance(value, str) and yaml.safe_load(value) == value else json.dumps(value)
+    return value if isinstance(value, str) and reads_as_itself(value) else json.dumps(value)
 
 
 def base_path(sweep: Sweep) -> Path:

@@ -4,7 +4,8 @@ Some combinations of sound values cannot be trained, and that is for the search 
 combination makes trainable is a mistake, and so is a path or a condition that leads nowhere.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import optuna
@@ -102,8 +103,8 @@ def require_sound(sweep: Sweep, search: Search) -> None:
         _require_own(sweep, path)
         _require_condition(sweep, search.space, path)
     for path in search.space:
-        for fixed in _probes(search.space, path):
-            _require_trainable(sweep, search, path, fixed)
+        for ways in _probes(search.space, path):
+            _require_trainable(sweep, search, path, ways)
 
 
 def _require_own(sweep: Sweep, path: str) -> None:
@@ -145,35 +146,40 @@ def _require_condition(sweep: Sweep, space: Space, path: str) -> None:
         way.append(only.on)
 
 
-def _probes(space: Space, path: str) -> Iterator[dict[str, Any]]:
-    """Every choice, or both ends of the range, each with what its conditions ask for."""
+def _probes(space: Space, path: str) -> Iterator[list[dict[str, Any]]]:
+    """Every choice, or both ends of the range, each in all ways that its conditions allow."""
     domain = space[path].domain
     for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
-        fixed = {path: int(value) if isinstance(domain, Range) and domain.whole else value}
+        ways = [{path: int(value) if isinstance(domain, Range) and domain.whole else value}]
         only = space[path].only
         while only:
-            fixed = {only.on: only.among[0]} | fixed
+            ways = [{only.on: given} | way for given in only.among for way in ways]
             only = space[only.on].only
-        yield fixed
+        yield ways
 
 
-def _require_trainable(sweep: Sweep, search: Search, path: str, fixed: Mapping[str, Any]) -> None:
-    """In the base config, or in some point of the space."""
-    try:
-        config_of(sweep, fixed, sweep.seeds[0])
+def _require_trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[Mapping[str, Any]]) -> None:
+    """One of the ways is, in the base config or in some point of the space. Raises ConfigError."""
+    problems = [_problem(sweep, fixed) for fixed in ways]
+    if not all(problems):
         return
-    except ConfigError as error:
-        first = error
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    stored = {place: _stored(search.space[place].domain, value) for place, value in fixed.items()}
-    for _ in range(COMPLETIONS):
-        study.enqueue_trial(stored)
-        try:
-            config_of(sweep, propose(study.ask(), search), sweep.seeds[0])
+    for _, fixed in zip(range(COMPLETIONS), cycle(ways), strict=False):
+        study.enqueue_trial(
+            {place: _stored(search.space[place].domain, value) for place, value in fixed.items()}
+        )
+        if not _problem(sweep, propose(study.ask(), search)):
             return
-        except ConfigError:
-            continue
-    raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {first}") from first
+    raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {problems[0]}")
+
+
+def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
+    """Why they cannot be trained; empty where they can."""
+    try:
+        config_of(sweep, values, sweep.seeds[0])
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def _stored(domain: Choice | Range, value: Any) -> Any:

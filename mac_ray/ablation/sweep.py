@@ -51,7 +51,12 @@ class Choice(Part):
 
     @model_validator(mode="after")
     def _names_each_once(self) -> Choice:
-        names = list(self.named)
+        try:
+            names = list(self.named)
+        except TypeError as error:
+            raise ValueError(
+                f"values: {error}; give what a config holds: numbers, text, lists, sections"
+            ) from error
         if len(names) < len(self.values):
             raise ValueError(f"values names a value twice: {list(self.values)}; name each once")
         return self

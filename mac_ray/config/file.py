@@ -141,6 +141,14 @@ def path_and_overrides(first: str | None, rest: list[str]) -> tuple[str | None, 
     return first, rest
 
 
+def reads_as_itself(text: str) -> bool:
+    """Whether it may stand in an override without quotes."""
+    try:
+        return bool(_parsed(text, "") == text)
+    except ConfigError:
+        return False
+
+
 def parsed_override(override: str) -> tuple[str, Any]:
     """Path and value of section.key=value."""
     key, equals, text = override.partition("=")

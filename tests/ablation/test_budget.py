@@ -131,6 +131,20 @@ def test_budget_that_is_next_to_nothing_is_refused_and_not_trained(
         equalised(points, points[0].row, Budget(amount=0.5 * one_of_each), calculator)
 
 
+def test_baseline_is_itself_at_its_own_budget_however_its_epochs_are_written(
+    tiny: Config, calculator: Calculator
+) -> None:
+    """It may be trained already; and a stage of less than a step makes one."""
+    first, last = tiny.stages
+    stages = (
+        first.model_copy(update={"epochs": 10 / 3}),
+        last.model_copy(update={"epochs": 0.01}),
+    )
+    base = tiny.model_copy(update={"stages": stages})
+    points = points_of({"none": base})
+    assert equalised(points, points[0].row, Budget(equal="flops"), calculator) == points
+
+
 def test_epochs_of_huge_sets_are_scaled_as_exactly_as_those_of_small_ones(tiny: Config) -> None:
     stages = tuple(stage.model_copy(update={"epochs": 0.001}) for stage in tiny.stages)
     scaled = with_epochs(tiny.model_copy(update={"stages": stages}), 0.34567)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mac_ray.ablation.plan import baseline_of, expand, rows_of, short_names
+from mac_ray.ablation.plan import baseline_of, expand, rows_of, short_names, written
 from mac_ray.ablation.reference import published_rows, unmatched
 from mac_ray.ablation.search import require_sound
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.ablation.table import require_metric
 from mac_ray.config import Config, ConfigError
+from mac_ray.config import file as config_file
 from mac_ray.training.folder import IN_NAME
 
 RATIO, STRATEGY = "masking.video.ratio", "masking.video.strategy"
@@ -72,6 +73,25 @@ def test_overrides_reach_every_run_and_a_row_has_the_last_word() -> None:
     points = expand(sweep(overrides={RATIO: 0.1, "data.image_size": 32}, factors={RATIO: (0.3, 0.9)}))
     assert [point.config.masking.video.ratio for point in points] == [0.3, 0.3, 0.9, 0.9]
     assert {point.config.data.image_size for point in points} == {32}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"factors": {"objectives.language": (None, {}), "objectives.language.weight": (0.1, 1.0)}},
+        {
+            "variants": {"low": {"objectives.language.weight": 0.1}, "high": {}},
+            "factors": {"objectives.language": ({}, {"weight": 0.5})},
+        },
+        {"variants": {"a": {}, "b": {"objectives.language.weight": 0.1, "objectives.language": {}}}},
+    ],
+)
+def test_row_that_sets_a_section_and_what_is_in_it_is_refused(given: dict[str, Any]) -> None:
+    """One would replace the other, and the row train something else than it is called."""
+    with pytest.raises(
+        ConfigError, match=r"sets both objectives\.language and objectives\.language\.weight.*; write"
+    ):
+        expand(sweep(**given))
 
 
 def test_rows_may_differ_in_what_they_train_on() -> None:
@@ -218,3 +238,27 @@ assert not found, found
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*x",
+        "%a",
+        "@x",
+        "a: b: c",
+        "1e-4",
+        "yes",
+        "null",
+        "tube",
+        "a b",
+        "[1",
+        "",
+        "ünï",
+        0.1,
+        None,
+        {"weight": 1},
+    ],
+)
+def test_value_as_it_is_written_is_read_as_itself(value: Any) -> None:
+    assert config_file.parsed_override(f"a.b={written(value)}") == ("a.b", value)

@@ -90,6 +90,19 @@ def test_value_that_only_some_combinations_allow_is_no_mistake() -> None:
     require_sound(sweep, sweep.search)
 
 
+@pytest.mark.parametrize("among", [("resize", "random"), ("random", "resize")])
+def test_condition_need_not_hold_for_each_of_its_values(among: tuple[str, ...]) -> None:
+    space = {
+        "objectives.reconstruction": Knob(
+            domain=Choice(values=(None, {})), only=Conditional(on=STRATEGY, among=among)
+        ),
+        STRATEGY: Knob(domain=Choice(values=("none", "resize", "random"))),
+    }
+    sweep = sweep_of(Search(space=space))
+    assert sweep.search is not None
+    require_sound(sweep, sweep.search)
+
+
 CHOICE = Choice(values=("none", "random"))
 
 
@@ -152,6 +165,7 @@ def test_override_below_a_knob_that_would_replace_it_is_refused() -> None:
     ("given", "word"),
     [
         ({"values": ({}, {})}, "once"),
+        ({"values": ({1}, {2})}, "give what a config holds"),
         ({"low": 0.1, "high": 0.9, "step": 0.3}, "0.7"),
         ({"low": 1.5, "high": 4, "whole": True}, "whole numbers"),
     ],
