@@ -132,7 +132,7 @@ def run_sweep(
     row_flops = {label: calculator.flops(config) for label, config in of_row.items()}
     show_plan(asked_runs, row_flops, calculator.timing(), console)
     if dry_run:
-        to_go = [[run] for run in in_order(each_once(asked_runs)) if not is_finished(run)]
+        to_go = [[run] for run in in_order(each_once(asked_runs), sweep) if not is_finished(run)]
         say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
         return 0
     locator.require_media(run for run in asked_runs if not is_finished(run))
@@ -209,7 +209,7 @@ def train_missing(
     uri: str | None,
     console: Console,
 ) -> None:
-    missing = in_order(run for run in runs if not is_finished(run))
+    missing = in_order((run for run in runs if not is_finished(run)), sweep)
     if not missing:
         return
     board = Board(runs, {run.identity: row_flops[run.point.row.label] for run in runs}, sweep, console)
@@ -226,9 +226,9 @@ def train_missing(
             board.stop()
 
 
-def in_order(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+def in_order(runs: Iterable[PlannedRun], sweep: Sweep) -> list[PlannedRun]:
     """Of training: all rows of the first seed, then all of the next."""
-    return sorted(runs, key=lambda run: run.point.seed)
+    return sorted(runs, key=lambda run: sweep.seeds.index(run.point.seed))
 
 
 def is_finished(run: PlannedRun) -> bool:

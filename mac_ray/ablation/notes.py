@@ -163,6 +163,22 @@ def _budget(sweep: Sweep, rows: Sequence[TableRow], baseline: str) -> Iterator[s
         yield f"Rows were to take equal {equal}, but some did not, relative to {base!r}: {said}."
 
 
+def trials_budget(sweep: Sweep, done: Sequence[Outcome]) -> Iterator[str]:
+    """The same of the trials of a search, which have no row to be relative to; `done` are their runs."""
+    equal = sweep.budget.equal
+    if sweep.budget.is_as_configured:
+        return
+    costs: dict[str, list[float]] = {}
+    for outcome in done:
+        if cost := outcome.costs.get(equal):
+            costs.setdefault(outcome.row, []).append(cost)
+    means = [sum(own) / len(own) for own in costs.values()]
+    if means and max(means) > (1 + UNEQUAL[equal]) * min(means):
+        yield f"Trials were to take equal {equal}, but took from {min(means):.3g} to {max(means):.3g}."
+    if equal == "seconds":
+        yield from pace(done)
+
+
 def _published(sweep: Sweep, rows: Sequence[TableRow]) -> Iterator[str]:
     given = [row for row in rows if row.published]
     if given and not any(sweep.metric in row.published for row in given):

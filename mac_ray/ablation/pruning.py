@@ -17,7 +17,9 @@ from mac_ray.config import Config
 
 STRATUM = "mac_ray.stratum"  # attribute of a trial
 RUNGS = (25, 50)  # percent of a run; before the first, every trial has its grace
-NEAR = 2  # percent that a score may come before its rung: steps are whole, so 24.9% of one run is 25.1% of another
+# percent that a score may come before its rung, or two of one rung may be apart: steps are whole, so 24.9% of one run
+# is 25.1% of another
+NEAR = 2
 KEPT = 2  # one of so many goes on
 
 
@@ -42,7 +44,8 @@ class StratifiedHalving(BasePruner):
             for other in study.get_trials(deepcopy=False)
             if other.number != trial.number and other.user_attrs.get(STRATUM) == trial.user_attrs.get(STRATUM)
         ]
-        peers = [other.value for other in others if other]
+        # runs of longer steps, or of longer stages, are scored after other shares of themselves
+        peers = [other.value for other in others if other and abs(other.step - own.step) <= NEAR]
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         better = sum(sign * value > sign * own.value for value in peers)  # equals go on together
         return better >= math.ceil((len(peers) + 1) / KEPT)

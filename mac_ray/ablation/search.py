@@ -148,13 +148,14 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         planner = TrialPlanner.of(sweep, here, archive, progress)
         locator = planner.locator
         storage = Path(locator.absolute(base).storage.runs)
-        (run,) = locator.planned([base_point(sweep)])
+        scaled = base_point(sweep)
+        (run,) = locator.planned([scaled])
         if search.prune:
             _require_looks(sweep, planner, base)
-        flops = planner.calculator.flops(base)
         if sweep.budget.equal != "seconds" or not dry_run:
             # what keeps steps from being timed here, or the budget from being enough, is told before any trial
-            equalised([base_point(sweep)], base_point(sweep).row, sweep.budget, planner.calculator)
+            (scaled,) = equalised([scaled], scaled.row, sweep.budget, planner.calculator)
+        flops = planner.calculator.flops(scaled.config)
     identity = identity_of(sweep, search, run)
     name = folder_name(sweep.name, identity)
     folder = storage / name
@@ -169,7 +170,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         finished = runs_of(complete, search, planner)
         to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
         # in a folder of its own: the base may have been trained, a trial to come has not
-        to_come = replace(run, folder=folder / "to_come")
+        to_come = replace(run, point=scaled, folder=folder / "to_come")
         say_forecast(finished, [[to_come] * len(sweep.seeds)] * to_go, planner.calculator, console)
         return 0
     locator.require_media([run])
@@ -190,6 +191,8 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
             if not is_over(study, search):
                 with reported(report):
                     train_trials(study, sweep, search, planner, base, folder, uri, console)
+                if timing := planner.calculator.timing():
+                    say(console, timing)
             found = report()
             # of all trials, also where MLflow was away from an earlier driver
             runs = runs_of(begun(study), search, planner)

@@ -73,6 +73,9 @@ class Kind:
         }
         if stage.mix is not None:  # sets may differ in what a sample costs
             parts = {**parts, "mix": stage.mix}
+        rates = config.stage_optimizer(stage).tower_rates.model_dump()
+        if still := [tower for tower, factor in rates.items() if not factor]:
+            parts = {**parts, "still": still}
         return json.dumps(parts, sort_keys=True)
 
     @property

@@ -28,7 +28,7 @@ from mac_ray.ablation.record import RecordError, read_record
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import ConfigError
 from mac_ray.errors import RunError
-from mac_ray.tracking.address import public
+from mac_ray.tracking.address import public, sqlite_file
 
 FILE_NAME = "study.jsonl"
 LOCK_NAME = "study.jsonl.lock"  # of Optuna; a killed driver leaves it behind, and the next would wait for it
@@ -80,7 +80,8 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) 
 def kept_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study | None:
     """The study if there is one; only to be read, also while a driver writes it. Raises ConfigError."""
     path = folder / FILE_NAME
-    if search.storage is None and not path.exists():
+    kept_in = path if search.storage is None else sqlite_file(search.storage)
+    if kept_in and not kept_in.exists():  # which to open would make
         return None
     with _explained(sweep, search, folder):
         storage = (

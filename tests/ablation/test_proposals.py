@@ -12,7 +12,7 @@ import pytest
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.proposals import Proposal
 from mac_ray.ablation.pruning import STRATUM
-from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, open_study
+from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import ConfigError
 from mac_ray.errors import NoRoomToTimeError
@@ -416,6 +416,15 @@ def test_a_quarter_of_a_run_is_its_first_rung_also_where_steps_are_whole(
     assert advance(driver, "random", 20.0, 0.4, step=every)
 
 
+def test_trial_is_compared_with_what_others_had_after_the_same_share_of_a_run(tmp_path: Path) -> None:
+    """Steps of larger batches are scored after another share, and a later score is no match for an early one."""
+    driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"))
+    assert not advance(driver, "random", 80.0, 0.3, step=95)
+    assert not advance(driver, "random", 40.0, 0.4, step=67)
+    assert not advance(driver, "random", 20.0, 0.5, step=50)
+    assert advance(driver, "random", 19.0, 0.6, step=51)
+
+
 def test_other_strategies_are_compared_where_that_is_asked_for(tmp_path: Path) -> None:
     driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"))
     assert not advance(driver, "random", 30.0, 0.3)
@@ -528,6 +537,14 @@ def test_study_in_a_database_is_found_again_and_apart_from_others(tmp_path: Path
     other = open_study(sweep_of(search), search, "sweep-other", tmp_path, "another key")
     assert not other.trials
     assert set(optuna.get_all_study_names(url)) == {"sweep-s", "sweep-other"}
+
+
+def test_database_that_is_not_there_is_not_made_by_looking_for_a_study(tmp_path: Path) -> None:
+    search = Search(space=FEW, storage=f"sqlite:///{tmp_path / 'studies.db'}")
+    assert kept_study(sweep_of(search), search, "sweep-s", tmp_path) is None
+    assert not (tmp_path / "studies.db").exists()
+    Driver(tmp_path / "a", search)
+    assert kept_study(sweep_of(search), search, "sweep-s", tmp_path) is not None
 
 
 def test_study_of_the_same_sweep_in_another_folder_is_not_taken_over(tmp_path: Path) -> None:

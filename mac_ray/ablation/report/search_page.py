@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mac_ray.ablation.findings import Chosen, Finding
-from mac_ray.ablation.notes import on_scores, on_training
+from mac_ray.ablation.notes import on_scores, on_training, trials_budget
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.plan import short_names, shown, written
 from mac_ray.ablation.record import Context
@@ -45,6 +45,7 @@ def search_verdict(report: SearchReport) -> list[str]:
         *_how_sure(report.findings, report.chosen, report.sweep),
         *_scored(report.chosen),
         *on_training(report.compared),
+        *trials_budget(report.sweep, report.compared),
         *_ended(report.findings, report.sweep),
     ]
 

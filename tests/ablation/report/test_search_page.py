@@ -17,7 +17,7 @@ from mac_ray.ablation.budget import with_epochs
 from mac_ray.ablation.plan import Point, Row, command_of, config_of
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
-from mac_ray.ablation.sweep import Search
+from mac_ray.ablation.sweep import Budget, Search
 from mac_ray.config import file as config_file
 from tests.ablation.search_made import REASON, made_search
 from tests.ablation.trials import SPACE, sweep_of
@@ -104,6 +104,20 @@ def test_trials_that_were_compared_but_trained_otherwise_are_said_to_be(report: 
     assert "different precisions" in said
     assert "different versions of the code" in said
     assert "different" not in " ".join(search_verdict(report))
+
+
+def test_trials_that_took_more_of_what_was_to_be_equal_are_said_to_have(report: SearchReport) -> None:
+    (one,) = report.compared
+    others = [replace(one, row=f"trial {n}", costs=one.costs | {"seconds": 100.0 * n}) for n in (1, 2)]
+    timed = replace(report, sweep=report.sweep.model_copy(update={"budget": Budget(equal="seconds")}))
+    said = " ".join(search_verdict(replace(timed, compared=others)))
+    assert "Trials were to take equal seconds, but took from 100 to 200." in said
+    machines = [
+        replace(outcome, device=device) for outcome, device in zip(others, ("H200", "CPU"), strict=True)
+    ]
+    assert "Do not compare seconds" in " ".join(search_verdict(replace(timed, compared=machines)))
+    assert "equal seconds" not in " ".join(search_verdict(replace(report, compared=others)))
+    assert "Trials were to take" not in " ".join(search_verdict(replace(timed, compared=others[:1])))
 
 
 def test_front_of_a_search_that_weighs_cost_is_told_from_cheap_to_dear(tmp_path: Path) -> None:
