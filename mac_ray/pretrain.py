@@ -22,7 +22,7 @@ from mac_ray.console import Follower, final_tables, preparing
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RecipeError, RunError, in_one_line
 from mac_ray.terminal import say, say_stopped
-from mac_ray.tracking.address import resolve_uri
+from mac_ray.tracking.address import has_passwords, resolve_uri
 from mac_ray.tracking.journal import (
     FAULT_TAG,
     FETCHED_NAME,
@@ -148,7 +148,8 @@ def drive(
         if journal.tag(PRUNED_TAG) == "true":  # by a search, which this goes beyond
             journal.tags({PRUNED_TAG: "false"})
         journal.tags({**tags(run), **more_tags})
-        journal.artifact(run.folder.config)
+        if not has_passwords(run.folder.config.read_text()):  # as of where data are
+            journal.artifact(run.folder.config)
     if not run.plan:
         say(console, f"scoring {len(run.data.test)} samples of {run.config.evaluation.data}")
     sender = start_sender(run.folder.path, uri) if uri else None

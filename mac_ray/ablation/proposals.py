@@ -23,6 +23,7 @@ from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
 from mac_ray.errors import NoRoomToTimeError
+from mac_ray.tracking.address import without_passwords
 from mac_ray.tracking.followed import Followed
 from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder
@@ -217,7 +218,7 @@ class Proposals:
     def _proposal(self, trial: optuna.Trial, runs: Sequence[PlannedRun]) -> Proposal:
         trial.set_user_attr(STRATUM, stratum_of(runs[0].point.config, self._search, self._sweep.budget))
         trial.set_user_attr(RUNS, [run.identity for run in runs])
-        trial.set_user_attr(COMMAND, command_of(self._sweep, runs[0].point))
+        trial.set_user_attr(COMMAND, without_passwords(command_of(self._sweep, runs[0].point)))
         followed = Followed(runs[0].folder / FILE_NAME, f"val/{self._sweep.metric}")
         frozen = self._study.get_trials(deepcopy=False)[trial.number]
         proposal = Proposal(trial, runs, followed, set(frozen.intermediate_values))

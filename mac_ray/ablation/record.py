@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.tracking.address import public, without_password, without_passwords
+from mac_ray.tracking.address import has_passwords, public, without_password, without_passwords
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL_NAME
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.progress import how_to_open
@@ -95,7 +95,7 @@ class SweepRecord:
     def keep(self, folder: Path, journal: Journal) -> None:
         """Written into the folder, and sent to MLflow unless it has what may be a password, as of where data are."""
         path = self.write(folder)
-        if without_passwords(text := path.read_text()) == text:
+        if not has_passwords(path.read_text()):
             journal.artifact(path)
 
     def outcomes(self) -> list[Outcome]:

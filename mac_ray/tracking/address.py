@@ -102,6 +102,11 @@ def without_passwords(text: str) -> str:
     )
 
 
+def has_passwords(text: str) -> bool:
+    """Whether a text, such as a file, has what may be one in the URLs in it."""
+    return without_passwords(text) != text
+
+
 def replay_command(run_directory: Path, uri: str) -> str:
     """The command that sends what MLflow misses of a run."""
     command = ["python", "-m", "mac_ray.tracking", "replay", str(run_directory.absolute())]

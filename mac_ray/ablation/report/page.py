@@ -30,6 +30,7 @@ from mac_ray.page.markup import (
 )
 from mac_ray.page.palette import IN_PAGE
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
+from mac_ray.tracking.address import without_passwords
 
 
 def page(
@@ -195,7 +196,9 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
 def _rows(table: Table) -> dict[str, str]:
     """What each sets of the config."""
     return {
-        row.label: ", ".join(f"{path}={written(value)}" for path, value in row.values.items())
+        row.label: without_passwords(
+            ", ".join(f"{path}={written(value)}" for path, value in row.values.items())
+        )
         or "the base config"
         for row in table.rows
     }

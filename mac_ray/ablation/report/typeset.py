@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-MARKDOWN_SPECIAL = re.compile(r"[\\|*_<`~&]")
+MARKDOWN_SPECIAL = re.compile(r"[\\|*_<`~&]|\](?=\()")
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -91,10 +91,12 @@ def _latex(
 
 
 def _escaped_markdown(cell: str) -> str:
-    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", cell)
+    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", " ".join(cell.split()))
 
 
 def _escaped_latex(cell: str) -> str:
     # a hyphen is shorter than a minus, and a star or a bracket after the end of a line would belong to that
-    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", cell))
+    escaped = "".join(
+        LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", " ".join(cell.split()))
+    )
     return ("{}" if cell.lstrip().startswith(("*", "[")) else "") + escaped

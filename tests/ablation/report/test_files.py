@@ -24,7 +24,7 @@ def table(study: SweepRecord) -> Table:
     built = build_table(study.sweep, study.rows, study.outcomes())
     first, *others = built.rows
     rows = (replace(first, label="50% & a_b | $"), *others)
-    tied = Agreement(2, 0, 0, math.nan, math.nan)  # JSON knows no NaN
+    tied = Agreement(2, 0, 0, math.nan, 1.0, 1.0)  # JSON knows no NaN
     return replace(built, rows=rows, baseline="50% & a_b | $", agreement=tied)
 
 
@@ -73,7 +73,18 @@ def test_markdown_lines_have_equally_many_cells(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "label", [r"a\|b", "*a* b*c*", "_a_ __b__", "<b>a</b> < &lt;", "`a` ``", "~~a~~", "a\\\\b"]
+    "label",
+    [
+        r"a\|b",
+        "*a* b*c*",
+        "_a_ __b__",
+        "<b>a</b> < &lt;",
+        "`a` ``",
+        "~~a~~",
+        "a\\\\b",
+        "[a](b)",
+        "[a][b] [c]",
+    ],
 )
 def test_markdown_shows_a_label_as_it_is(label: str, table: Table, tmp_path: Path) -> None:
     rows = (replace(table.rows[0], label=label), *table.rows[1:])
@@ -84,6 +95,19 @@ def test_markdown_shows_a_label_as_it_is(label: str, table: Table, tmp_path: Pat
     assert any(f"from the baseline {label!r} that is" in words for words in parsed.words)
 
 
+def test_label_of_two_lines_is_one_in_a_table(table: Table, tmp_path: Path) -> None:
+    write_tables(tmp_path, replace(table, rows=(replace(table.rows[0], label="two\nlines"), *table.rows[1:])))
+    assert "| two lines |" in (tmp_path / "table.md").read_text()
+
+
+def test_password_in_where_data_are_stays_out_of_tables(table: Table, tmp_path: Path) -> None:
+    values = {"data.sets.shapes.root": "s3://key:sesame@bucket/clips"}
+    write_tables(tmp_path, replace(table, rows=(replace(table.rows[0], values=values), *table.rows[1:])))
+    for path in tmp_path.iterdir():
+        assert "sesame" not in path.read_text(), path.name
+    assert "s3://***@bucket/clips" in (tmp_path / "table.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("cell", "written"),
     [
@@ -92,7 +116,8 @@ def test_markdown_shows_a_label_as_it_is(label: str, table: Table, tmp_path: Pat
         ("-1.7 [-3.0, +0.2]", "$-$1.7 [$-$3.0, +0.2]"),
         ("[latent] MVM-2", "{}[latent] MVM-2"),
         ("*latent", "{}*latent"),
-        (" [latent]", "{} [latent]"),
+        (" [latent]", "{}[latent]"),
+        ("two\nlines", "two lines"),
         ("frames 1–8", "frames 1--8"),
     ],
 )
