@@ -1,5 +1,7 @@
 """Ways a run or a command can end that were foreseen. Messages say what to change before it is started again."""
 
+from collections.abc import Sequence
+
 LONGEST_REASON = 500  # characters
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130  # of every command
 
@@ -40,3 +42,8 @@ class TooManyFailuresError(RunError):
 
 class UndecodableSamplesError(RunError):
     """Samples to be scored cannot be decoded, which would make the task easier than it is."""
+
+    def __init__(self, sentence: str, failures: Sequence[str] = ()) -> None:
+        """`failures`: a sentence for each that this rank met."""
+        super().__init__(sentence)
+        self.failures = failures

@@ -6,7 +6,9 @@ Rank 0 writes it into the run's folder, the same way under Ray Train, in a Tune 
 """
 
 import os
+import re
 import shutil
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,9 @@ from torch import Tensor
 from mac_ray.errors import RunError, in_one_line
 
 PREFIX = "step_"
+NAME = re.compile(rf"{PREFIX}\d+")  # others are what people called step_00000200.bad
+# what PyTorch and safetensors make of files that are empty, cut short, or something else
+UNREADABLE = (EOFError, LookupError, struct.error, FileNotFoundError, SafetensorError, UnpicklingError)
 TEMPORARY = "writing_"
 
 
@@ -55,7 +60,9 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
     for old in _finished(folder)[:-keep]:
         doomed = folder / f"{TEMPORARY}{old.name}"  # half deleted, it must not pass for a checkpoint
         old.rename(doomed)
-        shutil.rmtree(doomed)
+        shutil.rmtree(
+            doomed, ignore_errors=True
+        )  # what is left is no reason to end a run whose newest is safe
     return target
 
 
@@ -88,7 +95,7 @@ def restoring(checkpoint: Path) -> Iterator[None]:
         yield
     except (torch.AcceleratorError, torch.OutOfMemoryError):  # nothing that the checkpoint did
         raise
-    except (RuntimeError, KeyError, TypeError, ValueError, SafetensorError, UnpicklingError) as error:
+    except (*UNREADABLE, RuntimeError, TypeError, ValueError) as error:
         raise RunError(
             f"the run cannot go on from {checkpoint}: it is damaged, or another version of mac_ray left it "
             f"({in_one_line(error)}); delete it, and the same command goes on from the one before it, or begins anew"
@@ -101,12 +108,12 @@ def weights_of(checkpoint: Path) -> Path:
 
 
 def _finished(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"{PREFIX}*")) if folder.is_dir() else []
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if NAME.fullmatch(path.name))
 
 
 def _discard_unfinished(folder: Path) -> None:
     for leftover in folder.glob(f"{TEMPORARY}*"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

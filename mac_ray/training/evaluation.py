@@ -24,6 +24,8 @@ from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS, Protocol, Scores, score
 from mac_ray.training.distributed import Worker, autocast_dtype, summed
 
+FEWEST_SAMPLES = 2  # of a gallery
+
 
 @dataclass(frozen=True)
 class Faults:
@@ -77,11 +79,16 @@ def sampled_anew(
     config: Config,
     worker: Worker,
 ) -> Embeddings:
-    """The same split with other frames of its videos. Raises as `embed_split` does."""
+    """The same split with other frames of its videos, and the faults that only these have. Raises as `embed_split`
+    does."""
     with evaluating(model, config, worker):
         video, decoded, faults = _videos(model, reader, sampling, config, worker)
     ids = _decoded_ids(reader, decoded, config.evaluation.allow_missing, faults)
-    return replace(embeddings, video=video[decoded], video_ids=ids)
+    own = Faults(
+        [said for said in faults.failures if said not in embeddings.faults.failures],
+        [said for said in faults.shortened if said not in embeddings.faults.shortened],
+    )
+    return replace(embeddings, video=video[decoded], video_ids=ids, faults=own)
 
 
 # by Protocol.captions
@@ -156,6 +163,12 @@ def evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[N
 def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool, faults: Faults) -> list[str]:
     """The ids of what was decoded (V,). Raises UndecodableSamplesError."""
     require_decoded(reader, decoded, allow_missing, faults.failures)
+    if int(decoded.sum()) < FEWEST_SAMPLES:
+        raise UndecodableSamplesError(
+            f"{int(decoded.sum())} of {len(decoded)} samples to be scored can be decoded, and one alone is found by "
+            "any model; mend the others, and the same command goes on",
+            faults.failures,
+        )
     ids = reader.manifest.ids().to_pylist()
     return [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
 
@@ -174,7 +187,8 @@ def require_decoded(
             f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded ({'; '.join(named[:5])}); "
             "mend them, and the same command goes on; or leave them out, by `python -m mac_ray.prepare convert` or by "
             "deleting the files and writing the manifest again with --drop-missing, or set evaluation.allow_missing="
-            "true, each of which is another run"
+            "true, each of which is another run",
+            failures,
         )
 
 

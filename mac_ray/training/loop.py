@@ -6,7 +6,8 @@ is a function of (seed, k), so a run that was killed and started again is the ru
 b samples on this rank, B in the global batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.text import CaptionTokenizer
-from mac_ray.errors import TooManyFailuresError
+from mac_ray.errors import TooManyFailuresError, UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import text_flops
 from mac_ray.model.text import word_embeddings
@@ -134,7 +135,10 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         grow_towers(stage.frames, model, objectives)
         hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
         if step == 0:  # where the curves begin
-            values = masked_view_metrics(model, scored["val"], tokenizer, lexicon, config, leg, step, worker)
+            with named_faults(folder, worker):
+                values = masked_view_metrics(
+                    model, scored["val"], tokenizer, lexicon, config, leg, step, worker
+                )
             meter.pause()
             if journal and values:
                 journal.metrics(step, values | costs.logged(meter.seconds()))
@@ -233,12 +237,15 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                     journal.metrics(step, values | costs.logged(meter.seconds()))
 
     test = scored["test"]
-    embeddings = embed_split(model, test, tokenizer, config, worker)
-    require_finite(embeddings, step)
-    _name_faults(embeddings, folder, worker)
-    also = [
-        sampled_anew(embeddings, sampling, model, test, config, worker) for sampling in config.evaluation.also
-    ]
+    with named_faults(folder, worker):
+        embeddings = embed_split(model, test, tokenizer, config, worker)
+        also = [
+            sampled_anew(embeddings, sampling, model, test, config, worker)
+            for sampling in config.evaluation.also
+        ]
+    for each in (embeddings, *also):
+        require_finite(each, step)
+        _name_faults(each, folder, worker)
     if journal:
         results.write(folder, journal, step, config, embeddings, also, test)
         if plan:
@@ -273,11 +280,12 @@ def validated(
 
     Raises UndecodableSamplesError and NonFiniteLossError, on all ranks or none.
     """
-    embeddings = embed_split(model, val, tokenizer, config, worker)
-    require_finite(embeddings, step)
-    if is_last:  # the same ones every time
-        _name_faults(embeddings, folder, worker)
-    values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
+    with named_faults(folder, worker):
+        embeddings = embed_split(model, val, tokenizer, config, worker)
+        require_finite(embeddings, step)
+        if is_last:  # the same ones every time
+            _name_faults(embeddings, folder, worker)
+        values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
     if worker.rank == 0:
         values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
     return values
@@ -287,6 +295,16 @@ def is_scored(journal: Journal | None, step: int, worker: Worker) -> bool:
     """Whether the val split was, after so many steps, by the journal that rank 0 has."""
     found = journal is not None and journal.has_metric(VALIDATED, step)
     return bool(summed(torch.tensor(float(found), dtype=torch.float64), worker))
+
+
+@contextmanager
+def named_faults(folder: RunFolder, worker: Worker) -> Iterator[None]:
+    """Where what cannot be decoded ends the run, a rank names all that it met, and the error only the first."""
+    try:
+        yield
+    except UndecodableSamplesError as error:
+        folder.note_failures(worker.rank, error.failures)
+        raise
 
 
 def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:

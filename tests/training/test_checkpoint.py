@@ -92,6 +92,28 @@ def test_gpu_that_runs_out_of_memory_is_no_fault_of_the_checkpoint(tmp_path: Pat
         raise RuntimeError("size mismatch")
 
 
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x00\x00\x00", b"PK\x03\x04", b"garbage", None])
+@pytest.mark.parametrize("name", ["state.pt", "model.safetensors"])
+def test_damaged_file_is_a_sentence_with_the_remedy(content: bytes | None, name: str, tmp_path: Path) -> None:
+    path = save(tmp_path, 4)
+    (path / name).unlink()
+    if content is not None:
+        (path / name).write_bytes(content)
+    with (
+        pytest.raises(RunError, match=r"cannot go on from .*step_00000004: it is damaged.*delete it"),
+        checkpoint.restoring(path),
+    ):
+        checkpoint.load(path)
+
+
+def test_checkpoint_that_somebody_put_aside_is_none(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    save(tmp_path, 4).rename(tmp_path / "step_00000004.bad")
+    assert checkpoint.latest(tmp_path) == checkpoint.path_of(tmp_path, 3)
+    save(tmp_path, 5, keep=1)
+    assert steps(tmp_path) == ["step_00000004.bad", "step_00000005"]
+
+
 # ---------------------------------------------------------------- killed
 
 BLOCKED = """

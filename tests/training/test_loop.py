@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import distributed
 from torch.multiprocessing import start_processes
 
-from mac_ray.config import Config
+from mac_ray.config import ClipSampling, Config
 from mac_ray.config import file as config_file
 from mac_ray.errors import NonFiniteLossError, RunError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.tracking.journal import points, read
@@ -324,11 +324,41 @@ def test_train_with_an_undecodable_test_clip_refuses_to_score(
         train(run.config, run.folder, Worker(), journal)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_all_that_keeps_a_split_from_being_scored_are_named_in_the_runs_folder(
+    split: str, tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    """The sentence that ends the run has five; a person wants to mend them all at once."""
+    config = copied_set(tmp_path / "set")
+    for number in range(7):
+        (tmp_path / "set" / split / f"00000{number}.mp4").write_bytes(b"not a video")
+    run = prepared(config, tmp_path / "runs")
+    with open_journal(run) as journal, pytest.raises(UndecodableSamplesError, match="7 of 8 samples"):
+        train(run.config, run.folder, Worker(), journal)
+    assert run.folder.failures(0).read_text().count(f"{split}/00000") == 7
+
+
+def test_one_clip_alone_is_not_scored(tmp_path: Path, copied_set: Callable[[Path], Config]) -> None:
+    config = copied_set(tmp_path / "set")
+    section = config.evaluation.model_copy(update={"allow_missing": True})
+    for number in range(7):
+        (tmp_path / "set" / "test" / f"00000{number}.mp4").write_bytes(b"not a video")
+    run = prepared(config.model_copy(update={"evaluation": section}), tmp_path / "runs")
+    with (
+        open_journal(run) as journal,
+        pytest.raises(
+            UndecodableSamplesError, match="1 of 8 samples to be scored can be decoded, and one alone"
+        ),
+    ):
+        train(run.config, run.folder, Worker(), journal)
+
+
 def test_clips_of_val_and_test_that_are_left_out_are_named_once(
     tiny: Config, tmp_path: Path, copied_set: Callable[[Path], Config]
 ) -> None:
     config = copied_set(tmp_path / "set")
-    section = config.evaluation.model_copy(update={"allow_missing": True})
+    also = (ClipSampling(frames=2, windows=2),)
+    section = config.evaluation.model_copy(update={"allow_missing": True, "also": also})
     for split in ("val", "test"):
         (tmp_path / "set" / split / "000003.mp4").write_bytes(b"not a video")
     run = trained(config.model_copy(update={"evaluation": section}), tmp_path / "runs")
