@@ -1,5 +1,6 @@
 """Runs that MLflow has finished and whose folders are not here: brought back, so that all else reads folders."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from mac_ray.tracking.fetch import FinishedRun  # brings mlflow, which is slow to import
 
 
+PAUSES_S = (1, 4, 10)  # between tries to fetch a run
+
+
 class Archive:
     """The finished runs of an MLflow experiment, looked up once.
 
-    Where MLflow does not answer, that is said, and only folders count. A run that was begun in a folder here goes on
-    in it, whatever MLflow has of others of its identity: that there are some is said too.
+    Where MLflow does not answer at first, that is said, and only folders count. A run that was begun in a folder here
+    goes on in it, whatever MLflow has of others of its identity: that there are some is said too.
     """
 
     def __init__(self, uri: str | None, experiment: str, console: Console) -> None:
@@ -93,7 +97,22 @@ class Archive:
         self._runs = finished_runs(uri, self._experiment)
 
     def _fetch(self, uri: str, folders: Mapping[str, Path]) -> None:
-        fetched = sum(self._fetch_one(uri, identity, folder) for identity, folder in folders.items())
+        """Raises ConfigError where MLflow stays away: to train anew what it has would cost more than to wait for it."""
+        from mac_ray.tracking.mlflow import UnavailableError
+
+        fetched = 0
+        for identity, folder in folders.items():
+            for pause in (*PAUSES_S, None):
+                try:
+                    fetched += self._fetch_one(uri, identity, folder)
+                    break
+                except UnavailableError as error:
+                    if pause is None:
+                        raise ConfigError(
+                            f"{folder.name} is finished in MLflow, which does not give it now ({error}); start the "
+                            "same command once it does, or set tracking.enabled=false to train here what is not here"
+                        ) from error
+                    time.sleep(pause)
         if fetched:
             say(self._console, f"finished in MLflow at {public(uri)} and fetched from there: {fetched} runs")
 

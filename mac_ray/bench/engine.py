@@ -32,7 +32,7 @@ from mac_ray.config import file as config_file
 from mac_ray.errors import RunError
 from mac_ray.pretrain import pretrain, train_here
 from mac_ray.tracking.environment import tame_mlflow
-from mac_ray.tracking.journal import FILE_NAME, Record, read, summarize, write_finished
+from mac_ray.tracking.journal import FILE_NAME, Record, finished_elsewhere, read, summarize
 from mac_ray.training.folder import RunFolder
 
 VARIED = "optimizer.learning_rate"
@@ -170,8 +170,9 @@ def stand_in(run: PlannedRun, template: Path) -> None:
     for record in read(template / FILE_NAME):
         own = {"key": uuid.uuid4().hex, "name": run.folder.name, "identity": run.identity}
         records.append({**record, **own} if record["kind"] == "run" else record)
-    if not write_finished(run.folder, records):
-        raise RunError(f"{run.folder} has a journal already")
+    with finished_elsewhere(run.folder, records) as size:
+        if size is None:
+            raise RunError(f"{run.folder} has a journal already")
 
 
 def begun_and_ended(journal: Sequence[Record]) -> tuple[float, float]:

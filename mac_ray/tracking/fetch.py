@@ -6,6 +6,7 @@ artifacts: what tables and reports read, but no checkpoints. Sending such a jour
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import public
-from mac_ray.tracking.journal import FETCHED_NAME, FILE_NAME, Record, storable, write_finished
+from mac_ray.tracking.journal import FETCHED_NAME, Record, finished_elsewhere, storable
 from mac_ray.tracking.mlflow import (
     FOLDER_TAG,
     IDENTITY_TAG,
@@ -30,7 +31,13 @@ from mac_ray.tracking.mlflow import (
     sentence_of,
 )
 
-OWN_TAGS = ("mlflow.", KEY_TAG, IDENTITY_TAG, FOLDER_TAG)  # which the sender makes, not the run
+PAUSE_S = 1.0  # before a file is asked for again
+OWN_TAGS = (
+    "mlflow.",
+    KEY_TAG,
+    IDENTITY_TAG,
+    FOLDER_TAG,
+)  # which MLflow and the sender make, but for its name there
 
 
 class LackingError(Exception):
@@ -90,20 +97,21 @@ def fetch(
             client = client_of(uri)
             known = client.get_run(run.run_id)
             records = _records(client, known, paths)
-        for path in paths:
-            (folder / path).parent.mkdir(exist_ok=True)
-            (arrived / path).replace(folder / path)
-    # after these, because a folder with a journal is taken for a run
-    if not write_finished(folder, records):
-        return False
-    (folder / FETCHED_NAME).write_text(
-        f"This folder was fetched from MLflow at {public(uri)}, where run {run.run_id} is finished.\n"
-        f"It was trained in {run.folder or 'a folder that MLflow does not name'}.\n"
-        "Metrics, scores, ranks and pictures are here, checkpoints are not. Delete this folder to train the run here.\n"
-    )
-    size = (folder / FILE_NAME).stat().st_size
-    sent = progress.Progress(known.info.experiment_id, run.run_id, offset=size, status="FINISHED")
-    progress.save(folder, uri, sent)
+        # the journal last, because a folder with one is taken for a run
+        with finished_elsewhere(folder, records) as size:
+            if size is None:
+                return False
+            for path in paths:
+                (folder / path).parent.mkdir(exist_ok=True)
+                (arrived / path).replace(folder / path)
+            (folder / FETCHED_NAME).write_text(
+                f"This folder was fetched from MLflow at {public(uri)}, where run {run.run_id} is finished.\n"
+                f"It was trained in {run.folder or 'a folder that MLflow does not name'}.\n"
+                "Metrics, scores, ranks and pictures are here, checkpoints are not. Delete this folder to train the "
+                "run here.\n"
+            )
+            sent = progress.Progress(known.info.experiment_id, run.run_id, offset=size, status="FINISHED")
+            progress.save(folder, uri, sent)
     return True
 
 
@@ -116,6 +124,10 @@ def _download(
         # stores of artifacts have errors of their own types; a future carries any
         with ThreadPoolExecutor(max_workers=1) as thread:
             error = thread.submit(client.download_artifacts, run.run_id, str(name), str(folder)).exception()
+            if error is not None and name in needed:  # or it was the store that was away for a moment
+                time.sleep(PAUSE_S)
+                again = thread.submit(client.download_artifacts, run.run_id, str(name), str(folder))
+                error = again.exception()
         if error is not None and name in needed:
             with explained(uri, f"fetch files of run {run.run_id}"):
                 client.get_run(run.run_id)  # or it is MLflow that is gone, not the file

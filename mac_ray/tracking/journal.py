@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -270,15 +270,16 @@ def patiently(opened: Callable[[], Journal]) -> Journal:
             time.sleep(1)
 
 
-def write_finished(run_directory: Path, records: Sequence[Record]) -> bool:
-    """The journal of a run that was made elsewhere, all or nothing; False where a journal has been begun."""
+@contextmanager
+def finished_elsewhere(run_directory: Path, records: Sequence[Record]) -> Iterator[int | None]:
+    """The journal of a run that was made elsewhere: within it, nobody can begin one here, and at its end it is there,
+    all or nothing. Its size in bytes; None where a journal has been begun, and stays."""
     lock = try_lock(run_directory / LOCK_NAME)
-    if lock is None:
-        return False
     try:
         path = run_directory / FILE_NAME
-        if path.exists() and path.stat().st_size:
-            return False
+        if lock is None or (path.exists() and path.stat().st_size):
+            yield None
+            return
         temporary = run_directory / f"{FILE_NAME}.new"
         with temporary.open("w") as file:
             file.writelines(
@@ -286,10 +287,11 @@ def write_finished(run_directory: Path, records: Sequence[Record]) -> bool:
             )
             file.flush()
             os.fsync(file.fileno())
+        yield temporary.stat().st_size
         temporary.replace(path)
-        return True
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def read(path: Path) -> Iterator[Record]:

@@ -17,8 +17,8 @@ from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.ablation.reuse import Archive
 from mac_ray.ablation.tags import add_members, description
-from mac_ray.config import Config
-from mac_ray.tracking.fetch import finished_runs
+from mac_ray.config import Config, ConfigError
+from mac_ray.tracking.fetch import fetch, finished_runs
 from mac_ray.tracking.journal import FETCHED_NAME, Journal, status_of
 from mac_ray.tracking.launch import send_rest
 from mac_ray.tracking.sender import replay
@@ -148,8 +148,7 @@ def test_folder_that_was_begun_here_is_left_alone_and_named(
     sent_run(tmp_path / "there" / "a-1", store)
     ended_run(tmp_path / "a-1", "KILLED", "stopped on request")
     before = (tmp_path / "a-1" / "journal.jsonl").read_bytes()
-    with Journal(tmp_path / "a-1"):
-        bring_back(store, heard, tmp_path / "a-1")
+    bring_back(store, heard, tmp_path / "a-1")
     assert (tmp_path / "a-1" / "journal.jsonl").read_bytes() == before
     said = " ".join(heard.getvalue().split())
     assert f"begun here, but MLflow has them finished: {tmp_path / 'a-1'}; delete" in said
@@ -160,6 +159,41 @@ def test_mlflow_that_does_not_answer_is_said_and_folders_count(tmp_path: Path, h
     bring_back(uri, heard, tmp_path / "a-1")
     assert f"MLflow cannot be asked which runs are finished there ({uri}: " in heard.getvalue()
     assert "only folders count" in heard.getvalue()
+
+
+def test_server_that_goes_away_while_runs_are_fetched_is_waited_for_and_then_stops_the_sweep(
+    server: Server, tmp_path: Path, heard: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or all that it has would be trained again."""
+    monkeypatch.setattr("mac_ray.ablation.reuse.PAUSES_S", (0.1, 0.1))
+    server.start()
+    folder = sent_run(tmp_path / "a-1", server.uri)
+    shutil.rmtree(folder)
+    archive = Archive(server.uri, "made", Console(file=heard, width=200))
+    archive.look_up()
+    server.kill()
+    with pytest.raises(ConfigError, match=r"a-1 is finished in MLflow, which does not give it now .*; start"):
+        archive.bring_back([planned(folder)])
+    assert status_of(folder) is None
+    server.start()
+    archive.bring_back([planned(folder)])
+    assert status_of(folder) == "FINISHED"
+
+
+def test_folder_whose_run_begins_while_it_is_fetched_stays_as_it_is(
+    store: str, tmp_path: Path, heard: StringIO
+) -> None:
+    sent_run(tmp_path / "there" / "a-1", store)
+    folder = tmp_path / "a-1"
+    archive = Archive(store, "made", Console(file=heard, width=200))
+    known = archive.look_up()["a-1"][0]
+    with Journal.open_or_create(folder, name="a-1", experiment="made", identity="a-1") as journal:
+        journal.status("RUNNING")
+        (folder / "config.yaml").write_text("its own")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    needed, welcome = [Path("scores.json")], [Path("config.yaml")]
+    assert not fetch(store, known, folder, needed, welcome, lambda _: "")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_database_that_is_not_there_is_not_made(tmp_path: Path, heard: StringIO) -> None:
