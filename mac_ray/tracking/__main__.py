@@ -84,6 +84,9 @@ def _replay(arguments: argparse.Namespace) -> bool:
 
 
 def _reap(arguments: argparse.Namespace) -> bool:
+    if not arguments.directory.is_dir():
+        logging.error("there is no folder %s; name one that has runs below it", arguments.directory)
+        return False
     results = []
     for run in sorted(journal.parent for journal in arguments.directory.rglob(FILE_NAME)):
         try:

@@ -26,10 +26,16 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
     """The given URI, else MLFLOW_TRACKING_URI, else mlflow.db in the working directory.
 
     The path of a SQLite file is made absolute, so that processes started elsewhere mean the same file.
-    Raises ValueError on a folder, which MLflow no longer writes to, and on a scheme MLflow does not know.
+    Raises ValueError on a folder, which MLflow no longer writes to, on a scheme MLflow does not know, and on a
+    password that could not be told from the rest, and be kept to itself.
     """
     chosen = uri or os.environ.get(ENVIRONMENT_NAME) or "sqlite:///mlflow.db"
     place = "tracking.uri" if uri else ENVIRONMENT_NAME
+    if _is_ambiguous(chosen):
+        raise ValueError(
+            f"{place} has characters in its user or password that end them; write each / ? # [ ] @ there as %2F %3F "
+            "%23 %5B %5D %40"
+        )
     scheme = urlsplit(chosen).scheme.partition("+")[0]
     if chosen in SERVERS or scheme in SERVERS:
         return chosen
@@ -44,9 +50,9 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
             return chosen
         if file.name in ("", ":memory:"):
             raise ValueError(f"{place} {chosen!r} is no file; use sqlite:///mlflow.db")
-        query = urlsplit(chosen).query
+        address, mark, query = chosen.partition("?")
         absolute = (working_directory / file.expanduser()).absolute()
-        return f"{urlsplit(chosen).scheme}:///{absolute}{'?' if query else ''}{query}"
+        return f"{address.partition('://')[0]}:///{absolute}{mark}{query}"
     plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
     if scheme not in plugins:
         raise ValueError(
@@ -57,9 +63,21 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite URI, None for other URIs: sqlite:///relative, sqlite:////absolute."""
-    parts = urlsplit(uri)
-    return Path(parts.path[1:]) if parts.scheme.partition("+")[0] == "sqlite" else None
+    """The file of a SQLite URI, None for other URIs: sqlite:///relative, sqlite:////absolute. A # is part of it."""
+    scheme, mark, path = uri.partition("://")
+    return Path(path.partition("?")[0][1:]) if mark and scheme.partition("+")[0] == "sqlite" else None
+
+
+def _is_ambiguous(uri: str) -> bool:
+    """Whether what stands before an @, which databases take for user and password, goes on after the host."""
+    if "://" not in uri or uri.startswith("file:") or sqlite_file(uri) is not None:
+        return False
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # a bracket
+        return True
+    in_query = "@" in parts.query.partition("=")[0]  # and not in one of its values
+    return "@" in parts.path or in_query or "@" in parts.fragment
 
 
 def is_database(uri: str) -> bool:

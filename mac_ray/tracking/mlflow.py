@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from mlflow.entities import Experiment, LifecycleStage, Metric, Param, RunTag
+from mlflow.entities import Experiment, LifecycleStage, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -84,8 +84,11 @@ class TrackedRun:
         self._uri = uri
         with explained(uri, "open the run"):
             self._client = client_of(uri)
-            self.experiment_id = self._experiment(summary.experiment)
-            self.run_id = self._known_run(summary.key, run_id) or self._new_run(summary)
+            if known := self._known_run(summary.key, run_id):  # whatever its experiment is called by now
+                self.experiment_id, self.run_id = str(known.info.experiment_id), run_id
+            else:
+                self.experiment_id = self._experiment(summary.experiment)
+                self.run_id = next(iter(self._tagged(KEY_TAG, summary.key)), "") or self._new_run(summary)
             if not (folder / FETCHED_NAME).exists():
                 self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
             for child in self._tagged(PARENT_TAG, summary.key):
@@ -148,9 +151,18 @@ class TrackedRun:
                 raise
             return self._experiment(name)  # another sender was faster
 
-    def _known_run(self, key: str, run_id: str) -> str | None:
-        ids = self._tagged(KEY_TAG, key)
-        return run_id if run_id in ids else next(iter(ids), None)
+    def _known_run(self, key: str, run_id: str) -> Run | None:
+        """The run of this id, if it is there, and of this key: a database made anew may give an id to another."""
+        if not run_id:
+            return None
+        try:
+            found: Run = self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        is_there = found.info.lifecycle_stage == LifecycleStage.ACTIVE and found.data.tags.get(KEY_TAG) == key
+        return found if is_there else None
 
     def _tagged(self, tag: str, value: str) -> list[str]:
         """Ids of all runs of the experiment with this tag, newest first."""

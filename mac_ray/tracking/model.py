@@ -12,14 +12,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 import mac_ray
 from mac_ray.tracking import progress, pyfunc
-from mac_ray.tracking.address import discreet, public
-from mac_ray.tracking.mlflow import UnavailableError
+from mac_ray.tracking.address import public
+from mac_ray.tracking.mlflow import explained
 from mac_ray.tracking.sender import replay
 
 NAME = "encoder"
@@ -36,7 +35,7 @@ def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
     """
     replay(run, uri)
     sent = progress.load(run)[public(uri)]
-    try:
+    with explained(uri, "log the model"):
         mlflow.set_tracking_uri(uri)
         # else the model goes to the default experiment, and its files below the working directory
         mlflow.set_experiment(experiment_id=sent.experiment_id)
@@ -55,9 +54,6 @@ def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
             input_example=pd.DataFrame({"text": ["a red ball rolls to the left"]}),
             pip_requirements=[f"{package}=={_public(version(package))}" for package in PACKAGES],
         )
-    except (MlflowException, OSError) as error:
-        sentence = discreet(f"{type(error).__name__}: {error}", uri).splitlines()[0]
-        raise UnavailableError(f"{public(uri)}: cannot log the model: {sentence}") from error
     return str(logged.model_uri)
 
 

@@ -67,7 +67,8 @@ def try_lock(path: Path) -> int | None:
     """Lock a file for this process. None when another one holds it.
 
     Returns a descriptor: closing it releases the lock, and so does the end of the process, however it
-    ends. The lock belongs to the process, so children that were forked from it do not keep it.
+    ends. The lock belongs to the process, so children that were forked from it do not keep it, and a second try in the
+    same process succeeds: closing either descriptor releases the lock.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

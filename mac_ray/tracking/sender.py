@@ -20,7 +20,7 @@ from typing import Any
 from mac_ray.errors import in_one_line
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public, replay_command, resolve_uri
-from mac_ray.tracking.journal import FILE_NAME, JournalError, Record, Summary, read_from
+from mac_ray.tracking.journal import FILE_NAME, JournalError, Record, Summary, read_from, summarize
 from mac_ray.tracking.mlflow import (
     METRICS_PER_CALL,
     Point,
@@ -224,6 +224,8 @@ def replay(run_directory: Path, uri: str, *, from_the_start: bool = False) -> Se
     """
     if not (run_directory / FILE_NAME).exists():
         raise JournalError(f"{run_directory} holds no {FILE_NAME}; name the folder of a run")
+    if not summarize(run_directory).key:
+        raise JournalError(f"the run in {run_directory} has not begun; start it, and it is sent as it goes")
     lock = try_lock(run_directory / LOCK_NAME)
     if lock is None:
         raise RefusedError(

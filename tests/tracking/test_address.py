@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.tracking.address import public, replay_command, resolve_uri, without_passwords
+from mac_ray.tracking.address import public, replay_command, resolve_uri, sqlite_file, without_passwords
 
 HERE = Path("/some/working folder")
 SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
@@ -21,6 +21,8 @@ SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
         ("sqlite:////elsewhere/my.db", None, "sqlite:////elsewhere/my.db"),
         (SECRET, None, SECRET),
         ("databricks", None, "databricks"),
+        ("sqlite:////exp #3/a@b/my.db?timeout=9", None, "sqlite:////exp #3/a@b/my.db?timeout=9"),
+        ("postgresql://host/db?user=me@here", None, "postgresql://host/db?user=me@here"),
     ],
 )
 def test_uri_resolved_is_the_first_given_and_absolute(
@@ -36,6 +38,7 @@ def test_uri_resolved_is_the_first_given_and_absolute(
     [
         ("mlruns", "is a folder"),
         ("file:///data/mlruns", "is a folder"),
+        ("me@here/mlruns", "is a folder"),
         ("sqlite://", "is no file"),
         ("sqlite:///:memory:", "is no file"),
         ("htp://host:5000", "unknown scheme 'htp'"),
@@ -44,6 +47,30 @@ def test_uri_resolved_is_the_first_given_and_absolute(
 def test_uri_that_mlflow_does_not_take_is_refused_by_name(uri: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=rf"^tracking\.uri .*{complaint}"):
         resolve_uri(uri, HERE)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://u:ses/ame@h:5432/db",
+        "postgresql://u:ses#ame@h/db",
+        "postgresql://u:ses?ame@h/db",
+        "postgresql://u:ses[ame@h/db",
+        "https://u:[sesame]x@h",
+    ],
+)
+def test_password_that_ends_where_it_should_go_on_is_refused_without_being_shown(uri: str) -> None:
+    """It would be stored and printed as a part of the path, which SQLAlchemy takes for the password."""
+    with pytest.raises(ValueError, match=r"^tracking\.uri has characters .*write each .* %2F") as refused:
+        resolve_uri(uri, HERE)
+    assert "ses" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+def test_file_in_a_folder_with_a_hash_is_that_file() -> None:
+    assert sqlite_file("sqlite:////home/u/exp #3/mlflow.db") == Path("/home/u/exp #3/mlflow.db")
+    uri = resolve_uri(None, Path("/home/u/exp #3"))
+    assert sqlite_file(uri) == Path("/home/u/exp #3/mlflow.db")
 
 
 def test_uri_of_the_environment_is_refused_as_such(monkeypatch: pytest.MonkeyPatch) -> None:

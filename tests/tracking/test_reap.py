@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mlflow.tracking import MlflowClient
 
 from mac_ray.tracking.journal import Journal
@@ -80,8 +81,22 @@ def test_replay_command_says_what_it_sent_and_then_that_nothing_was_missing(
     assert (second.returncode, second.stdout.strip().endswith("nothing was missing")) == (0, True)
 
 
-def test_replay_command_on_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:
-    refused = command("replay", tmp_path, "--uri", f"sqlite:///{tmp_path}/mlflow.db")
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (("replay", "empty"), "holds no journal.jsonl"),
+        (("replay", "claimed"), "has not begun"),
+        (("reap", "rusn"), "there is no folder"),
+    ],
+)
+def test_command_on_a_folder_without_a_run_is_one_sentence(
+    asked: tuple[str, str], sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "claimed").mkdir()
+    (tmp_path / "claimed" / "journal.jsonl").touch()
+    refused = command(asked[0], tmp_path / asked[1], "--uri", f"sqlite:///{tmp_path}/mlflow.db")
     assert refused.returncode == 1
-    assert "holds no journal.jsonl" in refused.stderr
+    assert sentence in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+    assert not list(tmp_path.rglob("mlflow.json"))

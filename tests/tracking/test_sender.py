@@ -220,6 +220,22 @@ def test_replay_into_a_deleted_experiment_is_refused_by_name(open_journal: Opene
             replay(journal.run_directory, store)
 
 
+def test_replay_into_an_experiment_that_was_renamed_goes_on_with_the_run_there(
+    open_journal: Opener, store: str
+) -> None:
+    client = MlflowClient(tracking_uri=store)
+    with open_journal() as journal:
+        write_a_run(journal)
+        replay(journal.run_directory, store)
+        run, points = the_run(store), points_in_store(store)
+        client.rename_experiment(run.info.experiment_id, "team/better name")
+        journal.metrics(31, {"loss": 0.1})
+        replay(journal.run_directory, store)
+    assert the_run(store).info.run_id == run.info.run_id
+    assert len(points_in_store(store)) == len(points) + 1
+    assert client.get_experiment_by_name("team/masks") is None
+
+
 def test_replay_into_a_database_without_its_driver_is_refused(open_journal: Opener) -> None:
     with open_journal() as journal:
         write_a_run(journal)
