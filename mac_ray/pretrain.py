@@ -136,29 +136,16 @@ def drive(
     save_config(run.config, run.folder)  # where and how it is trained may be another than at first
     with opened_journal(run) as journal:
         journal.status("RUNNING")
-        # what follows from the config is as the code that began the run had it, also where this one counts otherwise
-        known = journal.parameters_given
-        journal.parameters(
-            {
-                name: value
-                for name, value in parameters(run).items()
-                if not (name.startswith("derived.") and name in known)
-            }
-        )
-        if journal.tag(PRUNED_TAG) == "true":  # by a search, which this goes beyond
-            journal.tags({PRUNED_TAG: "false"})
-        journal.tags({**tags(run), **more_tags})
-        if not has_passwords(run.folder.config.read_text()):  # as of where data are
-            journal.artifact(run.folder.config)
-    if not run.plan:
-        say(console, f"scoring {len(run.data.test)} samples of {run.config.evaluation.data}")
-    sender = start_sender(run.folder.path, uri) if uri else None
-    follower = Follower(run.folder.path, run.plan, step_flops(run), console)
-    follower.start()
+    sender = None
     status: Status = "FAILED"
     reason, fault = "the driver was ended", "machine"
     try:
-        outcome = launch(run, console)
+        note_start(run, more_tags)
+        if not run.plan:
+            say(console, f"scoring {len(run.data.test)} samples of {run.config.evaluation.data}")
+        sender = start_sender(run.folder.path, uri) if uri else None
+        with following(run, console):
+            outcome = launch(run, console)
         status, reason = ("FINISHED", "") if outcome == "finished" else ("KILLED", "stopped on request")
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted from the keyboard"
@@ -169,7 +156,6 @@ def drive(
         reason = in_one_line(error)
         raise
     finally:  # whatever happened, the run must not stay RUNNING
-        follower.stop()
         with opened_journal(run) as journal:
             if status == "FAILED":
                 journal.tags({FAULT_TAG: fault})
@@ -186,6 +172,38 @@ def drive(
         sender.kill()  # or it would go on trying, and keep that command from its work
         say(console, missing)
     return {"FINISHED": 0, "KILLED": EXIT_INTERRUPTED}.get(status, EXIT_FAILED)
+
+
+def note_start(run: PreparedRun, more_tags: Mapping[str, str]) -> None:
+    """What there is to know of this attempt, into the journal."""
+    with opened_journal(run) as journal:
+        # what follows from the config is as the code that began the run had it, also where this one counts otherwise
+        known = journal.parameters_given
+        journal.parameters(
+            {
+                name: value
+                for name, value in parameters(run).items()
+                if not (name.startswith("derived.") and name in known)
+            }
+        )
+        if journal.tag(PRUNED_TAG) == "true":  # by a search, which this goes beyond
+            journal.tags({PRUNED_TAG: "false"})
+        if journal.tag(FAULT_TAG):  # of an attempt before
+            journal.tags({FAULT_TAG: ""})
+        journal.tags({**tags(run), **more_tags})
+        if not has_passwords(run.folder.config.read_text()):  # as of where data are
+            journal.artifact(run.folder.config)
+
+
+@contextmanager
+def following(run: PreparedRun, console: Console) -> Iterator[None]:
+    """Its progress is shown meanwhile."""
+    follower = Follower(run.folder.path, run.plan, step_flops(run), console)
+    follower.start()
+    try:
+        yield
+    finally:
+        follower.stop()
 
 
 def train_here(run: PreparedRun, console: Console) -> Outcome:

@@ -117,7 +117,11 @@ def search(encoder: Encoder, folder: Path, query: Query, section: Search, consol
         show = partial(progress, f"embedding {folder}")
         bring_up_to_date(store, folder, files, refused, encoder, section, show)
         gallery = store.gallery()
-    unreadable = sorted([*gallery.unreadable, *refused], key=lambda entry: entry.path)
+    # of a file that could not be decoded, and can no longer be read, the last is what there is to mend
+    unreadable = sorted(
+        {entry.path: entry for entry in (*gallery.unreadable, *refused)}.values(),
+        key=lambda entry: entry.path,
+    )
     if not gallery.media:
         first = unreadable[0]
         raise SearchError(

@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from mac_ray.config import file as config_file
 from mac_ray.pretrain import main
 from mac_ray.tracking import progress
-from mac_ray.tracking.journal import Journal, read, status_of
+from mac_ray.tracking.journal import Journal, read, status_of, summarize
 from mac_ray.tracking.process import wait_for_lock
 from mac_ray.tracking.sender import LOCK_NAME, replay
 from mac_ray.training import checkpoint
@@ -380,6 +380,41 @@ def test_pretrain_that_ends_before_it_trains_is_a_sentence(
     monkeypatch.setattr("mac_ray.pretrain.prepare", prepare)
     assert main([*tiny_overrides, UNTRACKED]) == code
     assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), "KILLED"), (OSError(28, "No space left on device"), "FAILED")]
+)
+def test_run_that_ends_as_it_starts_does_not_stay_running(
+    error: BaseException,
+    status: str,
+    tiny_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As while the sender of an actor's run is started, whose process lives on."""
+
+    def tags(_: object) -> None:
+        raise error
+
+    overrides = [*tiny_overrides, f"storage.runs={tmp_path / 'runs'}", UNTRACKED, "--without-ray"]
+    with monkeypatch.context() as failing:
+        failing.setattr("mac_ray.pretrain.tags", tags)
+        assert main(overrides) != 0
+    (run,) = (tmp_path / "runs").glob("*-*")
+    assert summarize(run).status == status
+    assert summarize(run).tags.get("mac_ray.fault") == ("machine" if status == "FAILED" else None)
+    assert main(overrides) == 0
+    assert (summarize(run).status, summarize(run).tags.get("mac_ray.fault", "")) == ("FINISHED", "")
+
+
+def test_where_data_are_is_not_sent_with_a_password(tiny_overrides: list[str], tmp_path: Path) -> None:
+    rest = [f"storage.runs={tmp_path / 'runs'}", UNTRACKED, "--without-ray"]
+    unused = "data.sets.other={kind: manifest, path: m.parquet, root: 's3://key:sesame@bucket/clips'}"
+    assert main([*tiny_overrides, unused, *rest]) == 0
+    (run,) = (tmp_path / "runs").glob("*-*")
+    assert "sesame" in (run / "config.yaml").read_text()
+    assert "config.yaml" not in [record.get("path") for record in read(run / "journal.jsonl")]
 
 
 def test_pretrain_with_storage_that_cannot_be_written_names_it(

@@ -127,6 +127,10 @@ def test_bad_files_are_listed_and_the_others_found(ask: Callable[..., Json], vid
     (videos / "gone.mp4").symlink_to(videos / "nowhere.mp4")
     found = ask("a circle", "--top", "100")
     assert [entry["path"] for entry in found["unreadable"]] == ["deep/bad.mp4", "gone.mp4"]
+    (videos / "deep" / "bad.mp4").unlink()  # what is remembered of it is no longer what there is to say
+    (videos / "deep" / "bad.mp4").symlink_to(videos / "nowhere.mp4")
+    found = ask("a circle", "--top", "100")
+    assert [entry["path"] for entry in found["unreadable"]] == ["deep/bad.mp4", "gone.mp4"]
     assert all(entry["reason"] for entry in found["unreadable"])
     assert len(found["results"]) == found["files"] == len(list(videos.iterdir())) - 2
 

@@ -37,21 +37,21 @@ def as_parent(
     """
     folder, sweep = journal.run_directory, record.sweep
     journal.status("RUNNING")
-    journal.tags(
-        {
-            SWEEP_TAG: sweep.name,
-            QUESTION_TAG: sweep.question,
-            BASE_TAG: sweep.base,
-            EQUAL_TAG: sweep.budget.equal,
-        }
-    )
-    if journal.tag(DESCRIPTION_TAG) is None:  # once, as people may write theirs over it
-        journal.tags({DESCRIPTION_TAG: description(sweep, folder, record.context.command)})
-    sender = start_sender(folder, uri) if uri else None
+    sender = answer = None
     status: Status = "FAILED"
     reason = "the driver was ended"
-    answer = None
     try:
+        journal.tags(
+            {
+                SWEEP_TAG: sweep.name,
+                QUESTION_TAG: sweep.question,
+                BASE_TAG: sweep.base,
+                EQUAL_TAG: sweep.budget.equal,
+            }
+        )
+        if journal.tag(DESCRIPTION_TAG) is None:  # once, as people may write theirs over it
+            journal.tags({DESCRIPTION_TAG: description(sweep, folder, record.context.command)})
+        sender = start_sender(folder, uri) if uri else None
         answer, reason = work()
         status = "FINISHED"
     except KeyboardInterrupt:
