@@ -23,6 +23,7 @@ from mac_ray.ablation.proposals import COMMAND, FLOPS, REASON, RUNS
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.statistics import unbeaten
 from mac_ray.ablation.sweep import Search, Sweep
+from mac_ray.tracking.address import without_passwords_in
 
 BEST_SHARE = 0.25  # of the trials, what importances are about
 FEWEST_TRIALS = 8  # complete, for importances to mean something: two are among the best
@@ -124,7 +125,8 @@ def write_trials(sweep: Sweep, findings: Sequence[Finding], folder: Path) -> lis
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(sweep, findings))
     trials = [
-        _facts(sweep, found) | {"values": dict(found.values), "command": found.command} for found in findings
+        _facts(sweep, found) | {"values": without_passwords_in(dict(found.values)), "command": found.command}
+        for found in findings
     ]
     plain.write_text(json.dumps(trials, indent=1, ensure_ascii=False))
     return [table, plain]
@@ -171,7 +173,8 @@ def _rows(sweep: Sweep, findings: Sequence[Finding]) -> Iterator[list[Any]]:
     yield [*_names(sweep), *knobs]
     for found in findings:
         facts = _facts(sweep, found) | {"chosen": str(found.chosen).lower()}
-        cells = [json.dumps(found.values[path]) if path in found.values else "" for path in knobs]
+        values = without_passwords_in(dict(found.values))
+        cells = [json.dumps(values[path]) if path in values else "" for path in knobs]
         yield [*facts.values(), *cells]
 
 

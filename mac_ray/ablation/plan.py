@@ -16,6 +16,7 @@ from typing import Any
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config.file import changed, reads_as_itself
+from mac_ray.tracking.address import without_passwords
 
 ROOT = Path(__file__).parents[2]
 LONGEST_NAME = 200  # bytes; a file system takes 255, and the name of a folder goes on with the identity
@@ -72,8 +73,8 @@ def _require_no_section_of_another(sweep: Sweep, paths: Collection[str]) -> None
         for section in sorted(paths):
             if path.startswith(f"{section}."):
                 raise ConfigError(
-                    f"sweep {sweep.name}: a row sets both {section} and {path}, which is in it; write what is in it "
-                    f"into the values of {section}, or give bundles as variants"
+                    f"sweep {sweep.name}: a row sets both {section} and {path}, which is in it; give {section} once, "
+                    "with all that is in it"
                 )
 
 
@@ -277,4 +278,5 @@ def short_name(path: str) -> str:
 
 
 def shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """As labels say it, which everybody sees."""
+    return f"{value:g}" if isinstance(value, float) else without_passwords(str(value))

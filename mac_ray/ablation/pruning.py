@@ -29,7 +29,8 @@ def percent_made(step: int, total: int) -> int:
 
 
 class StratifiedHalving(BasePruner):
-    """ASHA's rule (Li et al. 2020): at each rung, the better half of what has reached it goes on.
+    """ASHA's rule (Li et al. 2020): at each rung, the better half of what has reached it by the same share of its run
+    goes on.
 
     Trials report their value under the percent of the run made. All that it goes by are these reports, so a search that
     is resumed judges as it would have.

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 PAUSES_S = (1, 4, 10)  # between tries to fetch a run
 
 
+class NotGivenError(ConfigError):
+    """A run that MLflow has finished, and does not give now."""
+
+
 class Archive:
     """The finished runs of an MLflow experiment, looked up once.
 
@@ -39,7 +43,7 @@ class Archive:
     def bring_back(self, runs: Iterable[PlannedRun]) -> None:
         """The folders of those that are finished in MLflow and were not begun here.
 
-        Raises ConfigError for an MLflow that a person has to mend first.
+        Raises ConfigError for an MLflow that a person has to mend first, and NotGivenError.
         """
         known = self.look_up()
         there: dict[str, Path] = {}
@@ -61,6 +65,11 @@ class Archive:
                 f"begun here, but MLflow has them finished: {which}; delete what shall be fetched, not go on"
             )
             say(self._console, said, "yellow")
+
+    def do_without(self, problem: NotGivenError) -> None:
+        """Only folders count from now on, as where runs are under way already that must not be stopped."""
+        self._runs = {}
+        say(self._console, f"{problem}; until then, it and others are trained here", "yellow")
 
     def look_up(self) -> Mapping[str, list["FinishedRun"]]:
         """Ask MLflow, if that has not been done. Raises ConfigError as above."""
@@ -97,21 +106,24 @@ class Archive:
         self._runs = finished_runs(uri, self._experiment)
 
     def _fetch(self, uri: str, folders: Mapping[str, Path]) -> None:
-        """Raises ConfigError where MLflow stays away: to train anew what it has would cost more than to wait for it."""
+        """Raises NotGivenError where MLflow stays away: to train anew what it has would cost more than to wait."""
         from mac_ray.tracking.mlflow import UnavailableError
 
         fetched = 0
         for identity, folder in folders.items():
-            for pause in (*PAUSES_S, None):
+            for tried, pause in enumerate((*PAUSES_S, None)):
                 try:
                     fetched += self._fetch_one(uri, identity, folder)
                     break
                 except UnavailableError as error:
                     if pause is None:
-                        raise ConfigError(
+                        raise NotGivenError(
                             f"{folder.name} is finished in MLflow, which does not give it now ({error}); start the "
                             "same command once it does, or set tracking.enabled=false to train here what is not here"
                         ) from error
+                    if not tried:
+                        said = f"MLflow does not give {folder.name}, which it has finished ({error}); trying again"
+                        say(self._console, said, "yellow")
                     time.sleep(pause)
         if fetched:
             say(self._console, f"finished in MLflow at {public(uri)} and fetched from there: {fetched} runs")
@@ -119,14 +131,15 @@ class Archive:
     def _fetch_one(self, uri: str, identity: str, folder: Path) -> bool:
         """Of several runs of this identity, the newest that is whole."""
         from mac_ray.tracking.fetch import LackingError, fetch
+        from mac_ray.tracking.mlflow import RunLostError
 
         names = RunFolder(Path())
         needed, welcome = [names.scores, names.ranks], [names.config, names.pictures]
-        problem: LackingError | None = None
+        problem: LackingError | RunLostError | None = None
         for run in (self._runs or {})[identity]:
             try:
                 return fetch(uri, run, folder, needed, welcome, unreadable)
-            except LackingError as error:
+            except (LackingError, RunLostError) as error:  # or it was deleted since it was looked up
                 problem = error
         said = f"{folder.name} is finished in MLflow, but lacks its results there ({problem}); it is trained again"
         say(self._console, said, "yellow")

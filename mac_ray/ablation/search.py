@@ -32,7 +32,7 @@ from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
-from mac_ray.ablation.reuse import Archive
+from mac_ray.ablation.reuse import Archive, NotGivenError
 from mac_ray.ablation.searcher import execute_search
 from mac_ray.ablation.space import require_sound, values_of
 from mac_ray.ablation.study import (
@@ -106,7 +106,10 @@ class TrialPlanner:
         except TooLittleError as error:  # of these values: the base was looked at before any trial
             raise UntrainableError(str(error)) from error
         runs = self.locator.planned(points)
-        self.archive.bring_back(runs)
+        try:
+            self.archive.bring_back(runs)
+        except NotGivenError as error:
+            self.archive.do_without(error)
         return runs
 
     def require_base(self) -> None:

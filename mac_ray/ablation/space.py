@@ -17,7 +17,7 @@ from mac_ray.config import ConfigError
 from mac_ray.config.sentences import shown
 
 SCORED_BY = ("evaluation", "evaluation.data", "evaluation.protocol")
-COMPLETIONS = 256  # random ones, in which a value may still turn out trainable
+COMPLETIONS = 256  # random ones of each way, in which a value may still turn out trainable
 AS_A_WHOLE = ("gp", "nsga2")  # samplers that know how the knobs of a point go together
 
 Space = Mapping[str, Knob]
@@ -160,11 +160,13 @@ def _probes(space: Space, path: str) -> Iterator[list[dict[str, Any]]]:
 
 def _require_trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[Mapping[str, Any]]) -> None:
     """One of the ways is, in the base config or in some point of the space. Raises ConfigError."""
-    problems = [_problem(sweep, fixed) for fixed in ways]
-    if not all(problems):
-        return
+    problems: list[str] = []
+    for fixed in ways:
+        problems.append(_problem(sweep, fixed))
+        if not problems[-1]:
+            return
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _, fixed in zip(range(COMPLETIONS), cycle(ways), strict=False):
+    for _, fixed in zip(range(COMPLETIONS * len(ways)), cycle(ways), strict=False):
         study.enqueue_trial(
             {place: _stored(search.space[place].domain, value) for place, value in fixed.items()}
         )

@@ -137,8 +137,8 @@ def agreement(ours: FloatArray, theirs: FloatArray) -> Agreement:
     own, order = (np.sign(values[:, None] - values) for values in (ours, theirs))
     pairs = np.triu_indices(len(ours), k=1)
     agree = own[pairs] * order[pairs]
-    p_value, smallest = float(result.pvalue), 2 / math.factorial(len(ours))
-    if len(ours) <= MOST_PERMUTED:
+    p_value, smallest = float(result.pvalue), 2 / math.factorial(len(ours))  # exact without ties
+    if len(ours) <= MOST_PERMUTED or not (own[pairs].all() and order[pairs].all()):
         p_value, smallest = _permuted(own[pairs], order, abs(agree.sum()))
     return Agreement(
         rows=len(ours),
@@ -151,10 +151,15 @@ def agreement(ours: FloatArray, theirs: FloatArray) -> Agreement:
 
 
 def _permuted(own: FloatArray, order: FloatArray, found: float) -> tuple[float, float]:
-    """Shares of all orders of rows that agree or disagree as much as was `found`, and as much as any does: exact, with
-    ties too. `own` are signs of pairs, `order` those of the other side (rows, rows).
+    """Shares of orders of rows that agree or disagree as much as was `found`, and as much as any does: of all orders,
+    with ties too, or of so many drawn ones. `own` are signs of pairs, `order` those of the other side (rows, rows).
     """
-    first, second = np.triu_indices(len(order), k=1)
-    orders = np.array(list(permutations(range(len(order)))))  # (rows!, rows)
+    rows = len(order)
+    first, second = np.triu_indices(rows, k=1)
+    if rows <= MOST_PERMUTED:
+        orders = np.array(list(permutations(range(rows))))
+    else:
+        drawn = np.tile(np.arange(rows), (math.factorial(MOST_PERMUTED), 1))
+        orders = np.random.default_rng(0).permuted(drawn, axis=1)
     agree = np.abs((own * order[orders[:, first], orders[:, second]]).sum(axis=1))
     return float(np.mean(agree >= found)), float(np.mean(agree == agree.max()))

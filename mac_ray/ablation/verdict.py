@@ -192,11 +192,12 @@ def _published_order(table: Table) -> Iterator[str]:
         how = "not reproduced, but rather reversed"
     sentence = (
         f"The order published in {table.source} is {how}: "
-        f"{found.agreeing} of {found.pairs} pairs of means agree (Kendall tau-b {found.tau:.2f}, "
+        f"{found.agreeing} of {found.pairs} pairs of rows agree (Kendall tau-b {found.tau:.2f}, "
         f"{_p(found.p_value)}, {found.rows} rows)"
     )
     if found.smallest_p_value >= LEVEL:
-        sentence += f"; {found.rows} rows are too few to tell agreement from chance"
+        tied = ", of which some are tied," if found.pairs < math.comb(found.rows, 2) else ""
+        sentence += f"; {found.rows} rows{tied} are too few to tell agreement from chance"
     yield sentence + "."
 
 

@@ -11,6 +11,7 @@ import re
 import shlex
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
@@ -33,8 +34,8 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
     place = "tracking.uri" if uri else ENVIRONMENT_NAME
     if _is_ambiguous(chosen):
         raise ValueError(
-            f"{place} has characters in its user or password that end them; write each / ? # [ ] @ there as %2F %3F "
-            "%23 %5B %5D %40"
+            f"{place} cannot be told apart into user, password and host; write each / ? # [ ] @ of the first two as "
+            "%2F %3F %23 %5B %5D %40, and an @ in a path as %40"
         )
     scheme = urlsplit(chosen).scheme.partition("+")[0]
     if chosen in SERVERS or scheme in SERVERS:
@@ -52,7 +53,7 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
             raise ValueError(f"{place} {chosen!r} is no file; use sqlite:///mlflow.db")
         address, mark, query = chosen.partition("?")
         absolute = (working_directory / file.expanduser()).absolute()
-        return f"{address.partition('://')[0]}:///{absolute}{mark}{query}"
+        return f"{address.partition(':')[0].lower()}:///{absolute}{mark}{query}"
     plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
     if scheme not in plugins:
         raise ValueError(
@@ -63,9 +64,13 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite URI, None for other URIs: sqlite:///relative, sqlite:////absolute. A # is part of it."""
-    scheme, mark, path = uri.partition("://")
-    return Path(path.partition("?")[0][1:]) if mark and scheme.partition("+")[0] == "sqlite" else None
+    """The file of a SQLite URI, None for other URIs: sqlite:///relative, sqlite:////absolute. A # is part of it; of one
+    that names no file it is Path()."""
+    scheme, colon, rest = uri.partition(":")
+    if not colon or scheme.lower().partition("+")[0] != "sqlite":
+        return None
+    path = rest.partition("?")[0]
+    return Path(path.removeprefix("///")) if path.startswith("///") else Path()
 
 
 def _is_ambiguous(uri: str) -> bool:
@@ -76,8 +81,9 @@ def _is_ambiguous(uri: str) -> bool:
         parts = urlsplit(uri)
     except ValueError:  # a bracket
         return True
-    in_query = "@" in parts.query.partition("=")[0]  # and not in one of its values
-    return "@" in parts.path or in_query or "@" in parts.fragment
+    # values of a query may have one, after the path of a database
+    query = parts.query.partition("=")[0] if parts.path else parts.query
+    return any("@" in part for part in (parts.path, query, parts.fragment))
 
 
 def is_database(uri: str) -> bool:
@@ -118,6 +124,18 @@ def without_passwords(text: str) -> str:
     return SECRET.sub(
         lambda found: f"{found['scheme']}{'***@' if found['user'] else ''}{found['place']}", text
     )
+
+
+def without_passwords_in(value: Any) -> Any:
+    """Plain values, such as of a config, with every text as `without_passwords` leaves it."""
+    match value:
+        case str():
+            return without_passwords(value)
+        case dict():
+            return {key: without_passwords_in(item) for key, item in value.items()}
+        case list() | tuple():
+            return [without_passwords_in(item) for item in value]
+    return value
 
 
 def has_passwords(text: str) -> bool:

@@ -37,7 +37,7 @@ OWN_TAGS = (
     KEY_TAG,
     IDENTITY_TAG,
     FOLDER_TAG,
-)  # which MLflow and the sender make, but for its name there
+)  # of MLflow and the sender; the run's name is in its info
 
 
 class LackingError(Exception):

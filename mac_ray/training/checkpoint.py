@@ -96,6 +96,8 @@ def restoring(checkpoint: Path) -> Iterator[None]:
     except (torch.AcceleratorError, torch.OutOfMemoryError):  # nothing that the checkpoint did
         raise
     except (*UNREADABLE, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and not checkpoint.is_dir():
+            raise  # a shared file system may show it late, to a node that is not rank 0's
         raise RunError(
             f"the run cannot go on from {checkpoint}: it is damaged, or another version of mac_ray left it "
             f"({in_one_line(error)}); delete it, and the same command goes on from the one before it, or begins anew"

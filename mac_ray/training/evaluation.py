@@ -25,6 +25,7 @@ from mac_ray.retrieval.protocols import PROTOCOLS, Protocol, Scores, score
 from mac_ray.training.distributed import Worker, autocast_dtype, summed
 
 FEWEST_SAMPLES = 2  # of a gallery
+NAMED = 5  # of what cannot be decoded, in a sentence
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,14 @@ def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool, fault
     """The ids of what was decoded (V,). Raises UndecodableSamplesError."""
     require_decoded(reader, decoded, allow_missing, faults.failures)
     if int(decoded.sum()) < FEWEST_SAMPLES:
+        remedy = (
+            "mend the others, and train another run"
+            if len(decoded) >= FEWEST_SAMPLES
+            else "give the split another"
+        )
         raise UndecodableSamplesError(
             f"{int(decoded.sum())} of {len(decoded)} samples to be scored can be decoded, and one alone is found by "
-            "any model; mend the others, and the same command goes on",
+            f"any model; {remedy}",
             faults.failures,
         )
     ids = reader.manifest.ids().to_pylist()
@@ -184,7 +190,8 @@ def require_decoded(
     if missing and not allow_missing:
         named = failures or [f"cannot decode {reader.manifest[position].source}" for position in missing]
         raise UndecodableSamplesError(
-            f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded ({'; '.join(named[:5])}); "
+            f"{len(missing)} of {len(decoded)} samples to be scored cannot be decoded ({'; '.join(named[:NAMED])}"
+            f"{'; all of them are in undecodable_rank*.txt of the run' if len(missing) > NAMED else ''}); "
             "mend them, and the same command goes on; or leave them out, by `python -m mac_ray.prepare convert` or by "
             "deleting the files and writing the manifest again with --drop-missing, or set evaluation.allow_missing="
             "true, each of which is another run",

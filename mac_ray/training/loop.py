@@ -239,11 +239,13 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
     test = scored["test"]
     with named_faults(folder, worker):
         embeddings = embed_split(model, test, tokenizer, config, worker)
+        require_finite(embeddings, step)
+        _name_faults(embeddings, folder, worker)
         also = [
             sampled_anew(embeddings, sampling, model, test, config, worker)
             for sampling in config.evaluation.also
         ]
-    for each in (embeddings, *also):
+    for each in also:
         require_finite(each, step)
         _name_faults(each, folder, worker)
     if journal:

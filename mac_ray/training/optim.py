@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -85,4 +86,6 @@ def clip_gradients(optimizer: AdamW, section: Optimizer) -> Tensor:
         else:
             for parameter in group["params"]:
                 parameter.grad = None
+    if not parameters:
+        return torch.zeros((), device=optimizer.param_groups[0]["params"][0].device)
     return nn.utils.clip_grad_norm_(parameters, math.inf if section.clip_norm is None else section.clip_norm)

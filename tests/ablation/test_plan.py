@@ -46,6 +46,12 @@ def test_labels_say_as_much_of_a_path_as_tells_it_from_the_others() -> None:
     assert short_names(["a.b.c", "b.c", "x"]) == {"a.b.c": "a.b.c", "b.c": "b.c", "x": "x"}
 
 
+def test_labels_show_no_password() -> None:
+    roots = ("s3://key:sesame@a/clips", "s3://b/clips")
+    labels = [row.label for row in rows_of(sweep(factors={"data.sets.more.root": roots}))]
+    assert labels == ["root=s3://***@a/clips", "root=s3://b/clips"]
+
+
 def test_rows_of_one_label_are_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"two rows are called 'learning_rate=0\.001', of optimizer\.learning_rate"
@@ -89,7 +95,7 @@ def test_overrides_reach_every_run_and_a_row_has_the_last_word() -> None:
 def test_row_that_sets_a_section_and_what_is_in_it_is_refused(given: dict[str, Any]) -> None:
     """One would replace the other, and the row train something else than it is called."""
     with pytest.raises(
-        ConfigError, match=r"sets both objectives\.language and objectives\.language\.weight.*; write"
+        ConfigError, match=r"sets both objectives\.language and objectives\.language\.weight.*; give"
     ):
         expand(sweep(**given))
 

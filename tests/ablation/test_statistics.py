@@ -177,6 +177,15 @@ def test_agreement_of_tied_rows_is_judged_by_all_their_orders() -> None:
     assert found.p_value == pytest.approx(found.smallest_p_value) == pytest.approx(2 / math.comb(6, 3))
 
 
+@pytest.mark.parametrize(("groups", "smallest"), [((8, 1), 2 / 9), ((5, 4), 2 / math.comb(9, 4))])
+def test_agreement_of_many_rows_with_ties_is_judged_by_drawn_orders(
+    groups: tuple[int, int], smallest: float
+) -> None:
+    published = np.repeat([1.0, 2.0], groups)
+    found = agreement(np.arange(9.0), published)
+    assert found.smallest_p_value == found.p_value == pytest.approx(smallest, rel=0.15)
+
+
 @pytest.mark.parametrize("rows", [5, 8, 9])
 def test_agreement_without_ties_is_the_exact_test(rows: int) -> None:
     generator = np.random.default_rng(rows)

@@ -231,14 +231,14 @@ def test_row_at_chance_is_named_also_where_less_is_better() -> None:
 def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
     few = verdict(table(row("none", 40), row("tube", 41, 1), agreement=Agreement(3, 3, 3, 1.0, 1 / 3, 1 / 3)))
     assert few[-1] == (
-        "The order published in Paper, Table 1 is reproduced: 3 of 3 pairs of means agree (Kendall tau-b 1.00, "
+        "The order published in Paper, Table 1 is reproduced: 3 of 3 pairs of rows agree (Kendall tau-b 1.00, "
         "p = 0.33, 3 rows); 3 rows are too few to tell agreement from chance."
     )
     many = verdict(
         table(row("none", 40), row("tube", 41, 1), agreement=Agreement(5, 10, 9, 0.8, 0.083, 1 / 60))
     )
     assert many[-1].endswith(
-        "is not wholly reproduced: 9 of 10 pairs of means agree (Kendall tau-b 0.80, p = 0.083, 5 rows)."
+        "is not wholly reproduced: 9 of 10 pairs of rows agree (Kendall tau-b 0.80, p = 0.083, 5 rows)."
     )
 
 
@@ -247,12 +247,12 @@ def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
     [
         (
             Agreement(3, 3, 2, 0.82, 0.22, 0.22),
-            "is not wholly reproduced: 2 of 3 pairs of means agree (Kendall tau-b 0.82, p = 0.22, 3 rows); 3 rows are "
+            "is not wholly reproduced: 2 of 3 pairs of rows agree (Kendall tau-b 0.82, p = 0.22, 3 rows); 3 rows are "
             "too few to tell agreement from chance.",
         ),
         (
             Agreement(5, 10, 0, -1.0, 0.017, 0.017),
-            "is not reproduced, but rather reversed: 0 of 10 pairs of means agree (Kendall tau-b -1.00, p = 0.017, 5 "
+            "is not reproduced, but rather reversed: 0 of 10 pairs of rows agree (Kendall tau-b -1.00, p = 0.017, 5 "
             "rows).",
         ),
         (

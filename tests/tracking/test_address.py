@@ -23,6 +23,7 @@ SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
         ("databricks", None, "databricks"),
         ("sqlite:////exp #3/a@b/my.db?timeout=9", None, "sqlite:////exp #3/a@b/my.db?timeout=9"),
         ("postgresql://host/db?user=me@here", None, "postgresql://host/db?user=me@here"),
+        ("SQLite:///my.db", None, "sqlite:////some/working folder/my.db"),
     ],
 )
 def test_uri_resolved_is_the_first_given_and_absolute(
@@ -40,6 +41,9 @@ def test_uri_resolved_is_the_first_given_and_absolute(
         ("file:///data/mlruns", "is a folder"),
         ("me@here/mlruns", "is a folder"),
         ("sqlite://", "is no file"),
+        ("sqlite://mlflow.db", "is no file"),
+        ("sqlite://./mlflow.db", "is no file"),
+        ("sqlite:/mlflow.db", "is no file"),
         ("sqlite:///:memory:", "is no file"),
         ("htp://host:5000", "unknown scheme 'htp'"),
     ],
@@ -55,13 +59,16 @@ def test_uri_that_mlflow_does_not_take_is_refused_by_name(uri: str, complaint: s
         "postgresql://u:ses/ame@h:5432/db",
         "postgresql://u:ses#ame@h/db",
         "postgresql://u:ses?ame@h/db",
+        "postgresql://u:ses?a=me@h/db",
         "postgresql://u:ses[ame@h/db",
         "https://u:[sesame]x@h",
     ],
 )
 def test_password_that_ends_where_it_should_go_on_is_refused_without_being_shown(uri: str) -> None:
     """It would be stored and printed as a part of the path, which SQLAlchemy takes for the password."""
-    with pytest.raises(ValueError, match=r"^tracking\.uri has characters .*write each .* %2F") as refused:
+    with pytest.raises(
+        ValueError, match=r"^tracking\.uri cannot be told apart .*write each .* %2F"
+    ) as refused:
         resolve_uri(uri, HERE)
     assert "ses" not in str(refused.value)
     assert refused.value.__cause__ is refused.value.__context__ is None

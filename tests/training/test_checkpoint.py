@@ -106,6 +106,12 @@ def test_damaged_file_is_a_sentence_with_the_remedy(content: bytes | None, name:
         checkpoint.load(path)
 
 
+def test_checkpoint_that_a_file_system_does_not_show_yet_is_not_called_damaged(tmp_path: Path) -> None:
+    path = checkpoint.path_of(tmp_path, 4)
+    with pytest.raises(FileNotFoundError), checkpoint.restoring(path):
+        checkpoint.load(path)
+
+
 def test_checkpoint_that_somebody_put_aside_is_none(tmp_path: Path) -> None:
     save(tmp_path, 3)
     save(tmp_path, 4).rename(tmp_path / "step_00000004.bad")

@@ -331,7 +331,7 @@ def test_tags_hold_fingerprints_and_versions(tiny: Config) -> None:
     assert found["data.shapes"] == run.data.fingerprints["shapes"]
     assert found["version.python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["version.torch"][0].isdigit()
-    assert found.items() >= git_state().items()
+    assert {"git.commit", "git.code", "git.dirty"} <= found.keys()
 
 
 def test_code_that_is_not_committed_is_said_and_what_else_is_in_the_checkout_is_not_code(

@@ -264,6 +264,8 @@ def against_cost(table: Table, cost: str, palette: Palette) -> Chart:
             if front
             else "none is compared"
         )
+    if len({frozenset(row.by_seed) for row in rows}) > 1:
+        best += ", by the seeds that rows share with the baseline"
     return Chart(
         f"pareto_{cost}",
         _capital(f"{name} against {CALLED[cost]} of training"),

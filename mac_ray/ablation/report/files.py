@@ -13,7 +13,7 @@ from mac_ray.ablation.report.typeset import write_typeset
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_shown, metric_name, shown, shown_p, signed, verdict
 from mac_ray.retrieval.metrics import NAMES
-from mac_ray.tracking.address import without_passwords
+from mac_ray.tracking.address import without_passwords_in
 
 
 def write_tables(folder: Path, table: Table) -> list[Path]:
@@ -48,9 +48,8 @@ def _flat(table: Table) -> list[list[Any]]:
     header += [f"published/{table.metric}", "problems"]
     lines: list[list[Any]] = [header]
     for row in table.rows:
-        values = [
-            without_passwords(json.dumps(row.values[path])) if path in row.values else "" for path in paths
-        ]
+        shown_values = without_passwords_in(dict(row.values))
+        values = [json.dumps(shown_values[path]) if path in shown_values else "" for path in paths]
         line: list[Any] = [row.label, *values, row.label == table.baseline, len(row.by_seed), row.planned]
         for name in NAMES:
             value = row.metrics.get(name)
@@ -69,7 +68,7 @@ def _flat(table: Table) -> list[list[Any]]:
 
 def _json(table: Table) -> str:
     content = asdict(table) | {"verdict": verdict(table)}
-    return without_passwords(json.dumps(_without_nan(content), indent=1, ensure_ascii=False))
+    return json.dumps(without_passwords_in(_without_nan(content)), indent=1, ensure_ascii=False)
 
 
 def _without_nan(value: Any) -> Any:

@@ -23,6 +23,7 @@ from mac_ray.ablation.verdict import metric_name
 from mac_ray.page.document import charts_section, section
 from mac_ray.page.markup import NOTHING, Cell, Heading, breakable, large, number, sortable, text
 from mac_ray.page.palette import IN_PAGE
+from mac_ray.tracking.address import without_passwords_in
 
 WRAPPED = r"p{0.5\linewidth}"  # of LaTeX: a recipe is a long line
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
@@ -92,7 +93,8 @@ def _space(sweep: Sweep) -> dict[str, str]:
     """By knob, where it may stand and when it is asked for."""
     knobs = sweep.search.space if sweep.search else {}
     return {
-        path: written(knob.model_dump(mode="json", exclude_defaults=True)) for path, knob in knobs.items()
+        path: written(without_passwords_in(knob.model_dump(mode="json", exclude_defaults=True)))
+        for path, knob in knobs.items()
     }
 
 
@@ -240,6 +242,7 @@ def _is_numeric(findings: Sequence[Finding], path: str) -> bool:
 def _value(value: Any) -> Cell:
     match value:
         case bool() | None | dict() | list():
-            written = {"null": "off", "{}": "on"}.get(json.dumps(value), json.dumps(value))
-            return Cell(text(written), written)
-    return Cell(text(shown(value)), value)
+            plain = json.dumps(without_passwords_in(value))
+            said = {"null": "off", "{}": "on"}.get(plain, plain)
+            return Cell(text(said), said)
+    return Cell(text(shown(value)), without_passwords_in(value))

@@ -37,6 +37,7 @@ def write_typeset(
     where `first` is how the first column is set.
     """
     below = [star] if star else []
+    header, *lines = ([" ".join(cell.split()) for cell in line] for line in (header, *lines))
     texts = {
         "md": _markdown(header, lines, [*below, *said]),
         "tex": _latex(header, lines, below, said, first),
@@ -91,12 +92,10 @@ def _latex(
 
 
 def _escaped_markdown(cell: str) -> str:
-    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", " ".join(cell.split()))
+    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", cell)
 
 
 def _escaped_latex(cell: str) -> str:
     # a hyphen is shorter than a minus, and a star or a bracket after the end of a line would belong to that
-    escaped = "".join(
-        LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", " ".join(cell.split()))
-    )
-    return ("{}" if cell.lstrip().startswith(("*", "[")) else "") + escaped
+    escaped = "".join(LATEX_SPECIAL.get(character, character) for character in MINUS.sub("−", cell))
+    return ("{}" if cell.startswith(("*", "[")) else "") + escaped

@@ -15,7 +15,7 @@ from mac_ray.ablation.record import SweepRecord
 from mac_ray.ablation.report.files import write_tables
 from mac_ray.ablation.report.typeset import _escaped_latex, write_typeset
 from mac_ray.ablation.statistics import Agreement
-from mac_ray.ablation.table import Table, build_table
+from mac_ray.ablation.table import Problem, Table, build_table
 from tests.parsed import Parsed
 
 
@@ -108,6 +108,14 @@ def test_password_in_where_data_are_stays_out_of_tables(table: Table, tmp_path: 
     assert "s3://***@bucket/clips" in (tmp_path / "table.csv").read_text()
 
 
+def test_json_is_valid_whatever_an_error_quotes(table: Table, tmp_path: Path) -> None:
+    reason = 'cannot open "https://h/x?v=1" for reading,\nsee https://h/y?z\nand mend that'
+    first = replace(table.rows[0], problems=(Problem(0, "failed", reason),))
+    write_tables(tmp_path, replace(table, rows=(first, *table.rows[1:])))
+    (found,) = json.loads((tmp_path / "table.json").read_text())["rows"][0]["problems"]
+    assert found["reason"] == 'cannot open "https://h/x" for reading,\nsee https://h/y\nand mend that'
+
+
 @pytest.mark.parametrize(
     ("cell", "written"),
     [
@@ -116,8 +124,6 @@ def test_password_in_where_data_are_stays_out_of_tables(table: Table, tmp_path: 
         ("-1.7 [-3.0, +0.2]", "$-$1.7 [$-$3.0, +0.2]"),
         ("[latent] MVM-2", "{}[latent] MVM-2"),
         ("*latent", "{}*latent"),
-        (" [latent]", "{}[latent]"),
-        ("two\nlines", "two lines"),
         ("frames 1–8", "frames 1--8"),
     ],
 )
