@@ -33,6 +33,7 @@ from rich.console import Console
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.errors import RecipeError, RunError, in_one_line
 from mac_ray.ray_metrics import exported_run
+from mac_ray.ray_start import start_ray
 from mac_ray.terminal import say
 from mac_ray.tracking.journal import FILE_NAME, Journal, patiently
 from mac_ray.training.distributed import Worker, summed
@@ -104,17 +105,6 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         raise ended.error
     outcome: Outcome = ended.outcome
     return outcome
-
-
-def start_ray(**given: Any) -> None:
-    """The cluster of this job, or one of this machine. Raises RunError where it is not to be had, OSError too."""
-    try:
-        ray.init(**given)
-    except (
-        RayError,
-        RuntimeError,
-    ) as error:  # another version of Ray or Python there, a token that is missing
-        raise RunError(f"Ray cannot be started or joined: {in_one_line(error)}") from error
 
 
 def _cause(error: TrainingFailedError) -> str:

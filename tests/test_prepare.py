@@ -112,6 +112,23 @@ def test_drop_missing_leaves_out_what_is_not_there(media: Path) -> None:
     assert Manifest.open(out).ids().to_pylist() == ["a.mp4", "b.png"]
 
 
+def test_drop_missing_drops_nothing_that_is_there_and_says_where_everything_is_missing(
+    media: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(media.parent))
+    Image.new("RGB", (9, 9)).save(media / "c.png")
+    mention(media, f"~/{media.name}/c.png")
+    code, out = write_manifest(media, "--drop-missing")
+    assert code == 0
+    assert Manifest.open(out).table["path"].to_pylist() == ["a.mp4", "b.png", "c.png"]
+    for name in ("a.mp4", "b.png", "c.png"):
+        (media / name).unlink()
+    capsys.readouterr()
+    code, _ = write_manifest(media, "--drop-missing")
+    assert code == 2
+    assert f"none of the 3 samples has its media, for instance {media / 'a.mp4'}" in capsys.readouterr().err
+
+
 def test_many_missing_files_are_listed_in_part_and_counted(
     media: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,7 +132,7 @@ def _content(row: Row, name: str, root: str, size_of_file: SizeOf) -> dict[str, 
         "".join((row.id, str(row.path), row.split, *captions)).encode()
     except UnicodeEncodeError as error:
         raise ManifestError(f"{place} holds text that is not valid Unicode: {error.object!r}") from error
-    where = _from_root(str(row.path), root)
+    where = from_root(str(row.path), root)
     size = Source(joined(root, where), row.offset, row.length).size(size_of_file)
     return {
         "id": row.id,
@@ -148,7 +148,7 @@ def _content(row: Row, name: str, root: str, size_of_file: SizeOf) -> dict[str, 
     }
 
 
-def _from_root(path: str, root: str) -> str:
+def from_root(path: str, root: str) -> str:
     """A path as the manifest has it: relative where it is below the root."""
     if is_url(path) or is_url(root):
         return path.removeprefix(f"{root.partition('?')[0].rstrip('/')}/")

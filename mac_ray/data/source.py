@@ -26,6 +26,8 @@ import fsspec.core
 import pyarrow as pa
 from pyarrow import fs
 
+from mac_ray.passwords import without_passwords
+
 SizeOf = Callable[[str], int | None]
 PYARROW_SCHEMES = ("file", "mock", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 # what a web server answers that may answer otherwise later, beside errors of its own
@@ -106,13 +108,20 @@ class Source:
         return content
 
     def __str__(self) -> str:
+        """As people read it."""
+        place = without_passwords(self.place) if is_url(self.place) else self.place
         if self.offset is None:
-            return self.place
-        return f"{self.place} (bytes {self.offset} to {self.offset + (self.length or 0)})"
+            return place
+        return f"{place} (bytes {self.offset} to {self.offset + (self.length or 0)})"
 
 
 def is_url(place: str) -> bool:
     return URL.match(place) is not None
+
+
+def base_of(place: str) -> str:
+    """Without the options of a URL; a path may have a ? too."""
+    return place.partition("?")[0] if is_url(place) else place
 
 
 def absolute_place(place: str) -> str:

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Sequence
 
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError
 from mac_ray.prepare import check, convert, index, manifest
 
 
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ManifestError, OSError) as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT
+    except RunError as error:
+        print(f"{error}; the same command goes on, or starts again", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         print("stopped; the same command goes on, or starts again", file=sys.stderr)
         return EXIT_INTERRUPTED

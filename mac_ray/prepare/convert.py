@@ -143,9 +143,11 @@ def _convert_all(job: Job, left: Sequence[Shard], ready: Sequence[Shard], worker
     import ray  # only here, so that the other commands need no Ray
     import ray.data
 
+    from mac_ray.ray_start import start_ray
+
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="warning")
+        start_ray(log_to_driver=False, logging_level="warning")
     ray.data.DataContext.get_current().enable_progress_bars = False
     shards = ray.data.from_items([asdict(shard) for shard in left], override_num_blocks=len(left))
     results = shards.map(partial(_task, job), num_cpus=1, compute=ray.data.TaskPoolStrategy(workers))

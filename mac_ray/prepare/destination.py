@@ -7,6 +7,7 @@ object appears when its upload ends. Credentials come from the environment, neve
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -19,8 +20,9 @@ import psutil
 from pyarrow import fs
 
 from mac_ray.data.manifest import ManifestError
-from mac_ray.data.source import Source, absolute_place, file_system, is_url, joined
+from mac_ray.data.source import Source, absolute_place, base_of, file_system, is_url, joined
 
+CREDENTIAL = re.compile(r"[?&][^=]*(pass|secret|token|key)[^=]*=", re.IGNORECASE)  # an option of fsspec
 TEMPORARY = ".part"  # what names of unfinished files end in
 ABANDONED_AFTER_S = 3600  # without a byte: a shard is written in minutes
 
@@ -34,7 +36,7 @@ class Destination:
     @classmethod
     def of(cls, place: str) -> Destination:
         """Raises ManifestError for a URL with a password in it."""
-        if is_url(place) and "@" in place.partition("?")[0].split("/")[2]:
+        if is_url(place) and ("@" in base_of(place).split("/")[2] or CREDENTIAL.search(place)):
             raise ManifestError(
                 "the URL of --out has credentials in it, and would be stored in the manifest; give them in the "
                 "environment, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

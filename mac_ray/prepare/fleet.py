@@ -63,9 +63,11 @@ def on_ray(workers: int | None, decoder: str, timeout_s: float) -> Iterator[Look
     """`workers` None: one per CPU of the cluster, which is started on this machine if none is running."""
     import ray  # only here, so that --without-ray needs no Ray
 
+    from mac_ray.ray_start import start_ray
+
     started = not ray.is_initialized()
     if started:
-        ray.init(log_to_driver=False, logging_level="warning")
+        start_ray(log_to_driver=False, logging_level="warning")
     task = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(_look)
 
     def start(batch: Batch) -> Any:

@@ -24,7 +24,7 @@ from mac_ray.data.manifest import ManifestError, Row
 from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
 from mac_ray.data.readers.media import walked
-from mac_ray.data.source import absolute_place, file_system, is_url, joined
+from mac_ray.data.source import absolute_place, base_of, file_system, is_url, joined
 from mac_ray.prepare.arguments import local_file_to_write, positive
 from mac_ray.prepare.terminal import list_some
 
@@ -56,7 +56,7 @@ def run(places: Sequence[str], out: Path, name: str | None, workers: int, **opti
     shards = [shard for place in places for shard in shards_in(absolute_place(place))]
     root = _common_folder(shards)
     found = _Found()
-    base = root.partition("?")[0]
+    base = base_of(root)
     rows = _rows(shards, base, workers, options, found)
     manifest = write(out, rows, name or base.rpartition("/")[2] or "shards", root)
     print(
@@ -98,14 +98,15 @@ def shards_in(place: str) -> list[str]:
 
 def _common_folder(shards: Sequence[str]) -> str:
     """The folder below which all shards are, with the options of the URL."""
-    bases, options = zip(*(shard.partition("?")[::2] for shard in shards), strict=True)
+    bases = [base_of(shard) for shard in shards]
+    options = [shard.removeprefix(base) for shard, base in zip(shards, bases, strict=True)]
     roots = {is_url(base) and base.split("/")[2] for base in bases}
     if len(roots) > 1 or len(set(options)) > 1:
         raise ManifestError("the shards lie in several places; write a manifest for each and train on both")
     folder = os.path.commonpath([base.rpartition("/")[0] for base in bases])
     if is_url(bases[0]):  # which commonpath takes for a path with a doubled slash
         folder = folder.replace(":/", "://", 1)
-    return f"{folder}?{options[0]}" if options[0] else folder
+    return folder + options[0]
 
 
 def _rows(
@@ -118,7 +119,7 @@ def _rows(
         console=Console(stderr=True),
     )
     for place, shard in zip(shards, progress, strict=True):
-        below = place.partition("?")[0].removeprefix(base).lstrip("/")
+        below = base_of(place).removeprefix(base).lstrip("/")
         yield from (replace(row, path=below) for row in shard.rows)
         found.left_out += shard.left_out
         found.failed.update(shard.failed)

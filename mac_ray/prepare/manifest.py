@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from mac_ray.data.manifest import Row
-from mac_ray.data.manifest_writer import write
+from mac_ray.data.manifest import ManifestError, Row
+from mac_ray.data.manifest_writer import from_root, write
 from mac_ray.data.readers import READERS
 from mac_ray.data.source import Source, joined
 from mac_ray.prepare.arguments import add_reader, local_file_to_write, media_root
@@ -55,9 +55,15 @@ def run(reader: str, out: Path, name: str | None, drop_missing: bool, **files: A
 
 
 def _present(rows: Iterable[Row], root: Path, dropped: list[Source]) -> Iterator[Row]:
+    found = 0
     for row in rows:
-        source = Source(joined(str(root), str(row.path)), row.offset, row.length)
+        source = Source(joined(str(root), from_root(str(row.path), str(root))), row.offset, row.length)
         if source.size() is None:
             dropped.append(source)
         else:
+            found += 1
             yield row
+    if dropped and not found:
+        raise ManifestError(
+            f"none of the {len(dropped)} samples has its media, for instance {dropped[0]}; check where they are"
+        )

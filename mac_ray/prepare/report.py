@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mac_ray.data.manifest import Manifest
-from mac_ray.data.source import joined
+from mac_ray.data.source import Source, joined
 from mac_ray.prepare.captions import Captions, captions_of
 from mac_ray.prepare.expected import Expected
 from mac_ray.prepare.histogram import Histogram, histograms_of
@@ -113,7 +113,7 @@ def build_report(
     def located(kind: str, reasons: Sequence[str]) -> list[Located]:
         rows = samples.select(["id", "split", "path"]).filter(pa.array(masks[kind])).to_pylist()
         return [
-            Located(row["id"], row["split"], joined(manifest.root, row["path"]), reason)
+            Located(row["id"], row["split"], str(Source(joined(manifest.root, row["path"]))), reason)
             for row, reason in zip(rows, reasons, strict=True)
         ]
 

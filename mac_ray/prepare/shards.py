@@ -30,7 +30,7 @@ from mac_ray.data.decode import DecodeError, UnreadableError
 from mac_ray.data.manifest import Manifest, ManifestError, Row, Sample
 from mac_ray.data.patience import patiently
 from mac_ray.data.pool import midpoints
-from mac_ray.data.source import Source, local_copy
+from mac_ray.data.source import Source, base_of, local_copy
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options, parts, transcode
 
@@ -238,7 +238,7 @@ def _verify(row: dict[str, Any], shard: Shard, destination: Destination) -> None
     written = Sample(0, row["id"], source, row["kind"], shard.split, None, None, tuple(row["captions"]))
     expected = {(row["height"], row["width"])}
     try:
-        found = [part.frames.shape for part in parts(written, KEEP_ALL)]
+        found = patiently(lambda: [part.frames.shape for part in parts(written, KEEP_ALL)])
     except DecodeError as error:
         raise ManifestError(
             f"{error}; it was written a moment ago, so check the disk or the network"
@@ -270,7 +270,7 @@ def _mean_bytes(manifest: Manifest, options: Options) -> float:
     for index in midpoints(len(manifest), min(PROBED_SAMPLES, len(manifest))):
         sample = manifest[int(index)]
         try:
-            made = transcode(sample, options)
+            made = patiently(partial(transcode, sample, options))
         except DecodeError as error:
             reason = str(error)
             continue
@@ -286,7 +286,7 @@ def _mean_bytes(manifest: Manifest, options: Options) -> float:
 
 def _below(root: str, place: str) -> str:
     """A path as it is written in the manifest, so that shards do not change when the media move."""
-    return place.partition("?")[0].removeprefix(f"{root.partition('?')[0].rstrip('/')}/")
+    return base_of(place).removeprefix(f"{base_of(root).rstrip('/')}/")
 
 
 @lru_cache(maxsize=2)

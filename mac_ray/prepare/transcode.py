@@ -24,9 +24,11 @@ from mac_ray.data.decode import DecodeError, Frames, Times, Window, frames_of_wi
 from mac_ray.data.manifest import Sample
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import resized
+from mac_ray.data.source import SLOWEST_READ
 
 AT_ONCE = 32  # frames decoded and not yet written; 32 of 1080p are 200 MB
-TIMEOUT_S = 120.0  # for a part; what takes longer hangs, and is one more sample that does not decode
+# for a part, beside reading its file; what takes longer hangs, and is one more sample that does not decode
+TIMEOUT_S = 120.0
 KEYFRAME_EVERY = 12
 LARGEST_DENOMINATOR = 100_000  # of a rate; that of television is 1001, that of a frame an hour 3600
 CRF = 20  # x264's constant quality; its own default of 23 shows on small pictures
@@ -66,6 +68,10 @@ class Part:
     shortened: str | None  # what the file promises and does not give
 
 
+class UnstorableError(Exception):
+    """Pixels that the form does not take."""
+
+
 class _FewerFramesError(Exception):
     """A file has fewer frames than it promised when its first part was decoded."""
 
@@ -75,7 +81,7 @@ class _FewerFramesError(Exception):
 
 
 def transcode(sample: Sample, options: Options) -> Transcoded:
-    """Raises DecodeError."""
+    """Raises DecodeError, also for what decodes and cannot be encoded."""
     # pictures of a shard have no times that a video could keep
     form = options.form if sample.kind == "video" else "jpeg"
     encode = _picture if sample.kind == "image" else FORMS[form]
@@ -87,6 +93,11 @@ def transcode(sample: Sample, options: Options) -> Transcoded:
             return replace(made, shortened=found[0] if found else None)
         except _FewerFramesError as error:
             at_most = error.num_frames
+        except (
+            UnstorableError,
+            av.error.FFmpegError,
+        ) as error:  # decoders have their errors in other processes
+            raise DecodeError(sample.source, f"cannot be stored as {form} ({error})") from error
 
 
 def _noting(found: Iterator[Part], shortened: list[str]) -> Iterator[Part]:
@@ -112,6 +123,8 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
         seconds = max(0.0, end - (sample.start or 0.0))
         return [(sample.start, sample.end)]
 
+    # all packets of the file are read for the times of its frames
+    patience = TIMEOUT_S + (sample.source.size() or 0) / SLOWEST_READ
     for first in count(0, AT_ONCE):
 
         def choose(length: int, first: int = first) -> Sequence[int]:
@@ -129,7 +142,7 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
 
         told: list[str] = []
         frames = frames_of_windows(
-            sample.source, sample.kind, plan, choose, options.decoder, TIMEOUT_S, told.append
+            sample.source, sample.kind, plan, choose, options.decoder, patience, told.append
         )
         if over_the_break:
             raise DecodeError(sample.source, f"its frame {at_most} decodes at times, and at times does not")
@@ -216,7 +229,11 @@ FORMS: dict[str, Callable[[Iterator[Part], Options], Transcoded]] = {"jpeg": _jp
 
 
 def jpeg(pixels: Frames, quality: int) -> bytes:
-    """One picture (H, W, 3) as a file."""
+    """One picture (H, W, 3) as a file. Raises UnstorableError."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    try:
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    except (OSError, ValueError) as error:  # what Pillow makes of a side of more than 65,500 pixels
+        height, width = pixels.shape[:2]
+        raise UnstorableError(f"{width} x {height} pixels: {error}") from error
     return buffer.getvalue()

@@ -11,11 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 
+from mac_ray.data.decode.apart import ENDS_WITHIN_S, waits_for_storage
 from mac_ray.data.decode.process import start_python
 from mac_ray.data.source import SLOWEST_READ
+from mac_ray.errors import RunError
 from mac_ray.prepare.finding import Asked, Finding, look_at
 
 START_TIMEOUT_S = 300.0  # to import the decoders, on a busy machine
@@ -43,7 +46,10 @@ class Watched:
         if self._process is not None:
             self._connection.close()
             self._process.kill()
-            self._process.wait()
+            with suppress(
+                subprocess.TimeoutExpired
+            ):  # one that waits for a disk of another machine may not end
+                self._process.wait(ENDS_WITHIN_S)
             self._process = None
 
     def look_at(self, asked: Asked) -> Finding:
@@ -57,9 +63,14 @@ class Watched:
                 return found
         except (EOFError, ConnectionError):
             return self._without(asked, self._end_of_process(), 0.0)
-        reason = f"took longer than {round(patience, 1):g} s and was stopped"
+        assert self._process is not None
+        is_away = waits_for_storage(self._process.pid)
         self.close()
-        return self._without(asked, reason, self._timeout_s)
+        if is_away:  # to be tried again
+            return self._without(asked, f"storage has not given it within {round(patience, 1):g} s", 0.0)
+        return self._without(
+            asked, f"took longer than {round(patience, 1):g} s and was stopped", self._timeout_s
+        )
 
     def _without(self, asked: Asked, reason: str, stopped_after_s: float) -> Finding:
         return Finding(asked.key(self._decoder), asked.path, reason, stopped_after_s)
@@ -75,7 +86,8 @@ class Watched:
         except (EOFError, ConnectionError):
             ready = False
         if not ready:
-            raise RuntimeError(f"a process that decodes did not start: {self._end_of_process()}")
+            self._process.kill()  # one that hangs as it starts
+            raise RunError(f"a process that decodes did not start: {self._end_of_process()}")
 
     def _end_of_process(self) -> str:
         assert self._process is not None

@@ -52,6 +52,17 @@ def test_folders_behind_links_are_entered_once(tmp_path: Path) -> None:
     assert Manifest.open(tmp_path / "set.parquet").ids().to_pylist() == ["shards", "other disk"]
 
 
+def test_question_mark_in_a_local_path_is_no_option(tmp_path: Path) -> None:
+    folder = tmp_path / "which?"
+    folder.mkdir()
+    for name in "ab":
+        write_tar(folder / f"{name}.tar", sample(name))
+    assert index(folder, "--out", tmp_path / "set.parquet") == 0
+    manifest = Manifest.open(tmp_path / "set.parquet")
+    assert manifest.root == str(folder)
+    assert [s.source.read() for s in manifest] == [b"media of a", b"media of b"]
+
+
 def test_single_shards_are_indexed_under_the_folder_they_share(tmp_path: Path) -> None:
     places = [write_tar(tmp_path / f"{name}.tar", sample(name)) for name in "ab"]
     assert index(*places, "--out", tmp_path / "set.parquet") == 0

@@ -238,6 +238,8 @@ def test_split_of_any_name_makes_files_in_the_folder(tmp_path: Path) -> None:
 
 
 def test_url_with_credentials_is_refused_without_showing_them() -> None:
-    with pytest.raises(ManifestError, match="in the environment") as caught:
-        Destination.of("s3://key:secret@bucket/shards")
-    assert "secret@" not in str(caught.value)
+    for url in ("s3://key:sesame@bucket/shards", "ftp://host/shards?username=me&password=sesame"):
+        with pytest.raises(ManifestError, match="in the environment") as caught:
+            Destination.of(url)
+        assert "sesame" not in str(caught.value)
+    assert Destination.of("s3://bucket/shards?region=eu").root == "s3://bucket/shards?region=eu"

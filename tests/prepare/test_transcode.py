@@ -177,6 +177,13 @@ def test_file_cut_short_gives_what_is_there_however_it_is_decoded(
     assert 10 < len(at_once) < NUM_FRAMES
 
 
+def test_what_decodes_and_cannot_be_stored_says_why(tmp_path: Path) -> None:
+    """Or one picture would end a conversion each time it is started again."""
+    Image.new("RGB", (66_000, 4)).save(tmp_path / "wide.png")
+    with pytest.raises(DecodeError, match=r"wide\.png.*cannot be stored as jpeg \(66000 x 4 pixels: "):
+        made(tmp_path / "wide.png", kind="image")
+
+
 def test_what_does_not_decode_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(DecodeError, match=r"a\.mp4"):
