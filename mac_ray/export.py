@@ -25,6 +25,7 @@ from mac_ray.config.file import to_yaml
 from mac_ray.encoder import Encoder, open_encoder
 from mac_ray.errors import EXIT_BAD_INPUT
 from mac_ray.model.weights import fingerprint
+from mac_ray.passwords import without_passwords
 from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.address import public
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL
@@ -86,10 +87,11 @@ def export(files: EncoderFiles, out: Path) -> Encoder:
         folder.note.write_text(_note(encoder, files))
         folder.path.rename(out)
     except OSError as error:
-        shutil.rmtree(folder.path, ignore_errors=True)
         raise ConfigError(
             f"the export cannot be written to {out} ({error.strerror}); give another folder"
         ) from error
+    finally:  # nothing is there where it was renamed
+        shutil.rmtree(folder.path, ignore_errors=True)
     return encoder
 
 
@@ -97,7 +99,9 @@ def portable(config: Config) -> Config:
     """The config without the folders of the machine that trained: what was read there is called by its last name."""
 
     def last_name(source: str | None) -> str | None:
-        return Path(source).name if source and Path(source).is_absolute() else source
+        if source is None:
+            return None
+        return Path(source).name if Path(source).is_absolute() else without_passwords(source)
 
     model = config.model
     video = model.video.model_copy(update={"pretrained": last_name(model.video.pretrained)})

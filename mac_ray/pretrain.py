@@ -21,8 +21,9 @@ from mac_ray.config import file as config_file
 from mac_ray.console import Follower, final_tables, preparing
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RecipeError, RunError, in_one_line
+from mac_ray.passwords import has_passwords
 from mac_ray.terminal import say, say_stopped
-from mac_ray.tracking.address import has_passwords, resolve_uri
+from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import (
     FAULT_TAG,
     FETCHED_NAME,

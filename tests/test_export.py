@@ -73,6 +73,9 @@ def test_export_names_no_folder_of_the_machine_that_trained(
     assert str(tmp_path) not in config_file.to_yaml(config)
     assert config.data.sets["own"].path == "set.parquet"
     assert (config.model.text.tokenizer, config.model.pretrained) == ("tokeniser", "b.pth")
+    in_store = ["data.sets.own.path=s3://key:sesame@bucket/set.parquet"]
+    config = portable(config_file.load(None, [*tiny_overrides, *given, *in_store]))
+    assert config.data.sets["own"].path == "s3://***@bucket/set.parquet"
 
 
 def test_note_of_a_finished_run_has_its_scores_and_that_of_an_older_checkpoint_has_not(

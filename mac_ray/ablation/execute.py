@@ -26,15 +26,15 @@ from rich.console import Console
 from mac_ray.ablation.locate import PlannedRun, each_once
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import EXIT_BAD_INPUT, RunError, in_one_line
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, RunError, in_one_line
 from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
+from mac_ray.ray_start import start_ray
 from mac_ray.ray_train import (
     lacking_room,
     living_nodes,
     room_for_workers,
     say_gpus_left_idle,
-    start_ray,
     wait_for_cluster,
     what_happened,
 )
@@ -361,8 +361,13 @@ def run_quietly(job: Job, launch: Launch) -> int:
             close(job, str(error), since=time.time())
             # somebody else may be training it, from where it can be
             return EXIT_BUSY if RunFolder(job.folder).is_driven() else EXIT_BAD_INPUT
-        except BusyError:
-            return 0 if status_of(job.folder) == "FINISHED" else EXIT_BUSY
+        except BusyError as error:
+            if status_of(job.folder) == "FINISHED":
+                return 0
+            if RunFolder(job.folder).is_driven():
+                return EXIT_BUSY
+            say(console, f"error: {error}")  # written by what nobody drives, such as a worker that hangs
+            return EXIT_FAILED
 
 
 def to_jobs(runs: Sequence[PlannedRun], tags: Mapping[str, Mapping[str, str]]) -> list[Job]:

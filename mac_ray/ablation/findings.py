@@ -23,7 +23,7 @@ from mac_ray.ablation.proposals import COMMAND, FLOPS, REASON, RUNS
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.statistics import unbeaten
 from mac_ray.ablation.sweep import Search, Sweep
-from mac_ray.tracking.address import without_passwords_in
+from mac_ray.passwords import without_passwords_in
 
 BEST_SHARE = 0.25  # of the trials, what importances are about
 FEWEST_TRIALS = 8  # complete, for importances to mean something: two are among the best

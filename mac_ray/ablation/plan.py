@@ -16,7 +16,7 @@ from typing import Any
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config, ConfigError, require_stages
 from mac_ray.config.file import changed, reads_as_itself
-from mac_ray.tracking.address import without_passwords
+from mac_ray.passwords import without_passwords
 
 ROOT = Path(__file__).parents[2]
 LONGEST_NAME = 200  # bytes; a file system takes 255, and the name of a folder goes on with the identity

@@ -23,7 +23,7 @@ from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Config, ConfigError
 from mac_ray.errors import NoRoomToTimeError
-from mac_ray.tracking.address import without_passwords
+from mac_ray.passwords import without_passwords
 from mac_ray.tracking.followed import Followed
 from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder

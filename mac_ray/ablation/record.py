@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.tracking.address import has_passwords, public, without_password, without_passwords
+from mac_ray.passwords import has_passwords, without_passwords
+from mac_ray.tracking.address import public, without_password
 from mac_ray.tracking.journal import FILE_NAME as JOURNAL_NAME
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.progress import how_to_open

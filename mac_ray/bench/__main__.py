@@ -158,7 +158,9 @@ def step(arguments: Sequence[str], console: Console) -> None:
     for further in given.against:
         name = " ".join(further)
         # overrides go on from what they are compared with, a file starts anew
-        from_path, given_before = (further.pop(0), []) if "=" not in further[0] else (path, overrides)
+        from_path, given_before = (
+            (path, overrides) if config_file.is_override(further[0]) else (further.pop(0), [])
+        )
         configs[name] = _loaded(from_path, [*given_before, *further])
     report = measure(
         configs,

@@ -41,6 +41,15 @@ class Cluster(Section):
         return self
 
     @model_validator(mode="after")
+    def _gpus_are_whole_or_a_share(self) -> Cluster:
+        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+            raise ValueError(
+                f"gpus_per_worker is {self.gpus_per_worker:g}, but Ray gives whole GPUs or a share of one; give "
+                f"{self.gpus_per_worker:.0f}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _workers_have_a_gpu_each(self) -> Cluster:
         if 0 < self.gpus_per_worker < 1 and self.workers not in (1, "auto"):
             raise ValueError(

@@ -114,7 +114,7 @@ def _parsed(text: str | bytes, place: str) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{place}{line}: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the last of what a tag asks for, such as !!int abc
         raise ConfigError(f"{place} is not YAML text: {' '.join(str(error).split())}") from error
 
 
@@ -134,9 +134,15 @@ def _read(path: Path) -> dict[str, Any]:
 # ---------------------------------------------------------------- overrides
 
 
+def is_override(argument: str) -> bool:
+    """section.key=value, and not a file: in the names of runs, and so in the paths of their configs, is an = too."""
+    path, equals, _ = argument.partition("=")
+    return bool(equals) and "/" not in path and not Path(argument).is_file()
+
+
 def path_and_overrides(first: str | None, rest: list[str]) -> tuple[str | None, list[str]]:
     """Of a command line of [CONFIG.yaml] [section.key=value …]: without a config, `first` is an override too."""
-    if first is not None and "=" in first:
+    if first is not None and is_override(first):
         return None, [first, *rest]
     return first, rest
 
@@ -168,8 +174,8 @@ def _overridden(raw: dict[str, Any], key: str, value: Any, override: str) -> dic
     for depth, name in enumerate(names):
         place = ".".join(names[:depth])
         if isinstance(node, list):
-            if not name.isdigit() or int(name) >= len(node):
-                entries = ", ".join(f"{place}.{number}" for number in range(len(node)))
+            if not (name.isascii() and name.isdigit()) or int(name) >= len(node):
+                entries = ", ".join(f"{place}.{number}" for number in range(len(node))) or "none"
                 raise ConfigError(f"override {override!r}: no entry {name!r} in {place}; there are {entries}")
             members, member = node, int(name)
         elif isinstance(node, dict):

@@ -7,19 +7,13 @@ the sender in its environment, because the arguments of a process are readable b
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-# a URL with a user, a password or a query, which may hold either: user:p@ss@host/database?password=…
-SECRET = re.compile(
-    r"(?P<scheme>\w[\w+.-]*://)(?P<user>[^\s'\"]*@)?(?P<place>[^\s'\"?]*)(?P<query>\?[^\s'\"]*)?"
-)
 SERVERS = ("http", "https", "databricks", "databricks-uc", "uc")
 
 
@@ -117,30 +111,6 @@ def discreet(text: str, uri: str) -> str:
     for secret in (*password, *query):
         text = text.replace(secret, "***")
     return text
-
-
-def without_passwords(text: str) -> str:
-    """A text, such as a command, with users, passwords and queries of the URLs in it left out."""
-    return SECRET.sub(
-        lambda found: f"{found['scheme']}{'***@' if found['user'] else ''}{found['place']}", text
-    )
-
-
-def without_passwords_in(value: Any) -> Any:
-    """Plain values, such as of a config, with every text as `without_passwords` leaves it."""
-    match value:
-        case str():
-            return without_passwords(value)
-        case dict():
-            return {key: without_passwords_in(item) for key, item in value.items()}
-        case list() | tuple():
-            return [without_passwords_in(item) for item in value]
-    return value
-
-
-def has_passwords(text: str) -> bool:
-    """Whether a text, such as a file, has what may be one in the URLs in it."""
-    return without_passwords(text) != text
 
 
 def replay_command(run_directory: Path, uri: str) -> str:

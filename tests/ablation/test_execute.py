@@ -43,13 +43,13 @@ from mac_ray.ablation.searcher import Judging, ProposalSearcher
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
-from mac_ray.errors import EXIT_BAD_INPUT, RunError
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, RunError
 from mac_ray.tracking.journal import Journal, JournalError, status_of, summarize
 from mac_ray.training.distributed import device_of
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
-from tests.ablation.trials import SPACE, Driver, driven, write_run
+from tests.ablation.trials import SPACE, Driver, driven, locked, write_run
 from tests.runs import UNTRACKED
 
 
@@ -196,6 +196,17 @@ def test_run_that_another_sweep_is_training_is_left_to_it_and_its_result_taken(
     assert run_quietly(job, never) == 0
     close(job, "its node was lost")
     assert outcome_in(run.folder, "tiny", 0, run.identity).status == "FINISHED"
+
+
+def test_run_whose_journal_a_stuck_worker_holds_is_not_tried_for_ever(
+    tiny: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a driver that was killed: nobody drives the run, and nobody else can."""
+    monkeypatch.setattr("mac_ray.tracking.journal.PATIENCE_S", 0.1)
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
+    with locked(run.folder / "journal.lock"):
+        assert run_quietly(Job(tiny, run.identity, run.folder, {}), never) == EXIT_FAILED
+    assert "is being written by" in (run.folder / "console.log").read_text()
 
 
 def test_run_that_cannot_be_begun_here_is_left_to_who_trains_it_elsewhere(
@@ -403,7 +414,6 @@ def test_error_of_the_system_is_left_to_tune_to_try_again(
 
     reported: list[dict[str, int]] = []
     monkeypatch.setattr("ray.tune.report", reported.append)
-    monkeypatch.setattr(execute, "train_in_actor", burst)
     (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": tiny}, tmp_path))
     config = tiny.model_copy(update={"tracking": tiny.tracking.model_copy(update={"enabled": False})})
     jobs = [Job(config, run.identity, run.folder, {})]

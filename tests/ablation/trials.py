@@ -81,11 +81,18 @@ class Driver:
 def driven(folder: Path) -> Iterator[None]:
     """A run by another process, which has its lock until it is ended."""
     folder.mkdir(exist_ok=True)
+    with locked(RunFolder(folder).driver_lock):
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """By another process, until it is ended."""
     program = (
         "import sys; from pathlib import Path; from mac_ray.tracking.process import try_lock\n"
         "assert try_lock(Path(sys.argv[1])); print('locked', flush=True); sys.stdin.read()"
     )
-    command = [sys.executable, "-c", program, str(RunFolder(folder).driver_lock)]
+    command = [sys.executable, "-c", program, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout
         assert other.stdout.readline() == b"locked\n"

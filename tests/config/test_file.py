@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from mac_ray.config import Config, ConfigError, Schedule, value_at
-from mac_ray.config.file import load, to_yaml
+from mac_ray.config.file import load, path_and_overrides, to_yaml
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SET = "data.sets.new={kind: manifest, path: new.parquet}"
@@ -328,6 +328,8 @@ MISTAKES = {
     "stages.0.objectives.contrastive=null": (
         "stages.0.objectives.contrastive, like every objective, is null; give at least one"
     ),
+    "stages.².epochs=1": "no entry '²' in stages; there are stages.0, stages.1",
+    "cluster.gpus_per_worker=1.5": "cluster.gpus_per_worker is 1.5, but Ray gives whole GPUs or a share of one; give",
     "objectives.contrastive=3": "objectives.contrastive is 3; give a section with any of weight, temperature",
     "objectives.sigmoid={temprature: 1}": "unknown key objectives.sigmoid.temprature; did you mean 'temperature'?",
     "objectives.language={weight: 0}": "objectives.language.weight is 0; give a number, above 0, or a section",
@@ -476,6 +478,20 @@ def test_key_that_is_no_text_is_an_error_with_its_line(tmp_path: Path) -> None:
     assert message(path) == f"{path}, line 2: the key 2 is not text; put it in quotes"
 
 
+def test_path_with_an_equals_sign_is_a_file_and_no_override(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders of runs of sweeps have one, and `bench step` is told to be given the config of one."""
+    folder = tmp_path / "s.none.seed=0-0123456789"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("a=b.yaml").write_text("seed: 3\n")
+    for path in (f"{folder}/config.yaml", "a=b.yaml"):
+        assert path_and_overrides(path, ["seed=1"]) == (path, ["seed=1"])
+    for override in ("seed=3", "storage.runs=/a/b=c"):
+        assert path_and_overrides(override, ["seed=1"]) == (None, [override, "seed=1"])
+
+
 @pytest.mark.parametrize("override", ["seed", "=1", "masking..ratio=1", "--seed"])
 def test_override_of_another_form_is_an_error_that_shows_the_form(override: str) -> None:
     assert message(None, override) == (
@@ -505,3 +521,4 @@ def test_file_that_is_no_yaml_is_an_error_with_its_line(tmp_path: Path) -> None:
 
 def test_override_that_is_no_yaml_is_an_error() -> None:
     assert message(None, "seed=[1").startswith("override 'seed=[1', line 1: ")
+    assert message(None, "seed=!!int abc").startswith("override 'seed=!!int abc' is not YAML text: ")

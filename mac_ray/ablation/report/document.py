@@ -14,7 +14,7 @@ from mac_ray.ablation.sweep import Sweep
 from mac_ray.page.document import document, section
 from mac_ray.page.markup import facts, listed, text
 from mac_ray.page.vega import Chart
-from mac_ray.tracking.address import without_passwords
+from mac_ray.passwords import without_passwords
 from mac_ray.tracking.journal import DEVICE_TAG, WORKERS_TAG, summarize
 
 # tags of runs that say on what and with what

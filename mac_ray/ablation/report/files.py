@@ -12,8 +12,8 @@ from mac_ray.ablation.outcome import COSTS
 from mac_ray.ablation.report.typeset import write_typeset
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_shown, metric_name, shown, shown_p, signed, verdict
+from mac_ray.passwords import without_passwords_in
 from mac_ray.retrieval.metrics import NAMES
-from mac_ray.tracking.address import without_passwords_in
 
 
 def write_tables(folder: Path, table: Table) -> list[Path]:

@@ -29,8 +29,8 @@ from mac_ray.page.markup import (
     text,
 )
 from mac_ray.page.palette import IN_PAGE
+from mac_ray.passwords import without_passwords
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
-from mac_ray.tracking.address import without_passwords
 
 
 def page(

@@ -23,7 +23,7 @@ from mac_ray.ablation.verdict import metric_name
 from mac_ray.page.document import charts_section, section
 from mac_ray.page.markup import NOTHING, Cell, Heading, breakable, large, number, sortable, text
 from mac_ray.page.palette import IN_PAGE
-from mac_ray.tracking.address import without_passwords_in
+from mac_ray.passwords import without_passwords_in
 
 WRAPPED = r"p{0.5\linewidth}"  # of LaTeX: a recipe is a long line
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
