@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             *([f"tracking.uri={given.tracking_uri}"] if given.tracking_uri else []),
         ]
         uri = dict(map(config_file.parsed_override, overrides)).get("tracking.uri")
-        files = find_encoder(folder_given(given.run, uri, working_directory(console)))
+        here = working_directory(console)
+        files = find_encoder(folder_given(given.run, uri, here))
         config = evaluation_of(files, overrides)
         if given.dry_run:
             print(config_file.to_yaml(config), end="")
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             say(console, f"{_name(files)} {said}", "yellow")
         launch = train_here if given.without_ray else train_on_ray
-        return pretrain(config, console, launch, {EVALUATED_TAG: _name(files)})
+        return pretrain(config, console, launch, {EVALUATED_TAG: _name(files)}, here=here)
     except (ConfigError, ManifestError, JournalError, RunNotFoundError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT

@@ -84,13 +84,14 @@ def pretrain(
     launch: Launch,
     more_tags: Mapping[str, str] | None = None,
     mlflow_wait_s: float = WAIT_S,
+    here: Path | None = None,
 ) -> int:
     """Prepare, train, score and track one run; returns the exit code. `more_tags` are tracked with it; for
-    `mlflow_wait_s` MLflow is waited for when it has ended.
+    `mlflow_wait_s` MLflow is waited for when it has ended. `here`: working_directory, by default asked for.
 
     Raises ConfigError, ManifestError or JournalError for what can be told before workers are taken.
     """
-    here = working_directory(console)
+    here = here or working_directory(console)
     uri = tracking_uri(config, here)
     with preparing(console) as progress:
         run = prepare(config, Path.cwd(), here, progress)
