@@ -14,7 +14,7 @@ only at what has changed. It stores the durations in the manifest. `index` takes
 video2dataset as they are; `convert` writes such tars (module convert).
 
 Exit code 0: ready; 1: something is missing, empty, changed, does not decode, is not as many as expected, or is in
-two splits; 2: the input cannot be used; 130: stopped from the keyboard.
+two splits, or Ray did not start; 2: the input cannot be used; 130: stopped from the keyboard.
 """
 
 from __future__ import annotations
