@@ -24,7 +24,7 @@ from mac_ray.data.decode import DecodeError, Frames, Times, Window, frames_of_wi
 from mac_ray.data.manifest import Sample
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import resized
-from mac_ray.data.source import SLOWEST_READ
+from mac_ray.data.source import SLOWEST_READ, Source
 
 AT_ONCE = 32  # frames decoded and not yet written; 32 of 1080p are 200 MB
 # for a part, beside reading its file; what takes longer hangs, and is one more sample that does not decode
@@ -123,8 +123,7 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
         seconds = max(0.0, end - (sample.start or 0.0))
         return [(sample.start, sample.end)]
 
-    # all packets of the file are read for the times of its frames
-    patience = TIMEOUT_S + (sample.source.size() or 0) / SLOWEST_READ
+    patience = _patience(sample.source)
     for first in count(0, AT_ONCE):
 
         def choose(length: int, first: int = first) -> Sequence[int]:
@@ -150,6 +149,15 @@ def parts(sample: Sample, options: Options, at_most: int | None = None) -> Itera
         yield Part(resized(frames, size), num_frames, seconds, told[0] if told else None)
         if first + AT_ONCE >= num_frames:
             return
+
+
+def _patience(source: Source) -> float:
+    """Seconds for a part: all packets of its file are read for the times of its frames."""
+    try:
+        num_bytes = source.size() or 0
+    except OSError:  # whoever decodes it says why
+        num_bytes = 0
+    return TIMEOUT_S + num_bytes / SLOWEST_READ
 
 
 def _wanted(available: int, seconds: float, options: Options) -> int:

@@ -184,6 +184,11 @@ def test_what_decodes_and_cannot_be_stored_says_why(tmp_path: Path) -> None:
         made(tmp_path / "wide.png", kind="image")
 
 
+def test_file_whose_size_nobody_can_tell_is_one_that_does_not_decode(tmp_path: Path) -> None:
+    with pytest.raises(DecodeError, match="File name too long"):
+        made(tmp_path / f"{300 * 'a'}.mp4")
+
+
 def test_what_does_not_decode_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(DecodeError, match=r"a\.mp4"):
