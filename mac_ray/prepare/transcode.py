@@ -93,10 +93,8 @@ def transcode(sample: Sample, options: Options) -> Transcoded:
             return replace(made, shortened=found[0] if found else None)
         except _FewerFramesError as error:
             at_most = error.num_frames
-        except (
-            UnstorableError,
-            av.error.FFmpegError,
-        ) as error:  # decoders have their errors in other processes
+        # FFmpeg's are the encoder's: decoders have theirs in other processes
+        except (UnstorableError, av.error.FFmpegError) as error:
             raise DecodeError(sample.source, f"cannot be stored as {form} ({error})") from error
 
 

@@ -46,9 +46,8 @@ class Watched:
         if self._process is not None:
             self._connection.close()
             self._process.kill()
-            with suppress(
-                subprocess.TimeoutExpired
-            ):  # one that waits for a disk of another machine may not end
+            # one that waits for a disk of another machine may not end
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(ENDS_WITHIN_S)
             self._process = None
 

@@ -60,9 +60,8 @@ def save(folder: Path, step: int, model: dict[str, Tensor], state: dict[str, Any
     for old in _finished(folder)[:-keep]:
         doomed = folder / f"{TEMPORARY}{old.name}"  # half deleted, it must not pass for a checkpoint
         old.rename(doomed)
-        shutil.rmtree(
-            doomed, ignore_errors=True
-        )  # what is left is no reason to end a run whose newest is safe
+        # what is left of it is no reason to end a run whose newest is safe
+        shutil.rmtree(doomed, ignore_errors=True)
     return target
 
 

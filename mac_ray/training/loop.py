@@ -135,7 +135,7 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         grow_towers(stage.frames, model, objectives)
         hide = Hiding(config, leg, model, tokenizer, lexicon, worker)
         if step == 0:  # where the curves begin
-            with named_faults(folder, worker):
+            with noting_failures(folder, worker):
                 values = masked_view_metrics(
                     model, scored["val"], tokenizer, lexicon, config, leg, step, worker
                 )
@@ -237,17 +237,17 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
                     journal.metrics(step, values | costs.logged(meter.seconds()))
 
     test = scored["test"]
-    with named_faults(folder, worker):
+    with noting_failures(folder, worker):
         embeddings = embed_split(model, test, tokenizer, config, worker)
         require_finite(embeddings, step)
-        _name_faults(embeddings, folder, worker)
+        _note_faults(embeddings, folder, worker)
         also = [
             sampled_anew(embeddings, sampling, model, test, config, worker)
             for sampling in config.evaluation.also
         ]
     for each in also:
         require_finite(each, step)
-        _name_faults(each, folder, worker)
+        _note_faults(each, folder, worker)
     if journal:
         results.write(folder, journal, step, config, embeddings, also, test)
         if plan:
@@ -282,11 +282,11 @@ def validated(
 
     Raises UndecodableSamplesError and NonFiniteLossError, on all ranks or none.
     """
-    with named_faults(folder, worker):
+    with noting_failures(folder, worker):
         embeddings = embed_split(model, val, tokenizer, config, worker)
         require_finite(embeddings, step)
         if is_last:  # the same ones every time
-            _name_faults(embeddings, folder, worker)
+            _note_faults(embeddings, folder, worker)
         values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
     if worker.rank == 0:
         values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
@@ -300,7 +300,7 @@ def is_scored(journal: Journal | None, step: int, worker: Worker) -> bool:
 
 
 @contextmanager
-def named_faults(folder: RunFolder, worker: Worker) -> Iterator[None]:
+def noting_failures(folder: RunFolder, worker: Worker) -> Iterator[None]:
     """Where what cannot be decoded ends the run, a rank names all that it met, and the error only the first."""
     try:
         yield
@@ -309,7 +309,7 @@ def named_faults(folder: RunFolder, worker: Worker) -> Iterator[None]:
         raise
 
 
-def _name_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:
+def _note_faults(embeddings: Embeddings, folder: RunFolder, worker: Worker) -> None:
     folder.note_failures(worker.rank, embeddings.faults.failures)
     folder.note_shortened(worker.rank, embeddings.faults.shortened)
 
