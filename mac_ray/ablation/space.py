@@ -4,6 +4,7 @@ Some combinations of sound values cannot be trained, and that is for the search 
 combination makes trainable is a mistake, and so is a path or a condition that leads nowhere.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -12,7 +13,7 @@ import optuna
 from optuna.trial import BaseTrial
 
 from mac_ray.ablation.plan import NOT_TRAINED, config_of, require_no_name, require_varied
-from mac_ray.ablation.sweep import Choice, Knob, Range, Search, Sweep
+from mac_ray.ablation.sweep import Choice, Knob, Range, Search, Sweep, name_of
 from mac_ray.config import ConfigError
 from mac_ray.config.sentences import shown
 
@@ -147,15 +148,24 @@ def _require_condition(sweep: Sweep, space: Space, path: str) -> None:
 
 
 def _probes(space: Space, path: str) -> Iterator[list[dict[str, Any]]]:
-    """Every choice, or both ends of the range, each in all ways that its conditions allow."""
+    """Every choice, or both ends of the range and what lies between, each in all ways that its conditions allow."""
     domain = space[path].domain
-    for value in domain.values if isinstance(domain, Choice) else (domain.low, domain.high):
-        ways = [{path: int(value) if isinstance(domain, Range) and domain.whole else value}]
+    for value in domain.values if isinstance(domain, Choice) else _numbers(domain):
+        ways: list[dict[str, Any]] = [{path: value}]
         only = space[path].only
         while only:
             ways = [{only.on: given} | way for given in only.among for way in ways]
             only = space[only.on].only
         yield ways
+
+
+def _numbers(domain: Range) -> list[float]:
+    """Both ends; and of a range that is not of whole numbers one that is none, as a config may take the ends alone."""
+    if domain.whole:
+        return [int(domain.low), int(domain.high)]
+    if domain.step is not None:
+        return [domain.low, domain.high, _rounded(domain.low + domain.step, domain)]
+    return [domain.low, domain.high, domain.low + (domain.high - domain.low) / math.pi]
 
 
 def _require_trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[Mapping[str, Any]]) -> None:
@@ -172,7 +182,11 @@ def _require_trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[M
         )
         if not _problem(sweep, propose(study.ask(), search)):
             return
-    raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {problems[0]}")
+    domain, value = search.space[path].domain, ways[0][path]
+    numbers = isinstance(domain, Range) and not domain.whole
+    is_of_whole_ones = numbers and any(not _problem(sweep, {**way, path: round(value)}) for way in ways)
+    hint = "; a range of whole numbers has whole=True" if is_of_whole_ones else ""
+    raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {problems[0]}{hint}")
 
 
 def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
@@ -186,6 +200,4 @@ def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
 
 def _stored(domain: Choice | Range, value: Any) -> Any:
     """As a study has it."""
-    if isinstance(domain, Choice):
-        return next(name for name, meant in domain.named.items() if meant == value)
-    return value
+    return name_of(value) if isinstance(domain, Choice) else value

@@ -29,6 +29,26 @@ class Part(Section):
             said = "\n".join(sentences(error, type(self)))
             raise ConfigError(f"{type(self).__name__}: {said}") from None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_the_same_in_every_process(cls, given: Any) -> Any:
+        """The first row is the baseline, and the order of a set of texts is another each time Python starts."""
+        if not isinstance(given, Mapping):
+            return given
+        sections = {name: value for name, value in given.items() if isinstance(value, Mapping)}
+        values = {**given} | {
+            f"{name}.{key}": value for name, of in sections.items() for key, value in of.items()
+        }
+        if unordered := [place for place, value in values.items() if isinstance(value, set | frozenset)]:
+            place = unordered[0]
+            raise ValueError(f"{place} is the set {values[place]!r}, which has no order; give a list")
+        if strange := [
+            (name, key) for name, of in sections.items() for key in of if not isinstance(key, str)
+        ]:
+            name, key = strange[0]
+            raise ValueError(f"{name} has the key {key!r}; give text, in quotes")
+        return given
+
 
 class Budget(Part):
     """What every run of a study gets the same of. Epochs of all stages are scaled by one factor to spend it."""
@@ -43,6 +63,11 @@ class Budget(Part):
         return self.equal == "samples" and self.amount is None
 
 
+def name_of(value: Any) -> str:
+    """The text that stands for it in a study, which stores no sections: text as it is, else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, allow_nan=False)
+
+
 class Choice(Part):
     """One of some values, each of which may be a section such as `{}`."""
 
@@ -53,7 +78,7 @@ class Choice(Part):
     def _names_each_once(self) -> Choice:
         try:
             names = list(self.named)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"values: {error}; give what a config holds: numbers, text, lists, sections"
             ) from error
@@ -63,8 +88,8 @@ class Choice(Part):
 
     @property
     def named(self) -> dict[str, Any]:
-        """By the text that stands for them in a study, which stores no sections: text as it is, else as JSON."""
-        return {value if isinstance(value, str) else json.dumps(value): value for value in self.values}
+        """By their names in a study."""
+        return {name_of(value): value for value in self.values}
 
 
 class Range(Part):

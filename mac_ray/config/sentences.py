@@ -148,7 +148,7 @@ def _described(node: Schema, schema: Schema) -> str:
 def _described_option(node: Schema, schema: Schema) -> str:
     if "enum" in node or "const" in node:
         return _one_of(node.get("enum") or [node["const"]])
-    match node["type"]:
+    match node.get("type", "anything"):
         case "integer":
             return "a whole number" + _bounds(node)
         case "number":
@@ -160,15 +160,17 @@ def _described_option(node: Schema, schema: Schema) -> str:
             return "true or false"
         case "array":
             members = node.get("prefixItems") or [node["items"]]
-            each = " and ".join(dict.fromkeys(_described(member, schema) for member in members))
+            each = " and ".join(dict.fromkeys(_described(member, schema) for member in members if member))
             size = len(members) if "prefixItems" in node else node.get("minItems", 0)
             count = f"{size} entries" if "prefixItems" in node else f"{size} or more entries"
-            return f"a list of {count}, each {each}"
+            return (f"a list of {count}" if size else "a list") + (f", each {each}" if each else "")
         case "object":
             if isinstance(node.get("additionalProperties"), Mapping):
                 return "a section with a name for each entry"
             names = ", ".join(node.get("properties", {}))
             return f"a section with any of {names}" if names else "a section"
+        case "anything":
+            return "what a config holds"
         case _:
             return "null"
 

@@ -202,6 +202,27 @@ def test_sweep_that_says_nothing_sensible_is_refused(given: dict[str, Any], word
         sweep(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"factors": {RATIO: (0.6)}}, f"Sweep: factors.{RATIO} is 0.6; give a list"),  # no comma, so no tuple
+        ({"factors": {3: (1,)}}, "Sweep: factors has the key 3; give text, in quotes"),
+        (
+            {"factors": {RATIO: {0.3}}},  # its first would be the baseline
+            f"Sweep: factors.{RATIO} is the set {{0.3}}, which has no order; give a list",
+        ),
+        (
+            {"factors": {RATIO: (0.3,)}, "seeds": {1}},
+            "Sweep: seeds is the set {1}, which has no order; give a list",
+        ),
+    ],
+)
+def test_what_is_no_list_is_refused_in_a_sentence(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Sweep(**{"name": "ratio", "question": "q", "base": "b.yaml", **given})
+    assert str(error.value) == sentence
+
+
 def test_every_wrong_row_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         expand(sweep(factors={RATIO: (1.5, 0.3, 2.0)}))

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from mac_ray.ablation.plan import config_of
 from mac_ray.ablation.space import propose, require_sound, values_of
-from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search
+from mac_ray.ablation.sweep import Choice, Conditional, Knob, Part, Range, Search
 from mac_ray.config import ConfigError
 from tests.ablation.trials import RATE, RATIO, SPACE, STRATEGY, sweep_of
 
@@ -133,6 +133,10 @@ CHOICE = Choice(values=("none", "random"))
             },
             [f"{TEXT}.only", "hangs on"],
         ),
+        # both ends are whole numbers, as which a config takes them, and nothing between them is
+        ({"model.video.depth": Knob(domain=Range(low=1, high=6))}, ["model.video.depth", "whole=True"]),
+        ({"model.video.depth": Knob(domain=Range(low=1, high=6, step=0.5))}, ["is 1.5", "whole=True"]),
+        ({"stages.0.batch_size": Knob(domain=Range(low=16, high=64))}, ["batch_size", "whole=True"]),
         ({"seed": Knob(domain=Range(low=0, high=9, whole=True))}, ["seeds"]),
         ({"cluster.workers": Knob(domain=Choice(values=(1, 2)))}, ["cluster.workers", "no other run"]),
         ({"data.image_size": Knob(domain=Choice(values=(32, 64)))}, ["data.image_size", "override"]),
@@ -166,6 +170,7 @@ def test_override_below_a_knob_that_would_replace_it_is_refused() -> None:
     [
         ({"values": ({}, {})}, "once"),
         ({"values": ({1}, {2})}, "give what a config holds"),
+        ({"values": (float("nan"), 0.3)}, "give what a config holds"),
         ({"low": 0.1, "high": 0.9, "step": 0.3}, "0.7"),
         ({"low": 1.5, "high": 4, "whole": True}, "whole numbers"),
     ],
@@ -173,6 +178,22 @@ def test_override_below_a_knob_that_would_replace_it_is_refused() -> None:
 def test_domain_that_cannot_be_drawn_from_is_refused(given: dict[str, Any], word: str) -> None:
     with pytest.raises(ValidationError, match=word):
         (Choice if "values" in given else Range).model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "field"),
+    [
+        (Choice, {"values": "ab"}, "values is 'ab'; give a list of 2 or more entries"),
+        (Conditional, {"on": STRATEGY, "among": ("random")}, "among is 'random'; give a list of 1 or more"),
+        (Conditional, {"on": STRATEGY, "among": {"random"}}, "among is the set {'random'}"),
+    ],
+)
+def test_what_is_no_list_is_refused_in_a_sentence(
+    part: type[Part], given: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        part(**given)
+    assert str(error.value).startswith(f"{part.__name__}: {field}")
 
 
 def test_pruning_the_cheap_end_of_a_front_is_refused() -> None:
