@@ -50,6 +50,8 @@ QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 SAID = 3  # different ways in which workers failed
 # of one worker for another, such as for a frame cache that another node makes; those that die are not waited for
 LONGEST_WAIT_S = 4 * 3600
+# of what is free now: what a job that was killed has held is free after a second or two
+TOLD_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ def require_workers(cluster: Cluster, fewest: int, console: Console) -> None:
             "cluster.gpus_per_worker"
         )
     say_gpus_left_idle([cluster], console)
+    say_what_is_waited_for(cluster, fewest, console)
 
 
 def say_gpus_left_idle(runs: Iterable[Cluster], console: Console) -> None:
@@ -259,6 +262,29 @@ def say_gpus_left_idle(runs: Iterable[Cluster], console: Console) -> None:
     if gpus and not any(cluster.gpus_per_worker for cluster in runs):
         said = f"the cluster has {gpus:g} GPU{'' if gpus == 1 else 's'}, and cluster.gpus_per_worker=0 leaves them idle"
         say(console, said, "yellow")
+
+
+def say_what_is_waited_for(cluster: Cluster, workers: int, console: Console) -> None:
+    """Where others, or the job that asks, hold what so many workers need. Ray must be initialised."""
+    needs = resources_per_worker(cluster)
+
+    def free() -> dict[str, float]:
+        there = ray.available_resources()
+        return {name: there.get(name, 0.0) for name in needs}
+
+    def too_little() -> bool:
+        return any(workers * needs[name] > amount + 1e-6 for name, amount in free().items())
+
+    deadline = time.monotonic() + TOLD_WITHIN_S
+    while too_little() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if too_little():
+        say(
+            console,
+            f"{_asked(needs, workers)}, and the cluster has {_amounts(free())} free: waiting for what others hold; "
+            "what this job holds itself, by `ray job submit --entrypoint-num-gpus` or `-cpus`, it never gives back",
+            "yellow",
+        )
 
 
 def living_nodes() -> list[Mapping[str, float]]:
@@ -288,14 +314,17 @@ def lacking_room(cluster: Cluster, workers: int, nodes: Sequence[Mapping[str, fl
         return ""
     needs = resources_per_worker(cluster)
     there = {name: sum(node.get(name, 0.0) for node in nodes) for name in needs}
-    asked = (
+    return (
+        f"{_asked(needs, workers)}, and the cluster has room for {room}: {_amounts(there)} on {len(nodes)} "
+        f"{'node' if len(nodes) == 1 else 'nodes'}"
+    )
+
+
+def _asked(needs: Mapping[str, float], workers: int) -> str:
+    return (
         f"{workers} workers need {_amounts(needs)} each"
         if workers > 1
         else f"a worker needs {_amounts(needs)}"
-    )
-    return (
-        f"{asked}, and the cluster has room for {room}: {_amounts(there)} on {len(nodes)} "
-        f"{'node' if len(nodes) == 1 else 'nodes'}"
     )
 
 

@@ -119,6 +119,7 @@ def run_sweep(
     archive.look_up()  # an MLflow to be mended first is told before steps are timed
     with preparing(console) as progress:
         locator = Locator(Path.cwd(), here, progress)
+        locator.require_trainable(points)
         storage = Path(locator.absolute(points[0].config).storage.runs)
         calculator = Calculator(locator, storage / "speeds.json")
         points = equalised(points, baseline_of(sweep, rows), sweep.budget, calculator)

@@ -35,6 +35,7 @@ from mac_ray.ray_train import (
     living_nodes,
     room_for_workers,
     say_gpus_left_idle,
+    say_what_is_waited_for,
     wait_for_cluster,
     what_happened,
 )
@@ -98,14 +99,19 @@ def at_once(configs: Sequence[Config], nodes: Sequence[Mapping[str, float]]) -> 
 
     Raises ConfigError when not even one does.
     """
-    clusters = [most_demanding(configs)] if _in_actor(configs) else [config.cluster for config in configs]
+    clusters = _clusters(configs)
     for cluster in clusters:
-        if sentence := lacking_room(cluster, cluster.most_workers, nodes):
+        if sentence := lacking_room(cluster, cluster.fewest_workers, nodes):
             raise ConfigError(
                 f"a run does not fit: {sentence}; ask for less (cluster.workers, cpus_per_worker, gpus_per_worker) or "
                 "start more nodes"
             )
-    return min(room_for_workers(cluster, nodes) // cluster.most_workers for cluster in clusters)
+    return min(max(1, room_for_workers(cluster, nodes) // cluster.most_workers) for cluster in clusters)
+
+
+def _clusters(configs: Sequence[Config]) -> list[Cluster]:
+    """What is taken for a run."""
+    return [most_demanding(configs)] if _in_actor(configs) else [config.cluster for config in configs]
 
 
 def most_demanding(configs: Sequence[Config]) -> Cluster:
@@ -160,7 +166,10 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
 
     wait_for_cluster(lacking, max(config.cluster.start_timeout_s for config in configs), console)
     say_gpus_left_idle([config.cluster for config in configs], console)
-    return fit_now()
+    together = fit_now()
+    least = min(_clusters(configs), key=lambda cluster: (cluster.fewest_workers, cluster.gpus_per_worker))
+    say_what_is_waited_for(least, least.fewest_workers, console)
+    return together
 
 
 def execute(jobs: Sequence[Job], folder: Path, uri: str | None, together: int) -> None:

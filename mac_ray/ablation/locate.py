@@ -9,11 +9,12 @@ from pathlib import Path
 
 from mac_ray.ablation.outcome import TableError, unreadable
 from mac_ray.ablation.plan import Point
-from mac_ray.config import Config
+from mac_ray.config import Config, ConfigError
 from mac_ray.data.sets import Progress
 from mac_ray.tracking.journal import FILE_NAME, read, status_of
 from mac_ray.training.folder import KnownRuns, RunFolder, claimed
 from mac_ray.training.inputs import RunData, open_data, require_media
+from mac_ray.training.plan import legs
 from mac_ray.training.start import identify, require_sound, require_storage, with_absolute_folders
 
 
@@ -43,6 +44,29 @@ class Locator:
             require_storage(absolute)
             self._opened[key] = open_data(absolute, self.progress)
         return self._opened[key]
+
+    def require_trainable(self, points: Iterable[Point]) -> None:
+        """On their data, of which `expand` knows nothing. Raises ConfigError with a sentence per row that is not."""
+        problems: dict[str, str] = {}
+        for point in points:
+            if point.row.label not in problems:
+                problems[point.row.label] = self._problem(point.config)  # another seed has the same
+        said = {label: problem for label, problem in problems.items() if problem}
+        if said and len(set(problems.values())) == 1:  # not of what rows differ in
+            raise ConfigError(next(iter(said.values())))
+        if said:
+            raise ConfigError("\n".join(f"row {label!r}: {problem}" for label, problem in said.items()))
+
+    def _problem(self, config: Config) -> str:
+        """Raises ManifestError, which is of no row."""
+        data = self.data(config)
+        try:
+            identify(self.absolute(config), data)
+            require_sound(config, data)
+            legs(config, data.train_sizes)
+        except ConfigError as error:
+            return str(error)
+        return ""
 
     def planned(self, points: Iterable[Point]) -> list[PlannedRun]:
         """Points of one identity are one run. Raises ConfigError or ManifestError for what cannot be trained."""

@@ -33,6 +33,11 @@ class Cluster(Section):
             return 1
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
+    @property
+    def fewest_workers(self) -> int:
+        """As many as a run can be trained by."""
+        return self.workers[0] if isinstance(self.workers, tuple) else self.most_workers
+
     @model_validator(mode="after")
     def _workers_are_a_range(self) -> Cluster:
         if isinstance(self.workers, tuple) and self.workers[0] > self.workers[1]:

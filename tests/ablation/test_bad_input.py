@@ -271,6 +271,26 @@ def test_search_whose_study_or_journal_is_corrupt_is_refused(
     assert f"{name}, line 1 is no record of a" in refused(searching, options, tmp_path, capsys)
 
 
+def test_each_row_that_does_not_go_with_its_data_is_named(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*ROWS, ("wide", {"stages.0.batch_size": 4096}), ("wide tail", {"stages.1.batch_size": 27})]
+    refused(sweep(variants=rows), options, tmp_path / "runs", capsys)
+    asked = sweep(variants=rows, overrides=dict(map(parsed_override, options)))
+    with pytest.raises(ConfigError) as error:
+        Locator(Path.cwd(), tmp_path, lambda *_: None).require_trainable(expand(asked))
+    assert str(error.value).splitlines() == [
+        "row 'wide': stages.0.batch_size is 4096, but shapes has only 26 training samples; lower the batch size",
+        "row 'wide tail': stages.1.batch_size is 27, but shapes has only 26 training samples; lower the batch size",
+    ]
+
+
+def test_mistake_that_rows_share_is_told_of_no_row(options: list[str], tmp_path: Path) -> None:
+    asked = sweep(overrides=dict(map(parsed_override, [*options, "stages.0.batch_size=4096"])))
+    with pytest.raises(ConfigError, match=r"^stages.0.batch_size is 4096"):
+        Locator(Path.cwd(), tmp_path, lambda *_: None).require_trainable(expand(asked))
+
+
 def test_weights_that_do_not_fit_a_row_are_told_before_anything_is_started(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

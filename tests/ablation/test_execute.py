@@ -99,6 +99,11 @@ def test_rows_that_are_one_run_share_its_folder_and_it_is_trained_once(tiny: Con
         ({"gpus_per_worker": 0.6}, [{"CPU": 16, "GPU": 2}], 2),
         ({"gpus_per_worker": 1, "workers": 3}, [{"CPU": 16, "GPU": 4}, {"CPU": 16, "GPU": 4}], 2),
         ({"gpus_per_worker": 1, "workers": (1, 4), "cpus_per_worker": 2}, [{"CPU": 15, "GPU": 8}], 1),
+        (
+            {"gpus_per_worker": 1, "workers": (4, 16)},
+            [{"CPU": 16, "GPU": 8}],
+            1,
+        ),  # of eight, until there are more
         # a core is left over on each node, and no worker is made of two of these
         ({"workers": 2, "cpus_per_worker": 2}, [{"CPU": 3}] * 3, 1),
     ],
@@ -367,6 +372,7 @@ def test_cluster_that_grows_is_waited_for_and_one_that_does_not_is_refused_after
     small, large = cluster_of({"CPU": 2.0}), cluster_of({"CPU": 4.0, "GPU": 2.0})
     clusters = chain([small], repeat(large))
     monkeypatch.setattr("ray.nodes", lambda: next(clusters))
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
     console = Console(file=StringIO(), width=500)
     assert fitting([config], console) == 2
     assert isinstance(console.file, StringIO)
@@ -385,11 +391,42 @@ def test_gpus_that_no_run_takes_are_said(
 ) -> None:
     config = tiny.model_copy(update={"cluster": tiny.cluster.model_copy(update={"gpus_per_worker": share})})
     monkeypatch.setattr("ray.nodes", lambda: cluster_of({"CPU": 4.0, "GPU": 2.0}))
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 4.0, "GPU": 2.0})
     console = Console(file=StringIO(), width=500)
     fitting([config], console)
     assert isinstance(console.file, StringIO)
     sentence = "the cluster has 2 GPUs, and cluster.gpus_per_worker=0 leaves them idle"
     assert (sentence in console.file.getvalue()) == said
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "free", "sentence"),
+    [
+        (1, 1.0, 1.0, ""),
+        (1, 0.5, 0.5, ""),
+        (1, 1.0, 0.0, "a worker needs 1 CPU and 1 GPU, and the cluster has 4 CPUs and 0 GPUs free"),
+        (2, 1.0, 1.0, "2 workers need 1 CPU and 1 GPU each, and the cluster has 4 CPUs and 1 GPU free"),
+        ((1, 2), 1.0, 1.0, ""),
+    ],
+)
+def test_what_others_hold_of_what_each_run_needs_is_said(
+    workers: int | tuple[int, int],
+    gpus: float,
+    free: float,
+    sentence: str,
+    tiny: Config,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    section = tiny.cluster.model_copy(update={"workers": workers, "gpus_per_worker": gpus})
+    monkeypatch.setattr("ray.nodes", lambda: cluster_of({"CPU": 4.0, "GPU": 2.0}))
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 4.0} | ({"GPU": free} if free else {}))
+    monkeypatch.setattr("mac_ray.ray_train.TOLD_WITHIN_S", 0.0)
+    console = Console(file=StringIO(), width=500)
+    fitting([tiny.model_copy(update={"cluster": section})], console)
+    assert isinstance(console.file, StringIO)
+    said = console.file.getvalue()
+    assert sentence in said
+    assert ("waiting for what others hold" in said) == bool(sentence)
 
 
 def test_run_whose_process_was_killed_is_failed(tmp_path: Path) -> None:
