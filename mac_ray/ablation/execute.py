@@ -131,9 +131,24 @@ def on_ray() -> Iterator[None]:
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
     start_ray(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
     try:
-        yield
+        with _interrupted_by_sigterm():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """What schedulers send before they kill is as Ctrl-C, also to Tune; Ray has just made an exit of it. Without effect
+    outside the main thread, which alone may have signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say_what_nodes_do_not_share(uri: str | None, console: Console) -> None:

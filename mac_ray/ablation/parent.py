@@ -55,7 +55,7 @@ def as_parent(
         answer, reason = work()
         status = "FINISHED"
     except KeyboardInterrupt:
-        status, reason = "KILLED", "interrupted from the keyboard"
+        status, reason = "KILLED", "interrupted from the keyboard or by SIGTERM"
     except RunError as error:
         reason = str(error)
         raise

@@ -358,14 +358,15 @@ def test_row_is_trained_alone_and_the_rest_by_two_sweeps_at_once_each_run_once(
     assert sorted(rows) == list(RATIOS)
 
 
-def test_sweep_interrupted_from_the_keyboard_is_killed_and_says_how_to_go_on(
+def test_sweep_that_is_terminated_is_killed_as_from_the_keyboard_and_says_how_to_go_on(
     tiny_overrides: list[str], tmp_path: Path, base: str
 ) -> None:
+    """SIGTERM is made a Ctrl-C, so both are seen here."""
     # no more than train at once: what Tune then stops, it counts as ended
     file = write_sweep(tmp_path, base, dict(list(RATIOS.items())[:2]))
     job = start(file, [*tiny_overrides, "stages.0.epochs=200", UNTRACKED], tmp_path)
     wait_for_checkpoints(job, tmp_path / "runs", 4)
-    job.send_signal(signal.SIGINT)
+    job.terminate()
     code, output = finish(job)
     assert code == 130, output
     assert "goes on with it" in output
