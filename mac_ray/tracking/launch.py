@@ -78,15 +78,18 @@ def wait(sender: Process, run_directory: Path, uri: str, timeout_s: float = WAIT
     )
 
 
-def _was_never_sent(folder: Path, uri: str, parent: str) -> bool:
-    """A run that this parent started, and that failed before it was driven."""
-    if public(uri) in progress.load(folder) or status_of(folder) != "FAILED":
-        return False
-    return summarize(folder).tags.get(PARENT_TAG) == parent
+def _is_to_be_sent(folder: Path, uri: str, parent: str) -> bool:
+    """A run whose sender this MLflow was too much for; or that has finished and is not there at all, as it was trained
+    without tracking, or for another; or that this parent started, and that failed before it was driven."""
+    if public(uri) in progress.load(folder):
+        return progress.is_behind(folder, uri)
+    status = status_of(folder)
+    is_own_failure = status == "FAILED" and summarize(folder).tags.get(PARENT_TAG) == (parent or None)
+    return status == "FINISHED" or is_own_failure
 
 
 def send_rest(folders: Iterable[Path], uri: str | None, parent: str = "") -> str | None:
-    """What the MLflow at `uri` missed of ended runs while it was away; a sentence about what it still lacks.
+    """What the MLflow at `uri` lacks of ended runs, as it was away or not asked; a sentence about what it still lacks.
 
     Of the children of `parent`, also those that ended before they had a sender.
 
@@ -95,11 +98,7 @@ def send_rest(folders: Iterable[Path], uri: str | None, parent: str = "") -> str
     """
     if not uri:
         return None
-    behind = [
-        folder
-        for folder in dict.fromkeys(folders)
-        if progress.is_behind(folder, uri) or (parent and _was_never_sent(folder, uri, parent))
-    ]
+    behind = [folder for folder in dict.fromkeys(folders) if _is_to_be_sent(folder, uri, parent)]
     if not behind:
         return None
     tame_mlflow()
@@ -112,7 +111,8 @@ def send_rest(folders: Iterable[Path], uri: str | None, parent: str = "") -> str
         try:
             replay(folder, uri)
             away = 0
-        except (RefusedError, UnavailableError) as error:  # the others may do
+        # the others may do; OSError: in a folder of somebody else, who may have sent it
+        except (RefusedError, UnavailableError, OSError) as error:
             left.append((folder, error))
             away = away + 1 if isinstance(error, UnavailableError) else 0
             if away == AWAY_AFTER:
