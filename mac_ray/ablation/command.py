@@ -54,6 +54,8 @@ from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.journal import Journal, JournalError, status_of
 from mac_ray.tracking.launch import send_rest
 
+KEY_CHARACTERS = 32  # of an identity, by which the sweep is found in MLflow
+
 
 def main(sweep: Sweep, arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=sweep.question)
@@ -146,7 +148,10 @@ def run_sweep(
     where = {run.identity: run.folder for run in asked_runs}
     runs = [replace(run, folder=where.get(run.identity, run.folder)) for run in runs]
     title = title_of(sweep)
-    with Journal.open_or_create(folder, name=title, experiment=experiment, identity=identity) as journal:
+    # begun from another folder, or when this one is lost, it is the same study of the same runs
+    with Journal.open_or_create(
+        folder, name=title, experiment=experiment, identity=identity, key=identity[:KEY_CHARACTERS]
+    ) as journal:
         labels = labels_of(runs)
         tags = {
             run.identity: tags_of_run(sweep, run.point, labels[run.identity], folder) for run in asked_runs

