@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import command_of
-from mac_ray.ablation.pruning import STRATUM, percent_made, stratum_of
+from mac_ray.ablation.pruning import RUNGS, STRATUM, percent_made, rungs_of, stratum_of
 from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
@@ -27,6 +27,7 @@ from mac_ray.passwords import without_passwords
 from mac_ray.tracking.followed import Followed
 from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.plan import Leg
 
 # attributes of a trial
 REASON, FLOPS = "mac_ray.reason", "mac_ray.flops"
@@ -85,17 +86,17 @@ class Proposals:
         search: Search,
         parent: str,
         plan: Plan,
-        num_steps: Callable[[Config], int],
+        legs_of: Callable[[Config], Sequence[Leg]],
         give_up: Callable[[Sequence[PlannedRun]], None],
     ) -> None:
-        """`plan` lays out a trial or raises UntrainableError; `num_steps` are those of a run.
+        """`plan` lays out a trial or raises UntrainableError; `legs_of` are those of a run.
 
         `give_up` is told the runs of trials that are over, of which some may never have been begun.
 
         `parent` is the key of the sweep's own run, which those that it trains have in their tags.
         """
         self._study, self._sweep, self._search = study, sweep, search
-        self._parent, self._plan, self._num_steps, self._give_up = parent, plan, num_steps, give_up
+        self._parent, self._plan, self._legs_of, self._give_up = parent, plan, legs_of, give_up
         # trials that a driver was killed over, and those that failed for what may have been the machine
         unended = study.get_trials(deepcopy=False)
         left = leftovers(study)
@@ -216,7 +217,9 @@ class Proposals:
                     request.write_text(PRUNED)
 
     def _proposal(self, trial: optuna.Trial, runs: Sequence[PlannedRun]) -> Proposal:
-        trial.set_user_attr(STRATUM, stratum_of(runs[0].point.config, self._search, self._sweep.budget))
+        config = runs[0].point.config
+        trial.set_user_attr(STRATUM, stratum_of(config, self._search, self._sweep.budget))
+        trial.set_user_attr(RUNGS, rungs_of(config, self._legs_of(config)))
         trial.set_user_attr(RUNS, [run.identity for run in runs])
         trial.set_user_attr(COMMAND, without_passwords(command_of(self._sweep, runs[0].point)))
         followed = Followed(runs[0].folder / FILE_NAME, f"val/{self._sweep.metric}")
@@ -254,7 +257,7 @@ class Proposals:
 
     def _unreported(self, proposal: Proposal) -> Iterator[tuple[float, int]]:
         """Val metrics of the first seed's run that the pruner has not seen, each with the percent of the run made."""
-        total = self._num_steps(proposal.runs[0].point.config)
+        total = self._legs_of(proposal.runs[0].point.config)[-1].last
         for step, value in sorted(proposal.first.values.items()):
             percent = percent_made(step, total)
             if percent not in proposal.reported:

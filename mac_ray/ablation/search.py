@@ -28,7 +28,7 @@ from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
-from mac_ray.ablation.pruning import NEAR, RUNGS, percent_made
+from mac_ray.ablation.pruning import NEAR, percent_made, rungs_of
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
@@ -59,7 +59,7 @@ from mac_ray.terminal import say
 from mac_ray.tracking.journal import Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.folder import KnownRuns, RunFolder
-from mac_ray.training.plan import legs
+from mac_ray.training.plan import Leg, legs
 
 TRIAL_TAG = "mac_ray.trial"
 SHOWN_TRIALS = 10
@@ -94,7 +94,7 @@ class TrialPlanner:
         try:
             points = [self.point(row, number, seed) for seed in self.sweep.seeds]
             for point in points:
-                self.num_steps(point.config)
+                self.legs(point.config)
             self.locator.planned(points)
             self.calculator.require_weights(points[0].config)
         except (ConfigError, ManifestError) as error:
@@ -125,9 +125,9 @@ class TrialPlanner:
         config = config_of(self.sweep, row.values, seed)
         return Point(row, seed, config.model_copy(update={"name": run_name(self.sweep, short, seed)}))
 
-    def num_steps(self, config: Config) -> int:
+    def legs(self, config: Config) -> list[Leg]:
         """Raises ConfigError for stages that do not fit their data."""
-        return legs(config, self.locator.data(config).train_sizes)[-1].last
+        return legs(config, self.locator.data(config).train_sizes)
 
 
 def base_point(sweep: Sweep) -> Point:
@@ -155,7 +155,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         (run,) = locator.planned([scaled])
         if search.prune:
             _require_looks(sweep, planner, base)
-        if sweep.budget.equal != "seconds" or not dry_run:
+        if sweep.budget.equal != "seconds" or sweep.budget.amount or not dry_run:
             # what keeps steps from being timed here, or the budget from being enough, is told before any trial
             (scaled,) = equalised([scaled], scaled.row, sweep.budget, planner.calculator)
         flops = planner.calculator.flops(scaled.config)
@@ -275,7 +275,7 @@ def train_trials(
         return runs
 
     parent = run_key(folder)
-    proposals = Proposals(study, sweep, search, parent, plan, planner.num_steps, board.give_up)
+    proposals = Proposals(study, sweep, search, parent, plan, planner.legs, board.give_up)
     with on_ray():
         together = fitting([base], console)
         require_shared(folder, base.cluster)
@@ -334,15 +334,16 @@ def _require_two_objectives(sweep: Sweep, search: Search) -> None:
 
 
 def _require_looks(sweep: Sweep, planner: TrialPlanner, base: Config) -> None:
-    every, total = base.evaluation.every_epochs, planner.num_steps(base)
+    every, plan = base.evaluation.every_epochs, planner.legs(base)
+    first, total = rungs_of(base, plan)[0], plan[-1].last
     if not any(
         leg.is_evaluated(step, every)
-        for leg in legs(base, planner.locator.data(base).train_sizes)
+        for leg in plan
         for step in range(leg.first + 1, leg.last + 1)
-        if step < total and percent_made(step, total) >= RUNGS[0] - NEAR
+        if step < total and percent_made(step, total) >= first - NEAR
     ):
         raise ConfigError(
-            f"sweep {sweep.name}: search.prune goes by val scores between {RUNGS[0]}% of a run and its end, but with "
+            f"sweep {sweep.name}: search.prune goes by val scores between {first}% of a run and its end, but with "
             f"evaluation.every_epochs {every:g} there are none; lower it"
         )
 

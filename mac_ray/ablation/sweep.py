@@ -142,8 +142,9 @@ class Search(Part):
     trials: Positive = 30  # in all; more of them continue the same study
     # nsga2 weighs the metric against the cost of a run, in FLOPs; the others see the metric alone
     sampler: Literal["tpe", "gp", "nsga2"] = "tpe"
-    # Stop the worse half early, judged on val. Which masking strategy is ahead turns with the budget, so trials are
-    # compared with those of the same strategy and budget only, unless "everywhere" is asked for
+    # Stop the worse half early, judged on val once a run masks as it does to its end. Which masking strategy is ahead
+    # turns with the budget, so trials are compared with those of the same strategy and budget only, unless "everywhere"
+    # is asked for
     prune: Literal["same_strategy", "everywhere"] | None = None
     storage: str | None = None  # an RDB's URL; None: a journal file in the sweep's folder
 

@@ -11,12 +11,13 @@ import pytest
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.proposals import Proposal
-from mac_ray.ablation.pruning import STRATUM
+from mac_ray.ablation.pruning import RUNGS, STRATUM
 from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
-from mac_ray.config import ConfigError
+from mac_ray.config import Config, ConfigError
 from mac_ray.errors import NoRoomToTimeError
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.plan import Leg
 from tests.ablation.trials import RATIO, SPACE, STEPS, STRATEGY, Driver, driven, sweep_of, write_run
 from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
@@ -414,6 +415,28 @@ def test_a_quarter_of_a_run_is_its_first_rung_also_where_steps_are_whole(
     driver = Driver(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"), steps=steps)
     assert not advance(driver, "random", 30.0, 0.3, step=every)
     assert advance(driver, "random", 20.0, 0.4, step=every)
+
+
+def test_trial_is_judged_once_its_clips_are_whole_where_they_come_to_be(tmp_path: Path) -> None:
+    """Which ratio is ahead of another turns when clips become whole."""
+
+    class WithTail(Driver):
+        def legs_of(self, config: Config) -> list[Leg]:
+            masked, whole = config.stages
+            return [Leg(masked, 0, 0, 50, 50, {}), Leg(whole, 1, 50, 50, 50, {})]
+
+    search = Search(space=SPACE, trials=20, prune="same_strategy")
+    driver = WithTail(tmp_path, search, overrides={"masking.text.strategy": "none"})
+    assert not advance(driver, "random", 30.0, 0.3, step=25)
+    assert not advance(driver, "random", 20.0, 0.4, step=25)
+    assert not advance(driver, "random", 30.0, 0.5, step=50)
+    assert not advance(driver, "random", 20.0, 0.6, step=50)
+    assert not advance(driver, "random", 30.0, 0.7, step=75)
+    assert advance(driver, "random", 20.0, 0.8, step=75)
+    # nothing is hidden of it at any time, so nothing changes
+    assert not advance(driver, "none", 30.0, 0.3, step=25)
+    assert driver.study.trials[-1].user_attrs[RUNGS] == [25, 50]
+    assert driver.study.trials[0].user_attrs[RUNGS] == [62, 75]
 
 
 def test_trial_is_compared_with_what_others_had_after_the_same_share_of_a_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dashboards.report import main as report
+from mac_ray.ablation.proposals import FAILURES_IN_A_ROW
 from mac_ray.config import Config
 from mac_ray.config.file import to_yaml
 from mac_ray.errors import EXIT_FAILED
@@ -49,8 +50,8 @@ if __name__ == "__main__":
     raise SystemExit(main(SWEEP))
 """
 LONGER = [
-    "stages.0.epochs=60",
-    "stages.1.epochs=4",
+    "stages.0.epochs=4",
+    "stages.1.epochs=60",  # in which trials are judged
     "evaluation.every_epochs=8",
     "storage.checkpoint_every=20",
 ]
@@ -117,8 +118,11 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     """Training comes to its end, and then a clip of the test split cannot be scored, for every trial alike."""
     (tmp_path / "base.yaml").write_text(to_yaml(copied_set(tmp_path / "set")))
     file = tmp_path / "tiny_search.py"
-    # without pruning, which stops whichever comes second
-    file.write_text(SWEEP.format(base=str(tmp_path / "base.yaml")).replace('prune="everywhere",', ""))
+    # without pruning, which stops whichever comes second, and with one trial more than may fail in a row
+    whole = SWEEP.format(base=str(tmp_path / "base.yaml"))
+    file.write_text(
+        whole.replace('prune="everywhere",', "").replace("trials=6", f"trials={FAILURES_IN_A_ROW + 1}")
+    )
     clip = tmp_path / "set" / "test" / "000003.mp4"
     sound = clip.read_bytes()
     clip.write_bytes(b"not a video")
@@ -137,5 +141,5 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     (folder,) = (tmp_path / "runs").glob("sweep-tiny-search-*")
     storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
     study = optuna.load_study(study_name=folder.name, storage=storage)
-    assert len(study.trials) == 6
+    assert len(study.trials) == FAILURES_IN_A_ROW + 1
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}, output

@@ -13,9 +13,10 @@ from mac_ray.ablation.plan import Point, Row, config_of
 from mac_ray.ablation.proposals import Plan, Proposals, UntrainableError
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
-from mac_ray.config import ConfigError
+from mac_ray.config import Config, ConfigError
 from mac_ray.tracking.journal import FAULT_TAG, PARENT_TAG, Journal, Status
 from mac_ray.training.folder import RunFolder
+from mac_ray.training.plan import Leg
 
 PARENT = "key-of-the-sweep"
 STEPS = 100  # of a run, so that a step is a percent
@@ -52,9 +53,11 @@ class Driver:
         self.proposals = self.planned_by(self.plan)
 
     def planned_by(self, plan: Plan) -> Proposals:
-        return Proposals(
-            self.study, self.sweep, self._search, PARENT, plan, lambda _: self._steps, self.give_up
-        )
+        return Proposals(self.study, self.sweep, self._search, PARENT, plan, self.legs_of, self.give_up)
+
+    def legs_of(self, config: Config) -> list[Leg]:
+        """Of a run of one stage."""
+        return [Leg(config.stages[-1], 0, 0, self._steps, self._steps, {})]
 
     def give_up(self, runs: Sequence[PlannedRun]) -> None:
         self.given_up += [run.identity for run in runs]
