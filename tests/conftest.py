@@ -22,6 +22,7 @@ from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.cores import usable_cores
 from mac_ray.data.sets import open_set
+from tests.jobs import end_all
 from tests.runs import TINY, USE_OWN
 
 # what a shell starts in the background ignores it, and so would all that tests start and interrupt
@@ -71,6 +72,13 @@ def own_ray() -> Iterator[None]:
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _jobs_end_with_their_test() -> Iterator[None]:
+    """One that fails would leave the next ones a machine that is busy for hours."""
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

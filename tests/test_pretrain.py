@@ -3,98 +3,32 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import psutil
 import pytest
-from mlflow.entities import Run
 
 from mac_ray.config import file as config_file
 from mac_ray.pretrain import main
-from mac_ray.tracking import progress
 from mac_ray.tracking.journal import Journal, read, status_of, summarize
 from mac_ray.tracking.process import wait_for_lock
 from mac_ray.tracking.sender import LOCK_NAME, replay
 from mac_ray.training import checkpoint
 from mac_ray.training.start import parameters, prepare
+from tests.jobs import (
+    WITHIN_S,
+    kill,
+    run_here,
+    run_job,
+    saved_step,
+    start_job,
+    wait_for,
+    wait_for_checkpoint,
+    wait_for_status,
+)
 from tests.runs import TINY, TINY_STEPS, UNTRACKED, the_run, weights_and_metrics
-
-WITHIN_S = 600  # a loaded machine takes a while to import torch
-
-
-def command(overrides: Sequence[str], *options: str) -> list[str]:
-    return [sys.executable, "-m", "mac_ray.pretrain", *options, *overrides]
-
-
-def run_job(
-    overrides: Sequence[str], folder: Path, *options: str, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(overrides, *options),
-        cwd=folder,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=WITHIN_S,
-        check=False,
-    )
-
-
-def run_here(overrides: Sequence[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """In this process, where another would only import the same again."""
-    monkeypatch.chdir(folder)
-    return main([*overrides, "--without-ray"])
-
-
-def start_job(overrides: Sequence[str], folder: Path, *options: str) -> subprocess.Popen[bytes]:
-    with (folder / "job.log").open("ab") as log:
-        return subprocess.Popen(
-            command(overrides, *options), cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-
-
-def saved_step(runs: Path) -> int:
-    """Of the newest checkpoint of the one run there is; 0 without any."""
-    folders = list(runs.glob("*/checkpoints"))
-    newest = checkpoint.latest(folders[0]) if folders else None
-    return int(newest.name.removeprefix("step_")) if newest else 0
-
-
-def wait_for_checkpoint(runs: Path, job: subprocess.Popen[bytes], after: int) -> None:
-    """Until the run has a checkpoint of a step larger than `after`, or the job has ended."""
-    deadline = time.monotonic() + WITHIN_S
-    while job.poll() is None and time.monotonic() < deadline:
-        if saved_step(runs) > after:
-            return
-        time.sleep(0.01)  # a look takes a part of a core that the job is to have
-    assert job.poll() is not None, "no checkpoint within the time"
-
-
-def tracked(folder: Path) -> list[Run]:
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mac_ray")
-    assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id]))
-
-
-def wait_for_status(folder: Path, status: str) -> Run:
-    """The one run in MLflow, once it has the status; its sender outlives a killed job."""
-    deadline = time.monotonic() + WITHIN_S
-    runs: list[Run] = []
-    while time.monotonic() < deadline:
-        # before the sender has made the run, opening the store would mean making its tables beside the sender
-        sent = [entry for run in (folder / "runs").glob("*") for entry in progress.load(run).values()]
-        runs = tracked(folder) if any(entry.run_id for entry in sent) else []
-        if len(runs) == 1 and runs[0].info.status == status:
-            return runs[0]
-        time.sleep(0.5)
-    raise AssertionError(f"no single run became {status}: {[run.info.status for run in runs]}")
 
 
 @dataclass(frozen=True)
@@ -128,8 +62,7 @@ def test_pretrain_killed_again_and_again_ends_as_if_untouched(
     for _ in range(3):  # at the first checkpoint, then right after a later one, wherever the job then is
         job = start_job(overrides, tmp_path, "--without-ray")
         wait_for_checkpoint(tmp_path / "runs", job, after=reached)
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
+        kill(job)
         saved = saved_step(tmp_path / "runs")
         assert saved > 0
         reached = min(saved + 2, TINY_STEPS - 1)
@@ -144,11 +77,11 @@ def test_pretrain_terminated_saves_first_and_continues_in_the_same_mlflow_run(
 ) -> None:
     overrides = [*tiny_overrides, "stages.0.epochs=20", "storage.checkpoint_every=1000"]
     job = start_job(overrides, tmp_path, "--without-ray")
-    deadline = time.monotonic() + WITHIN_S
-    while not any("train/loss" in str(record) for record in journal_records(tmp_path / "runs")):
-        assert time.monotonic() < deadline
-        assert job.poll() is None, (tmp_path / "job.log").read_text()
-        time.sleep(0.01)
+    wait_for(
+        lambda: any("train/loss" in str(record) for record in journal_records(tmp_path / "runs")),
+        job,
+        every_s=0.01,
+    )
     job.send_signal(signal.SIGTERM)
     assert job.wait(WITHIN_S) == 130
     run = the_run(tmp_path / "runs")
@@ -193,8 +126,7 @@ def test_pretrain_killed_is_failed_in_mlflow_not_running(tiny_overrides: list[st
     job = start_job(overrides, tmp_path, "--without-ray")
     wait_for_checkpoint(tmp_path / "runs", job, after=0)
     wait_for_status(tmp_path, "RUNNING")
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    kill(job)
     wait_for_status(tmp_path, "FAILED")
 
 

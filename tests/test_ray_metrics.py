@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -36,6 +35,7 @@ from mac_ray.ray_train import fit
 from mac_ray.tracking.journal import FILE_NAME, Journal, read
 from mac_ray.training.start import prepare
 from tests.ablation.made import ended_run
+from tests.jobs import free_port, wait_for
 from tests.runs import TINY, UNTRACKED
 
 DASHBOARD = Path(__file__).parents[1] / "dashboards" / "grafana" / "mac_ray.json"
@@ -50,12 +50,6 @@ GROUPING = re.compile(r"\bby \(([^)]*)\)")
 PROMETHEUS = shutil.which("prometheus")
 WITHIN_S = 60
 Sample = tuple[dict[str, str], float]  # labels, value
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def fetched(url: str) -> str:
@@ -251,10 +245,7 @@ def test_ray_metrics_of_trials_count_each_state_and_end_with_the_sweep(live: Liv
         (labels["sweep"], labels["state"], value) for labels, value in live.samples["ray_mac_ray_trials"]
     }
     assert counted == {(SWEEP, state, number) for state, number in TRIALS.items()}
-    deadline = time.monotonic() + WITHIN_S
-    while "ray_mac_ray_trials{" in fetched(live.endpoint):
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    wait_for(lambda: "ray_mac_ray_trials{" not in fetched(live.endpoint), every_s=1, within_s=WITHIN_S)
 
 
 @pytest.mark.ray

@@ -9,8 +9,8 @@ import pytest
 
 from mac_ray.prepare import __main__ as prepare
 from mac_ray.tracking.journal import status_of
+from tests.jobs import run_job
 from tests.runs import TINY, UNTRACKED, USE_OWN, metrics_of, the_run
-from tests.test_pretrain import run_job
 
 pytestmark = pytest.mark.realdata
 

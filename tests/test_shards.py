@@ -1,7 +1,5 @@
 """Training from shards: the frames of the files, and a run that may be killed."""
 
-import os
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +12,9 @@ from mac_ray.data.manifest import Manifest
 from mac_ray.data.pool import random_in_intervals
 from mac_ray.data.sets import open_set
 from mac_ray.prepare.transcode import Options
+from tests.jobs import kill, run_here, start_job, wait_for_checkpoint
 from tests.prepare.sharded import converted
 from tests.runs import UNTRACKED, USE_OWN, the_run, weights_and_metrics
-from tests.test_pretrain import run_here, start_job, wait_for_checkpoint
 
 OPTIONS = Options(form="jpeg", frames=3, rate=None, short_side=None, quality=95, decoder="pyav")
 
@@ -52,8 +50,7 @@ def test_run_on_shards_killed_ends_as_if_untouched_with_cached_frames(
     overrides = [*tiny_overrides, *own, "storage.checkpoint_every=1", UNTRACKED]
     job = start_job(overrides, tmp_path, "--without-ray")
     wait_for_checkpoint(tmp_path / "runs", job, after=1)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    kill(job)
     assert run_here(overrides, tmp_path, monkeypatch) == 0
 
     untouched = [*overrides, f"storage.runs={tmp_path / 'untouched'}", "cluster.cache_budget_gb=1"]

@@ -33,6 +33,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> SweepRecord:
     return recorded(SWEEP, runs)
 
 
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """The file of a config that is the defaults."""
+    path = tmp_path / "base.yaml"
+    path.write_text("name: tiny\n")
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def runs(study: SweepRecord) -> Path:
     return study.runs[0].folder.parent

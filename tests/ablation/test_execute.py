@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -50,6 +49,7 @@ from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 from tests.ablation.trials import SPACE, Driver, driven, locked, write_run
+from tests.jobs import finish, start_job, wait_for
 from tests.runs import UNTRACKED
 
 
@@ -183,20 +183,18 @@ def test_run_that_another_sweep_is_training_is_left_to_it_and_its_result_taken(
     tiny: Config, tiny_overrides: Sequence[str], tmp_path: Path
 ) -> None:
     runs = Path(tiny.storage.runs)
-    options = [*tiny_overrides, "stages.0.epochs=30", UNTRACKED]
+    options = [*tiny_overrides, UNTRACKED]
     (run,) = planned({"tiny": config_file.load(None, options)}, runs)
-    command = [sys.executable, "-m", "mac_ray.pretrain", "--without-ray", *options]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL
-    ) as other:  # the lock is a process's
-        while status_of(run.folder) != "RUNNING":
-            assert other.poll() is None
-            time.sleep(0.01)
-        job = Job(run.point.config, run.identity, run.folder, {})
-        assert run_quietly(job, never) == EXIT_BUSY
-        assert RunFolder(run.folder).is_driven()
-        close(job, "its node was lost")
-        assert status_of(run.folder) == "RUNNING"  # of somebody else
+    other = start_job(options, tmp_path, "--without-ray")  # the lock is a process's
+    wait_for(lambda: status_of(run.folder) == "RUNNING", other, every_s=0.01)
+    other.send_signal(signal.SIGSTOP)  # or it might be done before all has been asked
+    job = Job(run.point.config, run.identity, run.folder, {})
+    assert run_quietly(job, never) == EXIT_BUSY
+    assert RunFolder(run.folder).is_driven()
+    close(job, "its node was lost")
+    assert status_of(run.folder) == "RUNNING"  # of somebody else
+    other.send_signal(signal.SIGCONT)
+    assert finish(other)[0] == 0
     assert not RunFolder(run.folder).is_driven()
     assert run_quietly(job, never) == 0
     close(job, "its node was lost")

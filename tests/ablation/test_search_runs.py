@@ -1,7 +1,5 @@
 """A search as a person runs it: a process of its own, killed and started again, with trials that are stopped early."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +15,9 @@ from mac_ray.config import Config
 from mac_ray.config.file import to_yaml
 from mac_ray.errors import EXIT_FAILED
 from mac_ray.tracking.journal import summarize
-from tests.ablation.test_sweep_runs import base, finish, finish_here, start, wait_for_checkpoints
+from tests.ablation.test_sweep_runs import finish_here, start_sweep, wait_for_checkpoints
+from tests.jobs import finish, kill, tracked
 from tests.runs import UNTRACKED
-
-__all__ = ["base"]  # a fixture
 
 pytestmark = pytest.mark.ray
 
@@ -57,6 +54,11 @@ LONGER = [
 ]
 
 
+def study_in(folder: Path) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
+    return optuna.load_study(study_name=folder.name, storage=storage)
+
+
 def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its_run(
     tiny_overrides: list[str],
     tmp_path: Path,
@@ -67,28 +69,23 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
     file = tmp_path / "tiny_search.py"
     file.write_text(SWEEP.format(base=base))
     overrides = [*tiny_overrides, *LONGER]
-    job = start(file, overrides, tmp_path)
+    job = start_sweep(file, overrides, tmp_path)
     wait_for_checkpoints(job, tmp_path / "runs", 4)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    kill(job)
 
-    code, output = finish(start(file, overrides, tmp_path))
+    code, output = finish(start_sweep(file, overrides, tmp_path))
     assert code == 0, output
     (folder,) = (tmp_path / "runs").glob("sweep-tiny-search-*")
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
-    study = optuna.load_study(study_name=folder.name, storage=storage)
+    study = study_in(folder)
     states = {trial.number: trial.state.name for trial in study.trials}
     assert len(states) == 6
     assert set(states.values()) == {"COMPLETE", "PRUNED"}, output
 
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mac_ray")
-    assert experiment is not None
-    tracked = client.search_runs([experiment.experiment_id])
-    (parent,) = (run for run in tracked if run.info.run_name == "tiny-search (base, equal samples)")
+    runs = tracked(tmp_path)
+    (parent,) = (run for run in runs if run.info.run_name == "tiny-search (base, equal samples)")
     assert parent.info.status == "FINISHED"
-    children = {int(run.data.tags["mac_ray.trial"]): run for run in tracked if run is not parent}
-    assert len(tracked) == 7
+    children = {int(run.data.tags["mac_ray.trial"]): run for run in runs if run is not parent}
+    assert len(runs) == 7
     expected = {"COMPLETE": ("FINISHED", "false"), "PRUNED": ("KILLED", "true")}
     for number, state in states.items():
         run = children[number]
@@ -97,6 +94,7 @@ def test_search_killed_and_started_again_has_each_trial_once_in_the_state_of_its
     for trial in study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
         assert trial.value == pytest.approx(children[trial.number].data.metrics["val/t2v/MnR"])
 
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     shown = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
     assert {"trials.csv", "report.html", "plots"} <= shown
     before = {path: path.read_text() for path in (tmp_path / "runs").glob("tiny-*/journal.jsonl")}
@@ -128,7 +126,7 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     clip.write_bytes(b"not a video")
 
     overrides = [*tiny_overrides, UNTRACKED]
-    code, output = finish(start(file, overrides, tmp_path))
+    code, output = finish(start_sweep(file, overrides, tmp_path))
     assert code == EXIT_FAILED, output
     said = " ".join(output.split())
     assert "trials that failed one after the other" in said
@@ -136,10 +134,9 @@ def test_search_on_a_machine_that_lacks_a_clip_stops_and_spends_no_trial(
     assert "the same command tries them again" in said
 
     clip.write_bytes(sound)
-    code, output = finish(start(file, overrides, tmp_path))
+    code, output = finish(start_sweep(file, overrides, tmp_path))
     assert code == 0, output
     (folder,) = (tmp_path / "runs").glob("sweep-tiny-search-*")
-    storage = JournalStorage(JournalFileBackend(str(folder / "study.jsonl")))
-    study = optuna.load_study(study_name=folder.name, storage=storage)
+    study = study_in(folder)
     assert len(study.trials) == FAILURES_IN_A_ROW + 1
     assert {trial.state.name for trial in study.trials} == {"COMPLETE"}, output

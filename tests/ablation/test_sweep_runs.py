@@ -1,7 +1,6 @@
 """Sweeps as a person runs them: processes of their own, killed, started again, with runs that fail."""
 
 import json
-import os
 import re
 import runpy
 import shutil
@@ -9,11 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlflow
 import psutil
@@ -26,12 +23,12 @@ from mac_ray.config import file as config_file
 from mac_ray.cores import usable_cores
 from mac_ray.tracking.journal import read, status_of, summarize
 from mac_ray.training import checkpoint
+from tests.jobs import finish, kill, start, start_job, tracked, wait_for
 from tests.runs import UNTRACKED, weights_and_metrics
 from tests.training.whole_runs import open_journal, trained
 
 pytestmark = pytest.mark.ray
 
-WITHIN_S = 400
 SWEEP = """
 from mac_ray.ablation import Sweep, main
 SWEEP = Sweep(
@@ -44,15 +41,7 @@ SWEEP = Sweep(
 if __name__ == "__main__":
     raise SystemExit(main(SWEEP))
 """
-AnyT = TypeVar("AnyT")
 RATIOS = {f"video {ratio}": {"masking.video.ratio": ratio} for ratio in (0.0, 0.5, 0.75)}
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> str:
-    path = tmp_path / "base.yaml"
-    path.write_text("name: tiny\n")
-    return str(path)
 
 
 def write_sweep(
@@ -68,25 +57,8 @@ def arguments_of(overrides: list[str]) -> list[str]:
     return [override for override in overrides if not override.startswith("name=")]
 
 
-def start(file: Path, overrides: list[str], folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(file), *arguments_of(overrides)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def finish(job: subprocess.Popen[str]) -> tuple[int, str]:
-    try:
-        output, _ = job.communicate(timeout=WITHIN_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(job.pid, signal.SIGKILL)
-        raise
-    return job.returncode, output
+def start_sweep(file: Path, overrides: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    return start([sys.executable, str(file), *arguments_of(overrides)], folder)
 
 
 def finish_here(
@@ -111,22 +83,9 @@ def without_seconds(runs: Path) -> dict[str, Any]:
     return table
 
 
-def wait_for_checkpoints(job: subprocess.Popen[str], runs: Path, count: int) -> None:
+def wait_for_checkpoints(job: subprocess.Popen[bytes], runs: Path, count: int) -> None:
     """Until so many checkpoints of runs are there. Fails when the job ends before."""
-    deadline = time.monotonic() + WITHIN_S
-    while len(list(runs.glob("tiny*/checkpoints/step_*"))) < count:
-        assert job.poll() is None, finish(job)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def wait_for(found: Callable[[], AnyT]) -> AnyT:
-    """What it finds at last."""
-    deadline = time.monotonic() + WITHIN_S
-    while not (what := found()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return what
+    wait_for(lambda: len(list(runs.glob("tiny*/checkpoints/step_*"))) >= count, job, every_s=0.05)
 
 
 def steps_saved(runs: Path) -> int:
@@ -135,19 +94,14 @@ def steps_saved(runs: Path) -> int:
     return sum(int(saved.name.removeprefix("step_")) for saved in newest if saved)
 
 
-def kill_an_actor(job: subprocess.Popen[str], runs: Path) -> None:
+def kill_an_actor(job: subprocess.Popen[bytes], runs: Path) -> None:
     """That trains, once it or another has saved something more. Fails when the job ends before."""
-    deadline, before = time.monotonic() + WITHIN_S, steps_saved(runs)
-    while True:
-        assert job.poll() is None, finish(job)
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-        if steps_saved(runs) > before and (actors := actors_of(job)):
-            actors[0].kill()
-            return
+    wait_for(lambda: actors_of(job), job)  # until then, something may be saved by those of an earlier job
+    before = steps_saved(runs)
+    wait_for(lambda: steps_saved(runs) > before and actors_of(job), job)[0].kill()
 
 
-def actors_of(job: subprocess.Popen[str]) -> list[psutil.Process]:
+def actors_of(job: subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Tune's."""
     actors = []
     for process in psutil.Process(job.pid).children(recursive=True):
@@ -177,12 +131,11 @@ def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothin
 ) -> None:
     overrides = [*tiny_overrides, "stages.0.epochs=40", UNTRACKED]
     file = write_sweep(tmp_path, base, RATIOS)
-    job = start(file, overrides, tmp_path)
+    job = start_sweep(file, overrides, tmp_path)
     wait_for_checkpoints(job, tmp_path / "runs", 1)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    kill(job)
 
-    job = start(file, overrides, tmp_path)
+    job = start_sweep(file, overrides, tmp_path)
     kill_an_actor(job, tmp_path / "runs")  # which Tune replaces
     code, output = finish(job)
     assert code == 0, output
@@ -215,18 +168,16 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
         "bad": {"optimizer.learning_rate": 1e30, "optimizer.clip_norm": None},
     }
     file = write_sweep(tmp_path, base, variants)
-    code, output = finish(start(file, tiny_overrides, tmp_path))
+    code, output = finish(start_sweep(file, tiny_overrides, tmp_path))
     assert code == 1, output
     assert "not finite" in output
     runs = runs_below(tmp_path / "runs")
     assert {row: status_of(run) for row, run in runs.items()} == {"good": "FINISHED", "bad": "FAILED"}
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mac_ray")
-    assert experiment is not None
-    tracked = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    parent = tracked["tiny-ratio (base, equal samples)"]
+    named = {run.info.run_name: run for run in tracked(tmp_path)}
+    parent = named["tiny-ratio (base, equal samples)"]
     assert {"table.json", "report.html"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
-    children = [run for run in tracked.values() if run is not parent]
+    children = [run for run in named.values() if run is not parent]
     assert {run.info.run_name: run.data.tags["mac_ray.row"] for run in children} == {
         "tiny-ratio/good/seed=0": "good",
         "tiny-ratio/bad/seed=0": "bad",
@@ -236,7 +187,7 @@ def test_sweep_with_a_run_that_fails_finishes_the_others_and_says_so(
     # the line that the sweep's own page has
     search = re.search(r"``(tags.*)``", parent.data.tags["mlflow.note.content"])
     assert search
-    found = client.search_runs([experiment.experiment_id], search[1])
+    found = client.search_runs([parent.info.experiment_id], search[1])
     assert {run.info.run_id for run in found} == {run.info.run_id for run in children}
 
 
@@ -245,29 +196,22 @@ def test_run_that_somebody_else_trains_is_waited_for_last_and_one_that_is_given_
 ) -> None:
     overrides = [*tiny_overrides, "cluster.max_failures=0", UNTRACKED]
     variants = {"theirs": {"masking.video.ratio": 0.75}, "ours": {"stages.0.epochs": 2000}}
-    by_hand = [
-        sys.executable,
-        "-m",
-        "mac_ray.pretrain",
-        "--without-ray",
-        *overrides,
-        "masking.video.ratio=0.75",
-    ]
-    with subprocess.Popen(by_hand, cwd=tmp_path, stdout=subprocess.DEVNULL) as other:
-        theirs = wait_for(lambda: next((tmp_path / "runs").glob("tiny-*/journal.jsonl"), None)).parent
-        wait_for(lambda: status_of(theirs) == "RUNNING")
-        other.send_signal(signal.SIGSTOP)
-        job = start(write_sweep(tmp_path, base, variants), overrides, tmp_path)
-        wait_for(lambda: list((tmp_path / "runs").glob("tiny-ratio.ours*/checkpoints/step_*")))
-        for actor in actors_of(job):
-            actor.kill()
-        (ours,) = (tmp_path / "runs").glob("tiny-ratio.ours*")
-        wait_for(lambda: status_of(ours) == "FAILED")
-        wait_for(lambda: not actors_of(job))  # which would hold what the run that is waited for may need
-        time.sleep(WAIT_FOR_ANOTHER_S)
-        assert job.poll() is None
-        other.send_signal(signal.SIGCONT)
-        code, output = finish(job)
+    other = start_job([*overrides, "masking.video.ratio=0.75"], tmp_path, "--without-ray")
+    theirs = wait_for(lambda: next((tmp_path / "runs").glob("tiny-*/journal.jsonl"), None), other).parent
+    wait_for(lambda: status_of(theirs) == "RUNNING", other)
+    other.send_signal(signal.SIGSTOP)
+    job = start_sweep(write_sweep(tmp_path, base, variants), overrides, tmp_path)
+    wait_for(lambda: list((tmp_path / "runs").glob("tiny-ratio.ours*/checkpoints/step_*")), job)
+    # the other's has yet to find that theirs is being trained, and would be given up as well
+    wait_for(lambda: len(actors_of(job)) == 1, job)
+    actors_of(job)[0].kill()
+    (ours,) = (tmp_path / "runs").glob("tiny-ratio.ours*")
+    wait_for(lambda: status_of(ours) == "FAILED", job)
+    wait_for(lambda: not actors_of(job), job)  # which would hold what the run that is waited for may need
+    time.sleep(WAIT_FOR_ANOTHER_S)
+    assert job.poll() is None
+    other.send_signal(signal.SIGCONT)
+    code, output = finish(job)
     assert code == 1, output
     assert status_of(theirs) == "FINISHED"
     assert summarize(ours).status == "FAILED"
@@ -284,7 +228,7 @@ def test_sweep_whose_runs_have_several_workers_trains_them_on_ray_train(
     """One after the other, as a run takes all cores: none waits for workers that another holds."""
     rows = {"one": {}, "other": {"masking.video.ratio": 0.75}}
     asked = ["cluster.workers=2", f"cluster.cpus_per_worker={max(1, usable_cores() // 2)}", UNTRACKED]
-    code, output = finish(start(write_sweep(tmp_path, base, rows), [*tiny_overrides, *asked], tmp_path))
+    code, output = finish(start_sweep(write_sweep(tmp_path, base, rows), [*tiny_overrides, *asked], tmp_path))
     assert code == 0, output
     runs = runs_below(tmp_path / "runs")
     assert {row: status_of(run) for row, run in runs.items()} == dict.fromkeys(rows, "FINISHED")
@@ -325,17 +269,16 @@ def test_row_is_trained_alone_and_the_rest_by_two_sweeps_at_once_each_run_once(
 ) -> None:
     """Both have all rows in their tables, and in MLflow each run is there once."""
     files = [write_sweep(tmp_path, base, RATIOS, name) for name in ("tiny-ratio", "tiny-again")]
-    code, output = finish(start(files[0], [*tiny_overrides, "--rows", "video 0.75"], tmp_path))
+    code, output = finish(start_sweep(files[0], [*tiny_overrides, "--rows", "video 0.75"], tmp_path))
     assert code == 0, output
     (table,) = tables_below(tmp_path / "runs")
     assert [row["label"] for row in table["rows"]] == list(RATIOS)
     assert [row["label"] for row in table["rows"] if row["metrics"]] == ["video 0.75"]
     assert sorted(runs_below(tmp_path / "runs")) == ["video 0.75"]
 
-    jobs = [start(file, tiny_overrides, tmp_path) for file in files]
-    with ThreadPoolExecutor() as at_once:
-        for code, output in at_once.map(finish, jobs):
-            assert code == 0, output
+    jobs = [start_sweep(file, tiny_overrides, tmp_path) for file in files]
+    for code, output in map(finish, jobs):
+        assert code == 0, output
     runs = runs_below(tmp_path / "runs")
     assert sorted(runs) == list(RATIOS)
     for run in runs.values():
@@ -344,17 +287,10 @@ def test_row_is_trained_alone_and_the_rest_by_two_sweeps_at_once_each_run_once(
     one, other = tables_below(tmp_path / "runs")
     assert [row["label"] for row in one["rows"] if row["metrics"]] == list(RATIOS)
     assert one["rows"] == other["rows"]
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("mac_ray")
-    assert experiment is not None
-
-    def tracked() -> list[mlflow.entities.Run]:
-        return list(client.search_runs([experiment.experiment_id]))
-
     # the sender of a run may still be at it
-    wait_for(lambda: all(run.info.status == "FINISHED" for run in tracked()))
-    assert len(tracked()) == len(files) + len(RATIOS)
-    rows = [run.data.tags["mac_ray.row"] for run in tracked() if "mac_ray.row" in run.data.tags]
+    wait_for(lambda: all(run.info.status == "FINISHED" for run in tracked(tmp_path)))
+    assert len(tracked(tmp_path)) == len(files) + len(RATIOS)
+    rows = [run.data.tags["mac_ray.row"] for run in tracked(tmp_path) if "mac_ray.row" in run.data.tags]
     assert sorted(rows) == list(RATIOS)
 
 
@@ -364,7 +300,7 @@ def test_sweep_that_is_terminated_is_killed_as_from_the_keyboard_and_says_how_to
     """SIGTERM is made a Ctrl-C, so both are seen here."""
     # no more than train at once: what Tune then stops, it counts as ended
     file = write_sweep(tmp_path, base, dict(list(RATIOS.items())[:2]))
-    job = start(file, [*tiny_overrides, "stages.0.epochs=200", UNTRACKED], tmp_path)
+    job = start_sweep(file, [*tiny_overrides, "stages.0.epochs=200", UNTRACKED], tmp_path)
     wait_for_checkpoints(job, tmp_path / "runs", 4)
     job.terminate()
     code, output = finish(job)
@@ -392,7 +328,7 @@ def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_ha
 ) -> None:
     rows = dict(list(RATIOS.items())[:2])
     file = write_sweep(tmp_path, base, rows)
-    code, output = finish(start(file, tiny_overrides, tmp_path))
+    code, output = finish(start_sweep(file, tiny_overrides, tmp_path))
     assert code == 0, output
     (table,) = (tmp_path / "runs").glob("sweep-*/table.json")
     expected = table.read_text()
@@ -417,7 +353,7 @@ def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_ha
     assert "it is trained again" in output
     assert "2 runs, 1 to go" in output
 
-    found = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").search_runs(["1"])
+    found = tracked(tmp_path)
     (parent,) = (run for run in found if "mac_ray.row" not in run.data.tags)  # of all three folders
     assert [run.data.tags["mlflow.parentRunId"] for run in found if run is not parent] == [
         parent.info.run_id

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from mac_ray.prepare.__main__ import main
 from mac_ray.prepare.check import _is_known
 from mac_ray.prepare.finding import SCHEMA, Asked, look_at
 from tests.data.conftest import make_hanging
+from tests.jobs import wait_for
 from tests.parsed import Parsed
 from tests.prepare.made import make_clip, make_manifest
 
@@ -46,13 +46,6 @@ def check(manifest: Path, *more: str) -> tuple[int, dict[str, Any]]:
 def start(manifest: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mac_ray.prepare", "check", str(manifest), *more]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def kept(manifest: Path) -> list[str]:

@@ -1,11 +1,8 @@
 """The command `prepare convert` on Ray: killed, finished, and run once more."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +12,9 @@ from mac_ray.data.manifest_writer import write
 from mac_ray.prepare.__main__ import main
 from mac_ray.prepare.transcode import Options
 from tests.data.conftest import write_media
+from tests.jobs import finish, kill, start, wait_for
 from tests.prepare.sharded import converted
 
-WITHIN_S = 240
 COPIES = 30  # of each sample: enough to be killed in the middle of
 SHARD_MB = 0.05
 
@@ -48,30 +45,19 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.ray
-def test_convert_killed_twice_ends_as_if_untouched_and_then_does_nothing(
-    manifest: Path, tmp_path: Path
+def test_convert_killed_ends_as_if_untouched_and_then_does_nothing(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "killed"
-    environment = os.environ | {"RAY_ADDRESS": "local"}
-    for kills in (1, 2):
-        with (tmp_path / "log").open("ab") as log:
-            job = subprocess.Popen(
-                command(manifest, out), stdout=log, stderr=log, env=environment, start_new_session=True
-            )
-        deadline = time.monotonic() + WITHIN_S
-        while len(list(out.glob("*.parquet"))) < 3 * kills:
-            assert job.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
-        assert not (out / "manifest.parquet").exists()
-        (out / "manifest.parquet").write_bytes(b"of shards that are made anew")
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    job = start(command(manifest, out), tmp_path)
+    wait_for(lambda: len(list(out.glob("train-*.parquet"))) >= 3, job, every_s=0.005)
+    kill(job)
+    assert not (out / "manifest.parquet").exists()
+    (out / "manifest.parquet").write_bytes(b"of shards that are made anew")
 
-    done = subprocess.run(
-        command(manifest, out), env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    code, said = finish(start(command(manifest, out), tmp_path))
+    assert code == 0, said
 
     options = Options(form="jpeg", frames=4, rate=None, short_side=None, quality=90, decoder="pyav")
     untouched = converted(manifest, tmp_path / "untouched", options, SHARD_MB)

@@ -17,9 +17,9 @@ from mac_ray.data.source import Source, file_system, local_copy
 from mac_ray.prepare.__main__ import main
 from mac_ray.prepare.destination import Destination
 from mac_ray.prepare.transcode import Options
+from tests.jobs import run_here
 from tests.prepare.sharded import converted
 from tests.runs import TINY, UNTRACKED, USE_OWN, the_run, weights_and_metrics
-from tests.test_pretrain import run_here
 
 pytestmark = pytest.mark.s3
 

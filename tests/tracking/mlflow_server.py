@@ -6,17 +6,16 @@ import json
 import math
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+
+from tests.jobs import free_port, wait_for
 
 PointSet = list[tuple[str, int, int, float | str]]
 
@@ -50,7 +49,7 @@ class Server:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._answers, 180)
+        wait_for(self._answers, within_s=180)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -64,19 +63,6 @@ class Server:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not so within {seconds} s"
-        time.sleep(0.05)
 
 
 def the_run(store: str) -> Run:

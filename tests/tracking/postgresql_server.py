@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.tracking.mlflow_server import free_port, wait_until
+from tests.jobs import free_port, wait_for
 
 PASSWORD = "se cret/&"
 DEBIAN = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
@@ -53,7 +53,8 @@ def running_postgresql() -> Iterator[str]:
         server = subprocess.Popen([program("postgres"), "-F", *place], **run)
         try:
             address = ("-h", "127.0.0.1", "-p", str(port))
-            wait_until(lambda: subprocess.run([program("pg_isready"), *address], **run).returncode == 0, 60)
+            answers = [program("pg_isready"), *address]
+            wait_for(lambda: subprocess.run(answers, **run).returncode == 0, within_s=60)
             yield f"postgresql://mac:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # ends its connections; SIGTERM waits for them

@@ -24,7 +24,8 @@ from mac_ray.tracking.launch import send_rest
 from mac_ray.tracking.sender import replay
 from tests.ablation.conftest import SWEEP
 from tests.ablation.made import ended_run, finished_run
-from tests.tracking.mlflow_server import Server, free_port, points_in_journal, points_in_store, the_run
+from tests.jobs import free_port
+from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run
 
 METRIC = "val/t2v/R1"
 

@@ -23,7 +23,8 @@ from mac_ray.tracking.launch import send_rest, start_sender, wait
 from mac_ray.tracking.process import Process
 from mac_ray.tracking.progress import Progress, how_to_open, is_behind, load
 from mac_ray.tracking.sender import replay
-from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run, wait_until
+from tests.jobs import wait_for
+from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run
 
 Opener = Callable[[], Journal]
 
@@ -48,7 +49,7 @@ def stopped_at_the_end(sender: Process) -> Iterator[Process]:
         yield sender
     finally:
         sender.kill()
-        wait_until(sender.is_gone, 60)
+        wait_for(sender.is_gone, within_s=60)
 
 
 @contextmanager
@@ -150,7 +151,7 @@ def test_senders_of_two_runs_make_one_new_database_and_experiment(tmp_path: Path
 
 def test_killed_driver_leaves_a_failed_run_with_all_it_wrote(store: str, tmp_path: Path) -> None:
     sender = killed_driver(tmp_path / "killed", store)
-    wait_until(lambda: not sender.is_running(), 60)
+    wait_for(lambda: not sender.is_running(), within_s=60)
     run = the_run(store)
     assert run.info.status == "FAILED"
     assert "ended without a last word" in run.data.tags["mac_ray.reason"]
@@ -176,13 +177,13 @@ def test_server_killed_in_the_middle_and_restarted_has_every_point_once(
                 entry = load(journal.run_directory).get(server.uri)
                 return entry.offset if entry else 0
 
-            wait_until(lambda: offset() > 2000, 60)
+            wait_for(lambda: offset() > 2000, within_s=60)
             server.kill()
             for _ in range(40):
                 offset()
             (journal.run_directory / "ranks.txt").write_text("1 2 3")
             journal.artifact(journal.run_directory / "ranks.txt")
-            wait_until(lambda: bool(load(journal.run_directory)[server.uri].problem), 60)
+            wait_for(lambda: bool(load(journal.run_directory)[server.uri].problem), within_s=60)
             journal.status("FINISHED")
             restarted = threading.Timer(3, server.start)  # it is away when the run ends, and back soon after
             restarted.start()
@@ -233,7 +234,7 @@ def test_server_that_answers_500_is_tried_again_without_holding_up_the_driver_or
             assert sentence is not None
             assert "500" in sentence
             first = load(journal.run_directory)[uri].tried
-            wait_until(lambda: load(journal.run_directory)[uri].tried > first, 20)
+            wait_for(lambda: load(journal.run_directory)[uri].tried > first, within_s=20)
             assert not process.is_gone()
             assert "hunter2" not in " ".join(psutil.Process(process.pid).cmdline())
             assert "hunter2" not in sentence
@@ -248,7 +249,7 @@ def test_server_that_refuses_the_host_ends_the_sender_with_the_remedy(open_journ
     with server_that_answers(403, refusal) as uri, open_journal() as journal:
         journal.status("RUNNING")
         process = start_sender(journal.run_directory, uri)
-        wait_until(process.is_gone, 60)
+        wait_for(process.is_gone, within_s=60)
         sentence = wait(process, journal.run_directory, uri)
         assert sentence is not None
         assert "--allowed-hosts" in sentence
@@ -264,12 +265,12 @@ def test_server_that_says_no_for_a_while_is_sent_the_rest_when_it_takes_it_again
         journal.status("RUNNING")
         with stopped_at_the_end(start_sender(journal.run_directory, server.uri)) as process:
             journal.metrics(1, {"loss": 1.0})
-            wait_until(lambda: has_all(journal.run_directory, server.uri), 60)
+            wait_for(lambda: has_all(journal.run_directory, server.uri), within_s=60)
             server.kill()
-            wait_until(lambda: is_free(port), 60)  # its workers end a moment after it
+            wait_for(lambda: is_free(port), within_s=60)  # its workers end a moment after it
             with server_that_answers(403, "no", port):
                 journal.metrics(2, {"loss": 0.5})
-                wait_until(lambda: "403" in load(journal.run_directory)[server.uri].problem, 60)
+                wait_for(lambda: "403" in load(journal.run_directory)[server.uri].problem, within_s=60)
             server.start()
             assert not process.is_gone()
             journal.status("FINISHED")
@@ -284,7 +285,7 @@ def test_run_that_is_deleted_while_it_is_sent_is_made_anew_with_all_it_has(
         journal.status("RUNNING")
         with stopped_at_the_end(start_sender(journal.run_directory, store)) as process:
             journal.metrics(1, {"loss": 1.0})
-            wait_until(lambda: has_all(journal.run_directory, store), 60)
+            wait_for(lambda: has_all(journal.run_directory, store), within_s=60)
             first = the_run(store).info.run_id
             MlflowClient(store).delete_run(first)
             journal.metrics(2, {"loss": 0.5})
@@ -300,7 +301,7 @@ def test_sender_of_a_killed_driver_that_reaches_nothing_makes_way_for_that_of_th
     """Who resumes may have given another address because the first was wrong."""
     nobody = "http://127.0.0.1:9"
     killed_driver(tmp_path / "killed", nobody)
-    wait_until(lambda: bool(load(tmp_path / "killed").get(nobody, Progress()).problem), 60)
+    wait_for(lambda: bool(load(tmp_path / "killed").get(nobody, Progress()).problem), within_s=60)
     with Journal.open_or_create(
         tmp_path / "killed", name="killed", experiment="team/masks", identity="c"
     ) as journal:
