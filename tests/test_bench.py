@@ -97,6 +97,14 @@ def test_flops_of_ratios_asked_for_are_those_of_the_conventions(capsys: pytest.C
     assert found["rows"][0]["with_attention"] / 1e9 == pytest.approx(75.62, abs=0.005)
 
 
+def test_flops_of_the_mac_recipe_stand_beside_those_of_other_towers_of_the_table(
+    capsys: pytest.CaptureFixture[str],
+):
+    assert main(["flops", MAC, "--ratio", "0"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "BridgeFormer 286.1 with 266 M parameters, MILES 367.5 with 295.5 M parameters" in said
+
+
 def test_flops_of_a_ratio_that_hides_everything_are_refused(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["flops", MAC, "--ratio", "1.0"])

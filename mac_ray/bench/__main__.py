@@ -20,6 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mac_ray.bench.costs import (
+    PUBLISHED_OTHERS,
     RATIOS,
     cost_rows,
     parameter_counts,
@@ -115,6 +116,12 @@ def flops(arguments: Sequence[str], console: Console) -> None:
         rows_published = {row.published for row in rows if row.published}
         for value in sorted(rows_published, key=lambda published: published.value):
             console.print(f"  {value.value / 1e9:.1f}: {value.source}", style="dim", highlight=False)
+        if rows_published:
+            others = (
+                f"{row} {values['gflops']:g} with {values['parameters_m']:g} M parameters"
+                for row, values in PUBLISHED_OTHERS.items()
+            )
+            console.print(f"  of other towers there: {', '.join(others)}", style="dim", highlight=False)
 
 
 # ---------------------------------------------------------------- step
