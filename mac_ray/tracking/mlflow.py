@@ -87,7 +87,7 @@ class TrackedRun:
             if known := self._known_run(summary.key, run_id):  # whatever its experiment is called by now
                 self.experiment_id, self.run_id = str(known.info.experiment_id), run_id
             else:
-                self.experiment_id = self._experiment(summary.experiment)
+                self.experiment_id = self._experiment(summary.experiment, folder)
                 self.run_id = next(iter(self._tagged(KEY_TAG, summary.key)), "") or self._new_run(summary)
             if not (folder / FETCHED_NAME).exists():
                 self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
@@ -138,18 +138,21 @@ class TrackedRun:
         if error is not None:
             raise UnavailableError(sentence_of(self._uri, f"upload {file.name} of the run", error)) from error
 
-    def _experiment(self, name: str) -> str:
+    def _experiment(self, name: str, folder: Path) -> str:
+        """Found or made. Files of a bare database's runs go where all nodes see them: beside an SQLite file, else below
+        the runs; a server says itself where."""
         if found := experiment_named(self._client, self._uri, name):
             return str(found.experiment_id)
-        file = sqlite_file(self._uri)
-        # With a bare database MLflow would put artifacts under the folder the sender happens to be in.
-        location = str(file.parent / "mlartifacts") if file else None
+        location = None
+        if is_database(self._uri):  # MLflow would put them under the folder that the sender happens to be in
+            file = sqlite_file(self._uri)
+            location = str((file or folder.absolute()).parent / "mlartifacts")
         try:
             return str(self._client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            return self._experiment(name)  # another sender was faster
+            return self._experiment(name, folder)  # another sender was faster
 
     def _known_run(self, key: str, run_id: str) -> Run | None:
         """The run of this id, if it is there, and of this key: a database made anew may give an id to another."""

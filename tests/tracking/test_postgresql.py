@@ -64,11 +64,12 @@ def write_a_run(folder: Path, name: str, parent: str = "", experiment: str = "te
         return journal.key
 
 
-def test_replay_into_postgresql_twice_brings_everything_once(
+def test_replay_into_postgresql_twice_brings_everything_once_and_files_beside_the_run(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # a bare database leaves artifacts below the folder of the sender
-    key = write_a_run(tmp_path / "run", "shapes-0")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # below which MLflow by itself would leave them
+    key = write_a_run(tmp_path / "run", "shapes-0", experiment="of its own")
     for from_the_start in (False, False, True):
         replay(tmp_path / "run", database, from_the_start=from_the_start)
         run = the_run(database)
@@ -78,12 +79,11 @@ def test_replay_into_postgresql_twice_brings_everything_once(
     progress = (tmp_path / "run" / "mlflow.json").read_text()
     assert public(database) in progress
     assert "cret" not in progress
+    kept = tmp_path / "mlartifacts" / run.info.run_id / "artifacts" / "scores" / "scores.json"
+    assert kept.read_text() == '{"R1": 19}'
 
 
-def test_replay_of_a_family_at_once_into_postgresql_makes_one_parent(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_replay_of_a_family_at_once_into_postgresql_makes_one_parent(database: str, tmp_path: Path) -> None:
     parent = write_a_run(tmp_path / "sweep", "sweep")
     names = [f"child {number}" for number in range(4)]
     for name in names:
