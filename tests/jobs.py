@@ -22,7 +22,7 @@ from mac_ray.training import checkpoint
 
 FoundT = TypeVar("FoundT")
 
-WITHIN_S = 600  # a loaded machine takes a while to import torch
+WITHIN_S = 400  # a loaded machine takes a while to import torch; two of these are within pytest's limit
 PORTS = range(
     20_000, 32_000
 )  # above those that `ray start` gives to workers, below those of anyone's sockets
@@ -49,7 +49,7 @@ def wait_for(
     deadline = time.monotonic() + within_s
     while not (what := found()):
         assert job is None or job.poll() is None, f"the job has ended with {job.returncode}: {log_of(job)}"
-        assert time.monotonic() < deadline, f"not within {within_s} s"
+        assert time.monotonic() < deadline, f"not within {within_s} s: {log_of(job) if job else what}"
         time.sleep(every_s)
     return what
 

@@ -27,6 +27,7 @@ from mac_ray.ablation.locate import PlannedRun, each_once
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, RunError, in_one_line
+from mac_ray.interrupts import interrupt_at_sigterm, sigterm_interrupts
 from mac_ray.pretrain import Launch, pretrain, train_in_thread, train_on_ray
 from mac_ray.ray_metrics import exported_run
 from mac_ray.ray_start import start_ray
@@ -129,26 +130,13 @@ def on_ray() -> Iterator[None]:
     """The cluster this job runs in, or one started on this machine."""
     # Tune's own table of trials would stand beside ours, and its tracebacks between our lines
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
-    start_ray(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-    try:
-        with _interrupted_by_sigterm():
+    with sigterm_interrupts():
+        start_ray(ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        interrupt_at_sigterm()  # of which Ray has just made an exit
+        try:
             yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """What schedulers send before they kill is as Ctrl-C, also to Tune; Ray has just made an exit of it. Without effect
-    outside the main thread, which alone may have signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        finally:
+            ray.shutdown()
 
 
 def say_what_nodes_do_not_share(uri: str | None, console: Console) -> None:
@@ -182,7 +170,9 @@ def fitting(configs: Sequence[Config], console: Console) -> int:
     wait_for_cluster(lacking, max(config.cluster.start_timeout_s for config in configs), console)
     say_gpus_left_idle([config.cluster for config in configs], console)
     together = fit_now()
-    least = min(_clusters(configs), key=lambda cluster: (cluster.fewest_workers, cluster.gpus_per_worker))
+    least = min(
+        _clusters(configs), key=lambda one: (one.fewest_workers, one.gpus_per_worker, one.cpus_per_worker)
+    )
     say_what_is_waited_for(least, least.fewest_workers, console)
     return together
 

@@ -25,6 +25,11 @@ class PlannedRun:
     folder: Path
 
 
+# Fingerprints of the weights and tokeniser that models start from, by what the config says of the model. Kept no longer
+# than a look at some points takes: files may go away between two.
+Sources = dict[str, dict[str, str]]
+
+
 class Locator:
     """Opens each set of samples once, however many points train on it."""
 
@@ -48,20 +53,21 @@ class Locator:
     def require_trainable(self, points: Iterable[Point]) -> None:
         """On their data, of which `expand` knows nothing. Raises ConfigError with a sentence per row that is not."""
         problems: dict[str, str] = {}
+        sources: Sources = {}
         for point in points:
             if point.row.label not in problems:
-                problems[point.row.label] = self._problem(point.config)  # another seed has the same
+                problems[point.row.label] = self._problem(point.config, sources)  # another seed has the same
         said = {label: problem for label, problem in problems.items() if problem}
         if said and len(set(problems.values())) == 1:  # not of what rows differ in
             raise ConfigError(next(iter(said.values())))
         if said:
             raise ConfigError("\n".join(f"row {label!r}: {problem}" for label, problem in said.items()))
 
-    def _problem(self, config: Config) -> str:
-        """Raises ManifestError, which is of no row."""
-        data = self.data(config)
+    def _problem(self, config: Config, sources: Sources) -> str:
+        """Raises ManifestError, of files that rows share more often than not."""
         try:
-            identify(self.absolute(config), data)
+            data = self.data(config)
+            _identity(self.absolute(config), data, sources)
             require_sound(config, data)
             legs(config, data.train_sizes)
         except ConfigError as error:
@@ -71,11 +77,12 @@ class Locator:
     def planned(self, points: Iterable[Point]) -> list[PlannedRun]:
         """Points of one identity are one run. Raises ConfigError or ManifestError for what cannot be trained."""
         known: dict[Path, KnownRuns] = {}
+        sources: Sources = {}
         folders: dict[str, Path] = {}
         runs: list[PlannedRun] = []
         for point in points:
             config, data = self.absolute(point.config), self.data(point.config)
-            _, _, identity = identify(config, data)
+            identity = _identity(config, data, sources)
             if identity not in folders:
                 require_sound(config, data)
                 below = Path(config.storage.runs)
@@ -101,6 +108,13 @@ class Locator:
             names.setdefault(run.folder.parent, {}).setdefault(run.identity, run.point.config.name)
         folders = {below: claimed(below, own) for below, own in names.items()}
         return [replace(run, folder=folders[run.folder.parent][run.identity].path) for run in runs]
+
+
+def _identity(config: Config, data: RunData, sources: Sources) -> str:
+    """Of the run; folders are absolute. Raises ConfigError."""
+    key = config.model.model_dump_json()
+    _, sources[key], identity = identify(config, data, sources.get(key))
+    return identity
 
 
 def each_once(runs: Iterable[PlannedRun]) -> list[PlannedRun]:

@@ -13,6 +13,7 @@ from mac_ray.ablation.report import PAGE_NAME
 from mac_ray.ablation.tags import BASE_TAG, DESCRIPTION_TAG, EQUAL_TAG, QUESTION_TAG, description
 from mac_ray.config import Config, ConfigError
 from mac_ray.errors import RunError, in_one_line
+from mac_ray.interrupts import sigterm_interrupts
 from mac_ray.pretrain import tracking_uri
 from mac_ray.terminal import say
 from mac_ray.tracking.address import ENVIRONMENT_NAME, public, sqlite_file
@@ -52,7 +53,8 @@ def as_parent(
         if journal.tag(DESCRIPTION_TAG) is None:  # once, as people may write theirs over it
             journal.tags({DESCRIPTION_TAG: description(sweep, folder, record.context.command)})
         sender = start_sender(folder, uri) if uri else None
-        answer, reason = work()
+        with sigterm_interrupts():
+            answer, reason = work()
         status = "FINISHED"
     except KeyboardInterrupt:
         status, reason = "KILLED", "interrupted from the keyboard or by SIGTERM"

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import command_of
-from mac_ray.ablation.pruning import RUNGS, STRATUM, percent_made, rungs_of, stratum_of
+from mac_ray.ablation.pruning import ALIKE_AFTER, STRATUM, alike_after, percent_made, stratum_of
 from mac_ray.ablation.space import propose
 from mac_ray.ablation.study import Drawing, begun, leftovers, taken_up
 from mac_ray.ablation.sweep import Search, Sweep
@@ -219,7 +219,7 @@ class Proposals:
     def _proposal(self, trial: optuna.Trial, runs: Sequence[PlannedRun]) -> Proposal:
         config = runs[0].point.config
         trial.set_user_attr(STRATUM, stratum_of(config, self._search, self._sweep.budget))
-        trial.set_user_attr(RUNGS, rungs_of(config, self._legs_of(config)))
+        trial.set_user_attr(ALIKE_AFTER, alike_after(config, self._legs_of(config)))
         trial.set_user_attr(RUNS, [run.identity for run in runs])
         trial.set_user_attr(COMMAND, without_passwords(command_of(self._sweep, runs[0].point)))
         followed = Followed(runs[0].folder / FILE_NAME, f"val/{self._sweep.metric}")

@@ -18,11 +18,12 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 
 from mac_ray.ablation.sweep import Budget, Search
-from mac_ray.config import Config
+from mac_ray.config import Config, Masking
 from mac_ray.training.plan import Leg
 
-STRATUM, RUNGS = "mac_ray.stratum", "mac_ray.rungs"  # attributes of a trial
-SHARES = (25, 50)  # percent of the stages that are masked alike; before the first, every trial has its grace
+# attributes of a trial: whom it is compared with; and after which percent of its run, 0 or where the masking changes
+STRATUM, ALIKE_AFTER = "mac_ray.stratum", "mac_ray.alike_after"
+SHARES = (25, 50)  # percent of the rest; before the first, every trial has its grace
 # percent that a score may come before its rung, or two of one rung may be apart: steps are whole, so 24.9% of one run
 # is 25.1% of another
 NEAR = 2
@@ -34,16 +35,27 @@ def percent_made(step: int, total: int) -> int:
     return 100 if step == total else min(round(100 * step / total), 99)
 
 
-def rungs_of(config: Config, plan: Sequence[Leg]) -> tuple[int, ...]:
-    """Where a trial is judged, in percent of its run; the legs of `plan` are those of its config's stages."""
+def alike_after(config: Config, plan: Sequence[Leg]) -> int:
+    """The percent of a run after which its stages see clips and captions as the last one does. How a ratio changes
+    within a stage is not looked at. The legs of `plan` are those of the config's stages.
+    """
     last = config.stage_masking(plan[-1].stage)
 
     def is_alike(leg: Leg) -> bool:
         own = config.stage_masking(leg.stage)
-        return own == last or (own.hides_nothing and last.hides_nothing)
+        return own == last or (_shows_everything(own) and _shows_everything(last))
 
-    begun = min(leg.first for leg in takewhile(is_alike, reversed(plan))) / plan[-1].last
-    return tuple(round(100 * begun + share * (1 - begun)) for share in SHARES)
+    begun = min(leg.first for leg in takewhile(is_alike, reversed(plan)))
+    return percent_made(begun, plan[-1].last)
+
+
+def _shows_everything(masking: Masking) -> bool:
+    return masking.hides_nothing and masking.video.strategy != "resize"
+
+
+def rungs_after(begun: int) -> list[int]:
+    """Where a trial is judged, in percent of its run."""
+    return [round(begun + share * (100 - begun) / 100) for share in SHARES]
 
 
 class StratifiedHalving(BasePruner):
@@ -79,12 +91,18 @@ class _Arrival(NamedTuple):
 
 
 def _at(trial: FrozenTrial, rung: int) -> _Arrival | None:
-    step = min((step for step in trial.intermediate_values if step >= rung - NEAR), default=None)
+    """Whichever rung it is of, what came before the trial's own masking changed says nothing."""
+    first = max(rung - NEAR, _begun(trial) + 1)
+    step = min((step for step in trial.intermediate_values if step >= first), default=None)
     return None if step is None else _Arrival(rung, step, trial.intermediate_values[step])
 
 
+def _begun(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(ALIKE_AFTER, 0))  # an older study does not say
+
+
 def _at_last_rung(trial: FrozenTrial) -> _Arrival | None:
-    rungs = trial.user_attrs.get(RUNGS, SHARES)  # an older study names none
+    rungs = rungs_after(_begun(trial))
     return next((arrival for rung in reversed(rungs) if (arrival := _at(trial, rung))), None)
 
 

@@ -28,7 +28,7 @@ from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
-from mac_ray.ablation.pruning import NEAR, percent_made, rungs_of
+from mac_ray.ablation.pruning import NEAR, percent_made, rungs_after
 from mac_ray.ablation.record import SweepRecord, context_of, folder_name
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
@@ -335,7 +335,9 @@ def _require_two_objectives(sweep: Sweep, search: Search) -> None:
 
 def _require_looks(sweep: Sweep, planner: TrialPlanner, base: Config) -> None:
     every, plan = base.evaluation.every_epochs, planner.legs(base)
-    first, total = rungs_of(base, plan)[0], plan[-1].last
+    total = plan[-1].last
+    # of trials of which the last stage shows what the ones before hide, also where it does not of the base
+    first = rungs_after(percent_made(plan[-1].first, total))[0]
     if not any(
         leg.is_evaluated(step, every)
         for leg in plan

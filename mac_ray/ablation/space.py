@@ -183,8 +183,10 @@ def _require_trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[M
         if not _problem(sweep, propose(study.ask(), search)):
             return
     domain, value = search.space[path].domain, ways[0][path]
-    numbers = isinstance(domain, Range) and not domain.whole
-    is_of_whole_ones = numbers and any(not _problem(sweep, {**way, path: round(value)}) for way in ways)
+    between_whole_ones = isinstance(domain, Range) and domain.low % 1 == domain.high % 1 == 0 != value % 1
+    is_of_whole_ones = between_whole_ones and any(
+        not _problem(sweep, {**way, path: round(value)}) for way in ways
+    )
     hint = "; a range of whole numbers has whole=True" if is_of_whole_ones else ""
     raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {problems[0]}{hint}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -35,19 +35,24 @@ class Part(Section):
         """The first row is the baseline, and the order of a set of texts is another each time Python starts."""
         if not isinstance(given, Mapping):
             return given
-        sections = {name: value for name, value in given.items() if isinstance(value, Mapping)}
-        values = {**given} | {
-            f"{name}.{key}": value for name, of in sections.items() for key, value in of.items()
-        }
-        if unordered := [place for place, value in values.items() if isinstance(value, set | frozenset)]:
-            place = unordered[0]
-            raise ValueError(f"{place} is the set {values[place]!r}, which has no order; give a list")
-        if strange := [
-            (name, key) for name, of in sections.items() for key in of if not isinstance(key, str)
-        ]:
-            name, key = strange[0]
-            raise ValueError(f"{name} has the key {key!r}; give text, in quotes")
+        for place, value in _all_within(given, ""):
+            if isinstance(value, set | frozenset):
+                raise ValueError(f"{place} is the set {value!r}, which has no order; give a list")  # noqa: TRY004
+            if isinstance(value, Mapping) and (strange := [key for key in value if not isinstance(key, str)]):
+                raise ValueError(f"{place} has the key {strange[0]!r}; give text, in quotes")
         return given
+
+
+def _all_within(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Each value with its dotted path, sections and lists after what they are in."""
+    inner: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = enumerate(value)
+    yield place, value
+    for name, part in inner:
+        yield from _all_within(part, f"{place}.{name}" if place else str(name))
 
 
 class Budget(Part):

@@ -84,8 +84,9 @@ def _is_to_be_sent(folder: Path, uri: str, parent: str) -> bool:
     if public(uri) in progress.load(folder):
         return progress.is_behind(folder, uri)
     status = status_of(folder)
-    is_own_failure = status == "FAILED" and summarize(folder).tags.get(PARENT_TAG) == (parent or None)
-    return status == "FINISHED" or is_own_failure
+    if status == "FAILED":
+        return bool(parent) and summarize(folder).tags.get(PARENT_TAG) == parent
+    return status == "FINISHED"
 
 
 def send_rest(folders: Iterable[Path], uri: str | None, parent: str = "") -> str | None:

@@ -104,13 +104,16 @@ def require_sound(config: Config, data: RunData) -> None:
     _require_benchmark(config, data.test)
 
 
-def identify(config: Config, data: RunData) -> tuple[Config, dict[str, str], str]:
+def identify(
+    config: Config, data: RunData, sources: dict[str, str] | None = None
+) -> tuple[Config, dict[str, str], str]:
     """The config with the weights it starts from found, their fingerprints, and what identifies the run.
 
-    Folders are absolute. Raises ConfigError.
+    Folders are absolute. `sources` are the fingerprints, where they are known of another config of this model: all
+    weights are read for them. Raises ConfigError.
     """
     config = with_found_weights(config)
-    sources = source_fingerprints(config)
+    sources = source_fingerprints(config) if sources is None else sources
     return config, sources, config.identity(data.fingerprints, sources)
 
 

@@ -212,6 +212,10 @@ def test_sweep_that_says_nothing_sensible_is_refused(given: dict[str, Any], word
             f"Sweep: factors.{RATIO} is the set {{0.3}}, which has no order; give a list",
         ),
         (
+            {"variants": [("a", {"stages.0.data": ["shapes", {"more"}]})]},
+            "Sweep: variants.a.stages.0.data.1 is the set {'more'}, which has no order; give a list",
+        ),
+        (
             {"factors": {RATIO: (0.3,)}, "seeds": {1}},
             "Sweep: seeds is the set {1}, which has no order; give a list",
         ),

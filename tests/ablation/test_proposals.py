@@ -11,7 +11,7 @@ import pytest
 
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.proposals import Proposal
-from mac_ray.ablation.pruning import RUNGS, STRATUM
+from mac_ray.ablation.pruning import STRATUM
 from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, kept_study, open_study
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import Config, ConfigError
@@ -417,26 +417,59 @@ def test_a_quarter_of_a_run_is_its_first_rung_also_where_steps_are_whole(
     assert advance(driver, "random", 20.0, 0.4, step=every)
 
 
-def test_trial_is_judged_once_its_clips_are_whole_where_they_come_to_be(tmp_path: Path) -> None:
-    """Which ratio is ahead of another turns when clips become whole."""
+class WithTail(Driver):
+    """Of runs whose clips and captions become whole, after half of them unless said otherwise."""
 
-    class WithTail(Driver):
-        def legs_of(self, config: Config) -> list[Leg]:
-            masked, whole = config.stages
-            return [Leg(masked, 0, 0, 50, 50, {}), Leg(whole, 1, 50, 50, 50, {})]
+    masked = STEPS // 2
 
-    search = Search(space=SPACE, trials=20, prune="same_strategy")
-    driver = WithTail(tmp_path, search, overrides={"masking.text.strategy": "none"})
-    assert not advance(driver, "random", 30.0, 0.3, step=25)
-    assert not advance(driver, "random", 20.0, 0.4, step=25)
-    assert not advance(driver, "random", 30.0, 0.5, step=50)
-    assert not advance(driver, "random", 20.0, 0.6, step=50)
-    assert not advance(driver, "random", 30.0, 0.7, step=75)
-    assert advance(driver, "random", 20.0, 0.8, step=75)
+    def legs_of(self, config: Config) -> list[Leg]:
+        masked, whole = config.stages
+        return [
+            Leg(masked, 0, 0, self.masked, self.masked, {}),
+            Leg(whole, 1, self.masked, STEPS - self.masked, STEPS - self.masked, {}),
+        ]
+
+
+WITHOUT_WORDS = {"masking.text.strategy": "none"}
+
+
+@pytest.mark.parametrize("strategy", ["random", "resize"])
+def test_trial_is_judged_once_its_clips_are_whole_where_they_come_to_be(
+    tmp_path: Path, strategy: str
+) -> None:
+    """Which ratio, or size, is ahead of another turns when clips become whole."""
+    search = Search(
+        space=SPACE | {STRATEGY: Knob(domain=Choice(values=("none", "random", "resize")))},
+        trials=20,
+        prune="same_strategy",
+    )
+    driver = WithTail(tmp_path, search, overrides=WITHOUT_WORDS)
+    for step in (25, STEPS // 2):
+        assert not advance(driver, strategy, 30.0, 0.3, step=step)
+        assert not advance(driver, strategy, 20.0, 0.4, step=step)
+    assert not advance(driver, strategy, 30.0, 0.7, step=75)
+    assert advance(driver, strategy, 20.0, 0.8, step=75)
     # nothing is hidden of it at any time, so nothing changes
     assert not advance(driver, "none", 30.0, 0.3, step=25)
-    assert driver.study.trials[-1].user_attrs[RUNGS] == [25, 50]
-    assert driver.study.trials[0].user_attrs[RUNGS] == [62, 75]
+    assert advance(driver, "none", 20.0, 0.3, step=25)
+
+
+def test_trial_of_whole_clips_is_not_compared_with_what_others_had_before_theirs_were(tmp_path: Path) -> None:
+    driver = WithTail(tmp_path, Search(space=SPACE, trials=20, prune="everywhere"), overrides=WITHOUT_WORDS)
+    for score in (30.0, 40.0):
+        assert not advance(driver, "random", score, 0.3, step=25)
+    assert not advance(driver, "none", 10.0, 0.3, step=25)
+    assert advance(driver, "none", 5.0, 0.3, step=25)
+
+
+def test_short_tail_is_not_judged_by_what_came_just_before_it(tmp_path: Path) -> None:
+    class Short(WithTail):
+        masked = 95
+
+    driver = Short(tmp_path, Search(space=SPACE, trials=20, prune="same_strategy"), overrides=WITHOUT_WORDS)
+    for step, is_stopped in ((95, False), (96, True)):
+        assert not advance(driver, "random", 30.0, 0.3, step=step)
+        assert advance(driver, "random", 20.0, 0.4, step=step) == is_stopped
 
 
 def test_trial_is_compared_with_what_others_had_after_the_same_share_of_a_run(tmp_path: Path) -> None:

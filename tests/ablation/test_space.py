@@ -135,6 +135,7 @@ CHOICE = Choice(values=("none", "random"))
         ),
         # both ends are whole numbers, as which a config takes them, and nothing between them is
         ({"model.video.depth": Knob(domain=Range(low=1, high=6))}, ["model.video.depth", "whole=True"]),
+        ({RATIO: Knob(domain=Range(low=-0.1, high=0.9))}, ["-0.1", "at least 0"]),
         ({"model.video.depth": Knob(domain=Range(low=1, high=6, step=0.5))}, ["is 1.5", "whole=True"]),
         ({"stages.0.batch_size": Knob(domain=Range(low=16, high=64))}, ["batch_size", "whole=True"]),
         ({"seed": Knob(domain=Range(low=0, high=9, whole=True))}, ["seeds"]),
@@ -169,7 +170,8 @@ def test_override_below_a_knob_that_would_replace_it_is_refused() -> None:
     ("given", "word"),
     [
         ({"values": ({}, {})}, "once"),
-        ({"values": ({1}, {2})}, "give what a config holds"),
+        ({"values": (object(), 2)}, "give what a config holds"),
+        ({"values": ({1}, {2})}, "no order"),
         ({"values": (float("nan"), 0.3)}, "give what a config holds"),
         ({"low": 0.1, "high": 0.9, "step": 0.3}, "0.7"),
         ({"low": 1.5, "high": 4, "whole": True}, "whole numbers"),

@@ -203,8 +203,7 @@ def test_run_that_somebody_else_trains_is_waited_for_last_and_one_that_is_given_
     job = start_sweep(write_sweep(tmp_path, base, variants), overrides, tmp_path)
     wait_for(lambda: list((tmp_path / "runs").glob("tiny-ratio.ours*/checkpoints/step_*")), job)
     # the other's has yet to find that theirs is being trained, and would be given up as well
-    wait_for(lambda: len(actors_of(job)) == 1, job)
-    actors_of(job)[0].kill()
+    wait_for(lambda: len(actors := actors_of(job)) == 1 and actors, job)[0].kill()
     (ours,) = (tmp_path / "runs").glob("tiny-ratio.ours*")
     wait_for(lambda: status_of(ours) == "FAILED", job)
     wait_for(lambda: not actors_of(job), job)  # which would hold what the run that is waited for may need
@@ -297,10 +296,11 @@ def test_row_is_trained_alone_and_the_rest_by_two_sweeps_at_once_each_run_once(
 def test_sweep_that_is_terminated_is_killed_as_from_the_keyboard_and_says_how_to_go_on(
     tiny_overrides: list[str], tmp_path: Path, base: str
 ) -> None:
-    """SIGTERM is made a Ctrl-C, so both are seen here."""
+    """SIGTERM is made a Ctrl-C, so both are seen here; in the background of a shell, which ignores SIGINT there."""
     # no more than train at once: what Tune then stops, it counts as ended
     file = write_sweep(tmp_path, base, dict(list(RATIOS.items())[:2]))
-    job = start_sweep(file, [*tiny_overrides, "stages.0.epochs=200", UNTRACKED], tmp_path)
+    asked = arguments_of([*tiny_overrides, "stages.0.epochs=200", UNTRACKED])
+    job = start(["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, str(file), *asked], tmp_path)
     wait_for_checkpoints(job, tmp_path / "runs", 4)
     job.terminate()
     code, output = finish(job)
