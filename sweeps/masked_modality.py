@@ -5,14 +5,15 @@ Hypothesis: both above video only above text only above neither, as in the paper
 Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 neither 62.3 [58.9, 65.6], video only 58.3
             [44.5, 72.1], text only 56.6 [34.2, 79.0], both 50.3 [25.4, 75.1]; none is told apart (p 0.42 or more), and
             the means lie in the reverse of the paper's order but for video above text; hiding video takes 0.76 of the
-            FLOPs. At equal seconds (as rows of masking_ratio): neither 62.3, video only 63.3 [55.3, 71.2], text only
-            58.4, both 56.4; none is told apart. At equal FLOPs: video only 65.7 [57.6, 73.8] (+3.4 [-1.6, +8.4]), text
-            only 56.6, both 56.1 [33.8, 78.3]; none is told apart (p 0.30 or more), and video only is above neither with
-            each seed. After half as many samples, one seed: 41.2, 29.2, 26.2, 25.2. After four times as many, where all
-            have converged: neither 89.3 [84.8, 93.8], text only 86.5 [84.4, 88.6] (-2.7 [-7.2, +1.8], p 0.16 by Holm),
-            video only 78.5 [69.2, 87.9] (-10.7 [-24.4, +3.0], p 0.16; 79.7 at equal seconds), both 74.6 [67.6, 81.6],
-            told apart (-14.7 [-18.9, -10.4], p 0.013): the reverse of the paper's order in each pair. Runs of
-            masked-modality-5a66a5edba (samples), -6f9d3d5c38 (FLOPs), -e82995d75d (converged).
+            FLOPs. At equal seconds: neither 62.3, video only 63.3 [55.3, 71.2], text only 58.4 [49.3, 67.5], both 56.4
+            [48.8, 64.0]; none is told apart (p 0.083 or more), and 2 of 6 pairs are in the paper's order. At equal
+            FLOPs: video only 65.7 [57.6, 73.8] (+3.4 [-1.6, +8.4]), text only 56.6, both 56.1 [33.8, 78.3]; none is
+            told apart (p 0.30 or more), and video only is above neither with each seed. After half as many samples, one
+            seed: 41.2, 29.2, 26.2, 25.2. After four times as many, where all have converged: neither 89.3 [84.8, 93.8],
+            text only 86.5 [84.4, 88.6] (-2.7 [-7.2, +1.8], p 0.16 by Holm), video only 78.5 [69.2, 87.9] (-10.7 [-24.4,
+            +3.0], p 0.16; 79.7 at equal seconds), both 74.6 [67.6, 81.6], told apart (-14.7 [-18.9, -10.4], p 0.013):
+            the reverse of the paper's order in each pair. Runs of masked-modality-5a66a5edba (samples), -1d567a3ce9
+            (seconds), -6f9d3d5c38 (FLOPs), -e82995d75d (converged).
 """
 
 from mac_ray.ablation import Sweep, main
