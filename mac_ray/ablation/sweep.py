@@ -36,8 +36,8 @@ class Part(Section):
         if not isinstance(given, Mapping):
             return given
         for place, value in _all_within(given, ""):
-            has_order = not isinstance(value, set | frozenset)
-            if not has_order:
+            is_set = isinstance(value, set | frozenset)
+            if is_set:
                 raise ValueError(f"{place} is the set {value!r}, which has no order; give a list")
             if isinstance(value, Mapping) and (strange := [key for key in value if not isinstance(key, str)]):
                 raise ValueError(f"{place} has the key {strange[0]!r}; give text, in quotes")
