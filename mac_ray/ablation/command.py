@@ -284,7 +284,7 @@ def _seeds(runs: Iterable[PlannedRun]) -> str:
 def show_results(table: Table, console: Console) -> None:
     """The verdict, and a line per row."""
     shown_table = RichTable(
-        "row", "seeds", metric_name(table.metric), "against baseline", "p", "TFLOP", "seconds"
+        "row", "seeds", metric_name(table.metric), "against baseline", "p (Holm)", "TFLOP", "seconds"
     )
     for row in table.rows:
         if not row.metrics:

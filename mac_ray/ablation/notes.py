@@ -18,9 +18,15 @@ UNEVEN = 1.25  # seconds of the slowest seed of a row to those of the fastest, b
 
 
 def notes(
-    sweep: Sweep, rows: Sequence[TableRow], baseline: str, done: Sequence[Outcome], missing: int
+    sweep: Sweep,
+    rows: Sequence[TableRow],
+    baseline: str,
+    done: Sequence[Outcome],
+    missing: int,
+    is_ranked: bool,
 ) -> Iterator[str]:
-    """Sentences. `baseline` is a label, `done` the finished runs, `missing` the test samples that some of them lack."""
+    """Sentences. `baseline` is a label, `done` the finished runs, `missing` the test samples that some of them lack;
+    `is_ranked`: of a table that has a best row."""
     yield from on_scores(done, "finished runs")
     yield from on_training(done)
     yield from _galleries(rows, baseline)
@@ -31,7 +37,8 @@ def notes(
     yield from _budget(sweep, rows, baseline)
     yield from _published(sweep, rows)
     yield from pace(done)
-    yield from _chosen(rows, baseline)
+    if is_ranked:
+        yield from _chosen(rows, baseline)
 
 
 def on_scores(done: Sequence[Outcome], called: str) -> Iterator[str]:

@@ -61,25 +61,39 @@ class Estimate:
     mean: float
     uncertainties: tuple[Uncertainty, ...]
     resamples: int  # N
+    drawn: FloatArray | None = (
+        None  # its resamples (N,), where how they lie says more than how far they spread
+    )
 
     @property
     def interval(self) -> tuple[float, float]:
         """95%, not cut off where a metric ends."""
         width = max(each.width() for each in self.uncertainties)
-        return self.mean - width, self.mean + width
+        low, high = self.mean - width, self.mean + width
+        if self.drawn is not None:
+            lowest, highest = np.quantile(self.drawn, (LEVEL / 2, 1 - LEVEL / 2))
+            low, high = min(low, float(lowest)), max(high, float(highest))
+        return low, high
 
     @property
     def p_value(self) -> float:
         """Two-sided, of the true value being 0."""
-        return max(each.p_value(self.mean, self.resamples) for each in self.uncertainties)
+        found = max(each.p_value(self.mean, self.resamples) for each in self.uncertainties)
+        if self.drawn is not None:
+            beyond = 2 * min(np.mean(self.drawn <= 0), np.mean(self.drawn >= 0))
+            found = max(found, min(1.0, float(beyond)))
+        return found
 
 
-def estimate(values: FloatArray, resampled: FloatArray, rounding: float = 0.0) -> Estimate:
+def estimate(
+    values: FloatArray, resampled: FloatArray, rounding: float = 0.0, is_coarse: bool = False
+) -> Estimate:
     """From a metric of every seed (S,), or a difference of every pair, and the same on each resample of the test
     samples (S, N): the columns of all seeds are the same draws.
 
-    `rounding`: the variance that the values have of being rounded. Seeds whose medians are one whole rank may agree by
-    that alone, and are no surer than it.
+    `rounding`: the variance that the values have of being rounded, to hits of so many queries or to whole ranks. Seeds
+    may agree by that alone, and are no surer than it. `is_coarse`: the rounding is as large as what is looked for, as
+    that of median ranks, so resamples are counted, too, and not only their spread taken.
     """
     num_seeds, num_resamples = resampled.shape
     samples = float(resampled.mean(axis=0).var(ddof=1))
@@ -91,7 +105,8 @@ def estimate(values: FloatArray, resampled: FloatArray, rounding: float = 0.0) -
         total = seeds + max(samples - both, 0.0)
         uncertainties.append(Uncertainty(math.sqrt(total), (num_seeds - 1) * (total / seeds) ** 2))
         uncertainties.append(Uncertainty(math.sqrt(seeds), num_seeds - 1))
-    return Estimate(float(values.mean()), tuple(uncertainties), num_resamples)
+    drawn = resampled.mean(axis=0) if is_coarse else None
+    return Estimate(float(values.mean()), tuple(uncertainties), num_resamples, drawn)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

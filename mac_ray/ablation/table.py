@@ -25,7 +25,8 @@ from mac_ray.ablation.reference import Values, published_rows, published_table
 from mac_ray.ablation.statistics import Agreement, Estimate, agreement, estimate, holm
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import ConfigError
-from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, QueryRanks, measure
+from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, NAMES, RECALLS, QueryRanks, measure
+from mac_ray.retrieval.ranks import FloatArray
 from mac_ray.retrieval.significance import bootstrap, with_room
 
 RESAMPLES = 1000
@@ -104,6 +105,7 @@ class Table:
     agreement: Agreement | None  # with the published order; None with fewer than two common rows
     notes: tuple[str, ...]  # what a reader has to know
     num_comparisons: int = 0  # that p-values are corrected for
+    is_ranked: bool = True  # False: no baseline to be relative to, and other seeds or samples in some rows
     paces_differ: bool = False  # seconds say more about machines than about rows
 
     @property
@@ -115,8 +117,10 @@ class Table:
         """The best finished row: of equals the baseline, or else the first.
 
         Where the baseline has finished, among it and the rows compared with it: or a row would win by a smaller
-        gallery.
+        gallery. None where no row has finished, or rows can not be ranked.
         """
+        if not self.is_ranked:
+            return None
         base = _finished_baseline(self.rows, self.baseline)
         return max(
             (row for row in self.finished if base is None or row is base or row.comparison),
@@ -175,6 +179,7 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         for label, own in of_row.items()
         if any(outcome.status == "FINISHED" for outcome in own)
     }
+    is_ranked = baseline in measured or len({own.scored_by_seed for own in measured.values()}) <= 1
     comparisons = _compared(measured, baseline, sweep.metric)
     base_costs = measured[baseline].costs if baseline in measured else {}
     built = tuple(
@@ -203,11 +208,13 @@ def build_table(sweep: Sweep, rows: list[Row], outcomes: Sequence[Outcome]) -> T
         rows=built,
         scored=scored,
         num_samples=len(samples),
-        chance=done[0].chance if done else {},
+        # among fewer samples there is more of it
+        chance=done[0].chance if done and all(outcome.chance == done[0].chance for outcome in done) else {},
         source=published_table(sweep).source if published else "",
-        agreement=_agreement(built, sweep.metric, baseline),
-        notes=tuple(notes(sweep, built, baseline, done, missing)),
+        agreement=_agreement(built, sweep.metric, baseline) if is_ranked else None,
+        notes=tuple(notes(sweep, built, baseline, done, missing, is_ranked)),
         num_comparisons=len(_different(measured, comparisons, baseline)),
+        is_ranked=is_ranked,
         paces_differ=any(pace(done)),
     )
 
@@ -268,19 +275,26 @@ class _Measured:
             if all(name in outcome.costs for outcome in outcomes)
         }
 
+    @property
+    def scored_by_seed(self) -> frozenset[tuple[int, frozenset[str]]]:
+        """What its means are over."""
+        return frozenset(zip(self.seeds, self.galleries, strict=True))
+
     def by_seed(self, metric: str) -> dict[int, float]:
         column = self.values[:, NAMES.index(metric)]
         return dict(zip(self.seeds, column.tolist(), strict=True))
 
     def metrics(self) -> dict[str, Interval]:
-        estimates = (
-            estimate(self.values[:, column], self.resampled[:, :, column], rounding_of(name))
-            for column, name in enumerate(NAMES)
-        )
-        return {
-            name: _with_room(name, _interval(found, *LIMITS[name]), self.num_samples)
-            for name, found in zip(NAMES, estimates, strict=True)
-        }
+        found = {}
+        for column, name in enumerate(NAMES):
+            values, resampled = self.values[:, column], self.resampled[:, :, column]
+            own = _estimate(name, values, resampled, rounding_of(name, self.num_samples))
+            interval = _interval(own, *LIMITS[name])
+            if np.ptp(resampled) == 0:  # all seeds and samples say the same, others may say something else
+                low, high = with_room(name, own.mean, own.mean, self.num_samples)
+                interval = Interval(own.mean, low, high) if low < high else interval
+            found[name] = interval
+        return found
 
     def minus(self, other: _Measured, metric: str) -> tuple[Interval, float, int] | None:
         """The difference over the seeds that both have, scored among the same samples, its p-value, and how many these
@@ -297,25 +311,27 @@ class _Measured:
         own, others = map(list, zip(*common, strict=True))
         values = self.values[own, column] - other.values[others, column]
         resampled = self.resampled[own, :, column] - other.resampled[others, :, column]
-        found = estimate(values, resampled, 2 * rounding_of(metric))
-        interval = _interval(found)
         if self.folders == other.folders:
-            return interval, found.p_value, len(common)
-        if interval.low == interval.high:  # every sample says the same, and others may say something else
+            return Interval(0.0, 0.0, 0.0), 1.0, len(common)
+        found = _estimate(metric, values, resampled, 2 * rounding_of(metric, self.num_samples))
+        interval = _interval(found)
+        if np.ptp(resampled) == 0:
             _, room = with_room(metric, 0.0, 0.0, self.num_samples)
-            interval = Interval(found.mean, found.mean - room, found.mean + room)
+            interval = Interval(found.mean, found.mean - room, found.mean + room) if room else interval
         # so few samples could not say more if all of them said the same: a sign test
         return interval, max(found.p_value, min(1.0, 2.0 ** (1 - self.num_samples))), len(common)
 
 
-def rounding_of(metric: str) -> float:
-    """Variance of a value that is anywhere within half a step of what is shown; a median rank comes in whole ones."""
-    return 1 / 12 if metric.rpartition("/")[2] == "MdR" else 0.0
+def rounding_of(metric: str, num_samples: int) -> float:
+    """Variance of a value that is anywhere within half a step of what is shown: a median rank comes in whole ones, the
+    rest in steps of one sample. A sum of recalls is rounded as often as it has terms."""
+    name = metric.rpartition("/")[2]
+    step = {"MdR": 1.0, "MnR": 1 / num_samples}.get(name, 100 / num_samples)
+    return (2 * len(RECALLS) if name == "Rsum" else 1) * step**2 / 12
 
 
-def _with_room(name: str, interval: Interval, num_samples: int) -> Interval:
-    low, high = with_room(name, interval.low, interval.high, num_samples)
-    return Interval(interval.mean, low, high)
+def _estimate(metric: str, values: FloatArray, resampled: FloatArray, rounding: float) -> Estimate:
+    return estimate(values, resampled, rounding, is_coarse=metric.rpartition("/")[2] == "MdR")
 
 
 def _interval(found: Estimate, low: float = -np.inf, high: float = np.inf) -> Interval:

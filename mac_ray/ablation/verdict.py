@@ -19,7 +19,7 @@ ALONE = " over test samples, of one seed alone"  # what is significant, but not 
 
 def verdict(table: Table) -> list[str]:
     """Sentences; the first is the answer."""
-    if table.best is None:
+    if not table.finished:
         return ["No run has finished, so there is no answer yet.", *_unfinished(table)]
     return [
         _answer(table, table.best),
@@ -69,8 +69,14 @@ def is_better(table: Table, comparison: Comparison) -> bool:
     return (comparison.difference.mean > 0) == table.maximize
 
 
-def _answer(table: Table, best: TableRow) -> str:
-    name, value = metric_name(table.metric), shown(best.metrics[table.metric])
+def _answer(table: Table, best: TableRow | None) -> str:
+    name = metric_name(table.metric)
+    if best is None:
+        return (
+            f"No row is called the best: no seed of the baseline {table.baseline!r} has finished, and those that have "
+            "are of other seeds or scored other test samples from row to row."
+        )
+    value = shown(best.metrics[table.metric])
     if len(table.finished) == 1:
         return f"Only {best.label!r} has finished, with {name} {value}: there is nothing to compare it with."
     compared = [row.comparison for row in table.rows if row.comparison]
@@ -81,19 +87,17 @@ def _answer(table: Table, best: TableRow) -> str:
                 f"The baseline {best.label!r} has {name} {value}, and no other row that has finished can be compared "
                 "with it."
             )
-        said = f"The baseline {best.label!r} has the best {name}{among}, {value}"
+        said = f"The baseline {best.label!r} has the best mean {name}{among}, {value}"
         if any(map(is_shown, compared)):
             return f"{said}."
         return f"{said}, but no row is significantly worse{_over_seeds(compared)}."
     if best.comparison is None:
-        return f"{best.label!r} has the best {name}, {value}; no seed of the baseline is there to compare it with."
+        return f"{best.label!r} has the best mean {name}, {value}; no seed of the baseline is there to compare it with."
     gap = (
         f"a difference of {signed(best.comparison.difference)} from the baseline {table.baseline!r} that is "
         f"{'significant' if is_significant(best.comparison) else 'not significant'}"
         f"{ALONE if best.comparison.seeds == 1 else ''} ({_p(best.comparison.adjusted)}, {_corrected(table)})"
     )
-    if is_shown(best.comparison):
-        return f"{best.label!r} has the best {name}{among}, {value}, {gap}."
     better = [pair for pair in compared if is_better(table, pair)]
     if any(map(is_shown, better)):
         return f"{best.label!r} has the best mean {name}{among}, {value}, {gap}."
@@ -187,8 +191,10 @@ def _published_order(table: Table) -> Iterator[str]:
             "published there."
         )
         return
-    how = "reproduced" if found.agreeing == found.pairs else "not wholly reproduced"
-    if found.tau < 0:
+    how = "not wholly reproduced" if found.tau > 0 else "not reproduced"
+    if found.agreeing == found.pairs:
+        how = "reproduced"
+    elif found.tau < 0 and (found.agreeing == 0 or found.p_value < LEVEL):
         how = "not reproduced, but rather reversed"
     sentence = (
         f"The order published in {table.source} is {how}: "
@@ -218,7 +224,9 @@ def _over_seeds(compared: Sequence[Comparison]) -> str:
 
 def _corrected(table: Table) -> str:
     number = table.num_comparisons
-    return f"after Holm's correction for {number} comparisons" if number > 1 else "one comparison"
+    said = f"after Holm's correction for {number} comparisons" if number > 1 else "one comparison"
+    # of a table with more rows every p is larger
+    return said + " so far" * any(not row.metrics for row in table.rows)
 
 
 def _p(p_value: float) -> str:

@@ -121,6 +121,35 @@ def test_p_value_without_any_spread_is_one_only_where_there_is_no_difference() -
     assert estimate(np.ones(2), np.ones((2, 99))).p_value == pytest.approx(0.01)
 
 
+def test_seeds_that_tie_in_hits_are_no_surer_than_the_rounding() -> None:
+    """Of two seeds that differ from the baseline alike, as recalls of 500 queries do now and then."""
+    noise = np.random.default_rng(0).normal(scale=1.1 * math.sqrt(2), size=(2, 2000))
+    noise = noise / noise.mean(axis=0).std() * 1.1
+    tied, near = (
+        estimate(values, values[:, None] + noise, 2 * 0.2**2 / 12)
+        for values in (np.array([3.0, 3.0]), np.array([2.8, 3.2]))
+    )
+    assert 0.01 < tied.p_value < near.p_value < 0.05
+
+
+def test_medians_of_one_rank_and_another_are_as_sure_as_their_resamples() -> None:
+    """Of ranks that are 1 as often as not, medians of 1 and 2 differ by chance; their standard deviation says not."""
+    generator = np.random.default_rng(7)
+    trials, queries, found = 300, 201, 0
+    for _ in range(trials):
+        ranks = 1 + generator.integers(2, size=(2, queries))
+        drawn = generator.integers(queries, size=(400, queries))
+        medians = np.median(ranks[:, drawn], axis=2)
+        difference = np.median(ranks, axis=1) @ [1, -1]
+        estimated = estimate(
+            np.array([difference]), (medians[0] - medians[1])[None], rounding=1 / 6, is_coarse=True
+        )
+        found += estimated.p_value < 0.05
+        low, high = estimated.interval
+        assert (low > 0 or high < 0) == (estimated.p_value < 0.05)
+    assert found / trials < 0.07
+
+
 @pytest.mark.parametrize(("seeds", "is_found"), [(2, False), (3, False), (5, True)])
 def test_seeds_whose_whole_ranks_agree_are_no_surer_than_the_rounding(seeds: int, is_found: bool) -> None:
     """Of medians that are 1 or 2 by chance, three seeds in thirty-two differ alike."""

@@ -388,6 +388,25 @@ def test_baseline_without_a_result_leaves_nothing_to_compare(study: SweepRecord)
     assert f"No run of the baseline {FAILED!r} has finished, so nothing is compared with it." in found.notes
 
 
+@pytest.mark.parametrize("others", ["seeds", "samples"])
+def test_rows_without_a_baseline_are_ranked_only_by_the_same_seeds_and_samples(
+    tmp_path: Path, others: str
+) -> None:
+    sweep = SWEEP.model_copy(update={"baseline": FAILED})
+    finished_run(
+        run_folder(tmp_path, PLAIN, 0), 0, 0.7, num_samples=60 if others == "seeds" else 30, expected=60
+    )
+    for seed in (0, 1) if others == "seeds" else (0,):
+        finished_run(run_folder(tmp_path, MASKED, seed), seed, 0.6)
+    found = build_table(sweep, recorded(sweep, tmp_path).rows, recorded(sweep, tmp_path).outcomes())
+    assert found.best is None
+    assert verdict(found)[0].startswith("No row is called the best")
+    assert found.agreement is None
+    assert not pareto_front(found, "flops")
+    assert not [note for note in found.notes if "lucky" in note]
+    assert bool(found.chance) == (others == "seeds")  # of 30 samples it is another
+
+
 def test_nothing_finished_is_a_table_too(study: SweepRecord) -> None:
     found = build_table(SWEEP, study.rows, [])
     assert verdict(found)[0] == "No run has finished, so there is no answer yet."

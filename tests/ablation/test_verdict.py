@@ -45,8 +45,8 @@ def of_one_seed(found: TableRow) -> TableRow:
 def test_significant_best_row_is_the_answer() -> None:
     said = verdict(table(row("none", 40), row("tube", 44, 4, 0.01, flops=0.4), row("random", 38, -2, 0.3)))
     assert said[0] == (
-        "'tube' has the best text-to-video R@1, 44.0 [41.0, 47.0], a difference of +4.0 [+2.0, +6.0] from the baseline "
-        "'none' that is significant (p = 0.010, after Holm's correction for 2 comparisons)."
+        "'tube' has the best mean text-to-video R@1, 44.0 [41.0, 47.0], a difference of +4.0 [+2.0, +6.0] from the "
+        "baseline 'none' that is significant (p = 0.010, after Holm's correction for 2 comparisons)."
     )
     assert "significantly better: 'tube'; not told apart" in said[1]
     assert "'tube', takes 40% of the baseline's FLOPs" in said[2]
@@ -129,7 +129,7 @@ def test_baseline_that_is_best_is_not_called_better_than_what_it_can_not_be_told
     unclear = verdict(table(row("none", 40), row("tube", 39, -1, 0.4)))
     assert unclear[0].endswith("but no row is significantly worse.")
     clear = verdict(table(row("none", 40), row("tube", 30, -10, 0.001)))
-    assert clear[0] == "The baseline 'none' has the best text-to-video R@1, 40.0 [37.0, 43.0]."
+    assert clear[0] == "The baseline 'none' has the best mean text-to-video R@1, 40.0 [37.0, 43.0]."
     assert "significantly worse: 'tube'" in clear[1]
 
 
@@ -142,9 +142,9 @@ def test_row_is_best_by_the_seeds_it_shares_and_not_by_those_it_has_yet_to_train
         table(baseline, replace(other, comparison=row("", 0, -5, 0.01).comparison)),
     ):
         assert found.best == baseline
-        assert verdict(found)[0].startswith("The baseline 'none' has the best")
+        assert verdict(found)[0].startswith("The baseline 'none' has the best mean")
     (first, *_) = verdict(table(baseline, replace(row("random", 61.0, 2.0, 0.01), by_seed={1: 61.0})))
-    assert first.startswith("'random' has the best")
+    assert first.startswith("'random' has the best mean")
 
 
 @pytest.mark.parametrize("twin_first", [False, True])
@@ -162,7 +162,9 @@ def test_row_that_can_not_be_compared_is_not_best_and_the_reason_is_said() -> No
     found = table(row("none", 40), unpaired, row("tube", 44, 4, 0.01), apart)
     assert found.best == found.row("tube")
     said = verdict(found)
-    assert said[0].startswith("'tube' has the best text-to-video R@1 of the rows that can be compared, 44.0")
+    assert said[0].startswith(
+        "'tube' has the best mean text-to-video R@1 of the rows that can be compared, 44.0"
+    )
     reasons = (
         "Not compared with the baseline: 'other seeds', of which no seed has finished for the baseline too; 'fewer "
         "samples', scored among other test samples."
@@ -181,11 +183,19 @@ def test_without_the_baseline_the_best_mean_is_best_and_nothing_is_compared() ->
     found = table(row("tube", 44), row("random", 38))
     assert found.best == found.row("tube")
     assert verdict(found)[0].endswith("no seed of the baseline is there to compare it with.")
+    apart = verdict(replace(found, is_ranked=False))
+    assert apart[0].startswith("No row is called the best: no seed of the baseline 'none' has finished")
+
+
+def test_comparisons_of_a_table_that_is_not_whole_are_those_so_far() -> None:
+    unfinished = replace(row("random", 0), metrics={}, by_seed={})
+    (first, *_) = verdict(table(row("none", 40), row("tube", 44, 4, 0.01), unfinished))
+    assert "(p = 0.010, one comparison so far)" in first
 
 
 def test_lower_is_better_when_the_direction_says_so() -> None:
     said = verdict(table(row("none", 5), row("tube", 3, -2, 0.01), maximize=False))
-    assert said[0].startswith("'tube' has the best")
+    assert said[0].startswith("'tube' has the best mean")
     assert "significantly better: 'tube'" in said[1]
 
 
@@ -254,6 +264,10 @@ def test_published_order_of_few_rows_is_said_to_prove_nothing() -> None:
             Agreement(5, 10, 0, -1.0, 0.017, 0.017),
             "is not reproduced, but rather reversed: 0 of 10 pairs of rows agree (Kendall tau-b -1.00, p = 0.017, 5 "
             "rows).",
+        ),
+        (
+            Agreement(5, 10, 4, -0.2, 0.82, 1 / 60),
+            "is not reproduced: 4 of 10 pairs of rows agree (Kendall tau-b -0.20, p = 0.82, 5 rows).",
         ),
         (
             Agreement(3, 0, 0, math.nan, 1.0, 1.0),

@@ -52,6 +52,8 @@ def pareto_front(table: Table, cost: str) -> list[TableRow]:
     """Rows than which no other is at least as good and as cheap, and better or cheaper; cheapest first. Those that
     cannot be compared with the baseline, as on an easier gallery, neither beat others nor are on it.
     """
+    if not table.is_ranked:
+        return []
     left_out = {label for labels in uncompared(table.rows, table.baseline) for label in labels}
     compared = [row for row in priced(table, cost) if row.label not in left_out]
     return unbeaten(compared, lambda row: row.costs[cost], table.standing)

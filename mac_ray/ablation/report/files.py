@@ -23,16 +23,15 @@ def write_tables(folder: Path, table: Table) -> list[Path]:
         csv.writer(file).writerows(_flat(table))
     whole.write_text(_json(table))
     said = [*verdict(table), *table.notes]
-    return [flat, whole, *write_typeset(folder, "table", *_readable(table), said, star=_star(table))]
+    return [flat, whole, *write_typeset(folder, "table", *_readable(table), said, footnote=_footnote(table))]
 
 
-def _star(table: Table) -> str:
-    if not any(row.comparison and is_shown(row.comparison) for row in table.rows):
+def _footnote(table: Table) -> str:
+    compared = [row.comparison for row in table.rows if row.comparison]
+    if not compared:
         return ""
-    return (
-        "* p below 0.05 after Holm's correction for all comparisons, over several seeds; the interval beside it is of "
-        "one comparison by itself."
-    )
+    star = "* p below 0.05, over several seeds. " if any(map(is_shown, compared)) else ""
+    return f"{star}p is after Holm's correction for all comparisons, the interval beside it of one by itself."
 
 
 def _flat(table: Table) -> list[list[Any]]:

@@ -29,14 +29,14 @@ def write_typeset(
     lines: Sequence[Sequence[str]],
     said: Sequence[str],
     first: str = "l",
-    star: str = "",
+    footnote: str = "",
 ) -> list[Path]:
     """`name`.md and .tex, whose columns but the first are aligned to the right.
 
-    `star`: what a star means, below the table. `said` are sentences, below the table of Markdown and comments in LaTeX,
-    where `first` is how the first column is set.
+    `footnote`: what stars and columns mean, below the table. `said` are sentences, below the table of Markdown and
+    comments in LaTeX, where `first` is how the first column is set.
     """
-    below = [star] if star else []
+    below = [footnote] if footnote else []
     header, *lines = ([" ".join(cell.split()) for cell in line] for line in (header, *lines))
     texts = {
         "md": _markdown(header, lines, [*below, *said]),
