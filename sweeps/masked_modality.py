@@ -9,11 +9,11 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 nei
             [48.8, 64.0]; none is told apart (p 0.083 or more), and 2 of 6 pairs are in the paper's order. At equal
             FLOPs: video only 65.7 [57.6, 73.8] (+3.4 [-1.6, +8.4]), text only 56.6, both 56.1 [33.8, 78.3]; none is
             told apart (p 0.30 or more), and video only is above neither with each seed. After half as many samples, one
-            seed: 41.2, 29.2, 26.2, 25.2. After four times as many, where all have converged: neither 89.3 [84.8, 93.8],
-            text only 86.5 [84.4, 88.6] (-2.7 [-7.2, +1.8], p 0.16 by Holm), video only 78.5 [69.2, 87.9] (-10.7 [-24.4,
-            +3.0], p 0.16; 79.7 at equal seconds), both 74.6 [67.6, 81.6], told apart (-14.7 [-18.9, -10.4], p 0.013):
-            the reverse of the paper's order in each pair. Runs of masked-modality-5a66a5edba (samples), -1d567a3ce9
-            (seconds), -6f9d3d5c38 (FLOPs), -e82995d75d (converged).
+            seed: 41.2, 29.2, 26.2, 25.2. After four times as many: neither 89.3 [84.8, 93.8], text only 86.5 [84.4,
+            88.6] (-2.7 [-7.2, +1.8], p 0.16 by Holm), video only 78.5 [69.2, 87.9] (-10.7 [-24.4, +3.0], p 0.16; 79.7
+            at equal seconds), both 74.6 [67.6, 81.6], told apart (-14.7 [-18.9, -10.4], p 0.013): the reverse of the
+            paper's order in each pair. Runs of masked-modality-5a66a5edba (samples), -1d567a3ce9 (seconds), -6f9d3d5c38
+            (FLOPs), -e82995d75d (four times as many).
 """
 
 from mac_ray.ablation import Sweep, main
