@@ -308,11 +308,11 @@ class _Measured:
         ]
         if not common:
             return None
+        if self.folders == other.folders:
+            return Interval(0.0, 0.0, 0.0), 1.0, len(common)
         own, others = map(list, zip(*common, strict=True))
         values = self.values[own, column] - other.values[others, column]
         resampled = self.resampled[own, :, column] - other.resampled[others, :, column]
-        if self.folders == other.folders:
-            return Interval(0.0, 0.0, 0.0), 1.0, len(common)
         found = _estimate(metric, values, resampled, 2 * rounding_of(metric, self.num_samples))
         interval = _interval(found)
         if np.ptp(resampled) == 0:

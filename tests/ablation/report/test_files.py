@@ -138,6 +138,8 @@ def test_latex_escapes_what_is_special(folder: Path) -> None:
     rows = [line for line in lines if line.endswith(r"\\") and not line.startswith(r"\multicolumn")]
     assert {row.replace(r"\&", "").count("&") for row in rows} == {6}
     assert all(line.startswith("%") for line in lines[: lines.index(r"\begin{tabular}{lrrrrrr}")])
+    (note,) = (line for line in lines if line.startswith(r"\multicolumn"))
+    assert "p is after Holm's correction for all comparisons, the interval beside it of one by itself" in note
 
 
 def test_star_is_explained_below_the_table_in_paper_too(tmp_path: Path) -> None:
