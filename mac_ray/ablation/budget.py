@@ -51,6 +51,7 @@ class Calculator:
         """`speeds` is the file of measured seconds, made when it is first needed."""
         self.locator = locator
         self.measured: dict[str, Speed] = {}  # of the kinds of steps that were asked for
+        self._most_workers = 1  # of a run whose steps were asked for
         self._speeds = Speeds(speeds, locator.progress)
         self._tokenizers: dict[str, CaptionTokenizer] = {}
         self._fitting: set[str] = set()  # models whose weights were tried
@@ -94,11 +95,15 @@ class Calculator:
         """Have all kinds of steps of several configs measured in turns with one and the same, which makes them
         comparable: with one that is known, where there is one."""
         kinds = [kind for config in configs for kind in self._kinds(config)]
+        self._most_workers = max([self._most_workers, *(kind.config.cluster.most_workers for kind in kinds)])
         if not all(kind.name in self.measured for kind in kinds):
             self.measured |= self._speeds.of(kinds)
 
     def timing(self) -> str:
-        """How well the steps are known that were asked for; empty where none were."""
+        """How well the times of the steps are known that were asked for; empty where none were."""
+        return "; ".join(filter(None, (self._certainty(), self._untimed(), self._drifted())))
+
+    def _certainty(self) -> str:
         errors = [speed.error for speed in self.measured.values() if speed.error]
         if not errors:
             return ""
@@ -106,15 +111,24 @@ class Calculator:
             f"{len(self.measured)} kinds of steps, timed in turns with one of them; their times relative to it are "
             f"known to +-{100 * statistics.median(errors):.1f}%, the least certain to +-{100 * max(errors):.1f}% "
             "(standard error of the median ratio)"
-        ) + self._drifted()
+        )
+
+    def _untimed(self) -> str:
+        if self._most_workers == 1:
+            return ""
+        return (
+            f"of up to {self._most_workers} workers of a run, one was timed: what they send each other is left out, "
+            "which masking does not lessen, so rows with shorter steps may take longer than this says; look at equal "
+            "flops too"
+        )
 
     def _drifted(self) -> str:
         drift = self._speeds.drift or 0.0
         if drift < DRIFTED:
             return ""
         return (
-            f"; times that were known are off by up to {100 * drift:.0f}% from those measured beside new "
-            f"ones, so rows get unequal time: delete {self._speeds.path} to time all anew, on a quiet machine"
+            f"times that were known are off by up to {100 * drift:.0f}% from those measured beside new ones, so rows "
+            f"get unequal time: delete {self._speeds.path} to time all anew, on a quiet machine"
         )
 
     def _kinds(self, config: Config) -> list[Kind]:

@@ -206,6 +206,15 @@ def test_equal_seconds_give_each_row_the_time_of_the_baseline_by_the_times_that_
     assert "relative to it are known to +-" in calculator.timing()
 
 
+def test_timing_says_what_it_leaves_out_of_several_workers(
+    tiny_overrides: list[str], calculator: Calculator
+) -> None:
+    calculator.time_steps([config_file.load(None, [*tiny_overrides, "cluster.workers=1"])])
+    assert "workers" not in calculator.timing()
+    calculator.time_steps([config_file.load(None, [*tiny_overrides, "cluster.workers=2"])])
+    assert "of up to 2 workers of a run, one was timed" in calculator.timing()
+
+
 @pytest.mark.parametrize("content", ["[1]", '{"a": 0.1}', '{"a": {"seconds": 1}}', "{"])
 def test_file_of_speeds_that_is_none_is_one_sentence(
     content: str, tmp_path: Path, tiny: Config, calculator: Calculator
