@@ -9,7 +9,7 @@ The run of the sweep in MLflow gets the report too, unless --out is given; of on
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from mac_ray.ablation.outcome import TableError
 from mac_ray.ablation.parent import attach
-from mac_ray.ablation.record import RecordError, read_record, records_of
+from mac_ray.ablation.record import RecordError, SweepRecord, read_record, records_of
 from mac_ray.ablation.report import PAGE_NAME, write_report, write_search_report
 from mac_ray.ablation.report.search_page import search_verdict
 from mac_ray.ablation.search import report_again
@@ -27,6 +27,7 @@ from mac_ray.ablation.verdict import verdict
 from mac_ray.config import ConfigError
 from mac_ray.errors import EXIT_BAD_INPUT, in_one_line
 from mac_ray.terminal import say
+from mac_ray.tracking.address import with_absolute_file
 from mac_ray.tracking.journal import JournalError
 
 
@@ -45,21 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder, *older = find_sweeps(given.sweep, given.runs)
         record, out = read_record(folder), given.out or folder
-        out.mkdir(parents=True, exist_ok=True)
-        if search := record.sweep.search:
-            if given.storage:
-                search = search.model_copy(update={"storage": given.storage})
-            found = report_again(record, search, folder)
-            written = write_search_report(out, found)
-            answer = search_verdict(found)[0]
-        else:
-            outcomes = record.outcomes()
-            table = build_table(record.sweep, record.rows, outcomes)
-            written = write_report(out, table, record.sweep, outcomes, record.context)
-            answer = verdict(table)[0]
+        answer, write = report_of(record, folder, given.storage)
     except (ConfigError, JournalError, RecordError, TableError) as error:
         say(console, f"error: {error}", "red")
         return EXIT_BAD_INPUT
+    except OSError as error:  # as in a folder of somebody else
+        said = f"what the report is made of cannot be read ({in_one_line(error)}); see to its permissions"
+        say(console, f"error: {said}", "red")
+        return EXIT_BAD_INPUT
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        written = write(out)
     except OSError as error:
         said = f"the report cannot be written ({in_one_line(error)}); give --out, a folder that can be"
         say(console, f"error: {said}", "red")
@@ -72,6 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(RecordError):  # of another version
             say(console, f"an older one, {title_of(read_record(other).sweep)}: {other}", "dim")
     return 0
+
+
+def report_of(
+    record: SweepRecord, folder: Path, storage: str | None
+) -> tuple[str, Callable[[Path], list[Path]]]:
+    """Its verdict, and what writes it into a folder. Raises ConfigError, JournalError, TableError or OSError."""
+    sweep, context = record.sweep, record.context
+    if search := sweep.search:
+        if storage:
+            search = search.model_copy(update={"storage": with_absolute_file(storage, Path.cwd())})
+        found = report_again(record, search, folder)
+        return search_verdict(found)[0], lambda out: write_search_report(out, found)
+    if storage:
+        raise ConfigError(f"--storage is given, but sweep {sweep.name} is no search; take it out")
+    outcomes = record.outcomes()
+    table = build_table(sweep, record.rows, outcomes)
+    return verdict(table)[0], lambda out: write_report(out, table, sweep, outcomes, context)
 
 
 def find_sweeps(name: str, runs: Path) -> list[Path]:

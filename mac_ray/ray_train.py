@@ -73,7 +73,7 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
         num_workers = most_with_enough(num_workers, run)
     run.folder.verdict.unlink(missing_ok=True)
     require_workers(cluster, num_workers if isinstance(num_workers, int) else num_workers[0], console)
-    require_shared(run.folder.path, cluster)
+    require_shared(run.folder.path, resources_per_worker(cluster))
     trainer = TorchTrainer(
         train_on_worker,
         train_loop_config={"config": run.config.model_dump(mode="json"), "folder": str(run.folder.path)},
@@ -182,11 +182,11 @@ def most_with_enough(wanted: int, run: PreparedRun) -> int:
     return 1
 
 
-def require_shared(folder: Path, cluster: Cluster) -> None:
-    """Every node that workers of such a run may be on sees the folder of a run, or of a sweep, that this one has begun;
-    else it would train for hours into a folder of its own. Raises RunError. Ray must be initialised.
+def require_shared(folder: Path, needs: Mapping[str, float]) -> None:
+    """Every node that has what is needed sees the folder of a run, or of a sweep, that this one has begun; else it
+    would train for hours into a folder of its own. Raises RunError. Ray must be initialised.
     """
-    if lacking := nodes_without(folder / FILE_NAME, resources_per_worker(cluster)):
+    if lacking := nodes_without(folder / FILE_NAME, needs):
         raise RunError(
             f"storage.runs is {folder.parent}, but what is called so on {', '.join(lacking)} is another; give a "
             "folder that all nodes of the cluster share"
@@ -194,7 +194,7 @@ def require_shared(folder: Path, cluster: Cluster) -> None:
 
 
 def nodes_without(path: Path, needs: Mapping[str, float]) -> list[str]:
-    """The names of the nodes that have what a worker needs, but do not see a file of this one."""
+    """The names of the nodes that have what is needed, but do not see a file or folder of this one."""
     here = ray.get_runtime_context().get_node_id()
     others = [
         node["NodeID"]

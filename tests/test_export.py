@@ -22,7 +22,7 @@ from mac_ray.data.shape_clips import encode
 from mac_ray.encoder import load_encoder
 from mac_ray.export import main, portable
 from mac_ray.tracking.journal import Journal
-from mac_ray.tracking.model import PACKAGES
+from mac_ray.tracking.model import PACKAGES, log_model
 from mac_ray.training.folder import RunFolder
 from tests.test_encoder import CAPTIONS, clips_of, saved_run
 
@@ -186,6 +186,12 @@ def test_model_in_mlflow_embeds_videos_and_texts_in_a_process_elsewhere(tiny: Co
     assert model.source_run_id == tracked.info.run_id
     assert (tracked.info.status, tracked.data.metrics["train/loss"]) == ("FINISHED", 2.0)
     assert list(elsewhere.iterdir()) == []  # MLflow would put files below the working directory
+
+    # of somebody else's run, of which nothing is missing, there is nothing to note in its folder
+    (run.path / "mlflow.json.new").mkdir()
+    encoder = load_encoder(run.path)
+    again = log_model(tmp_path / "out", encoder.config.model.embedding_size, run.path, uri)
+    assert again != model.model_uri
 
     expected = load_encoder(run.path)
     for folder in (run.path, tmp_path / "out"):

@@ -23,10 +23,12 @@ from mac_ray.training.start import PreparedRun, prepare
 from tests.jobs import (
     WITHIN_S,
     command,
+    finish,
     free_port,
     log_of,
     run_job,
     saved_step,
+    start,
     start_job,
     tracked,
     wait_for,
@@ -245,6 +247,24 @@ def test_ray_train_with_a_node_that_does_not_see_the_runs_ends_before_it_trains(
     assert f"storage.runs is {runs}, but what is called so on {socket.gethostname()} is another" in said
     assert status_of(the_run(runs)) == "FAILED"
     assert not list(runs.glob("*/checkpoints/step_*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a folder")
+def test_sweep_started_where_a_node_has_no_such_folder_ends_before_it_trains(
+    tiny_overrides: list[str], tmp_path: Path, head: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = head
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    study = tmp_path / "home/study"
+    study.mkdir(parents=True)
+    own = [override for override in tiny_overrides if not override.startswith("name=")]
+    sweep = [sys.executable, str(ROOT / "sweeps/masked_modality.py"), *own, UNTRACKED, "--rows", "neither"]
+    with node(f"--address={address}", unseen=study.parent):
+        code, told = finish(start(sweep, study))
+    assert code == 1, told
+    said = " ".join(told.split())
+    assert f"from {study}, where the sweep was started, and there is no such folder on" in said
+    assert not list((tmp_path / "runs").glob("*/checkpoints/step_*"))
 
 
 def test_ray_train_elastic_goes_on_with_the_workers_left_when_a_node_dies(

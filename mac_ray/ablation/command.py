@@ -24,6 +24,7 @@ from mac_ray.ablation.execute import (
     execute,
     fitting,
     on_ray,
+    require_seen,
     say_what_nodes_do_not_share,
     to_jobs,
 )
@@ -32,7 +33,7 @@ from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_read
 from mac_ray.ablation.outcome import TableError, share_left
 from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
-from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name
+from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name, outcome_of
 from mac_ray.ablation.reference import published_rows, unmatched
 from mac_ray.ablation.report import write_report
 from mac_ray.ablation.reuse import Archive
@@ -49,7 +50,6 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError
 from mac_ray.pretrain import working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.ray_train import require_shared
 from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.journal import Journal, JournalError, status_of
 from mac_ray.tracking.launch import send_rest
@@ -136,7 +136,8 @@ def run_sweep(
     show_plan(asked_runs, row_flops, calculator.timing(), console)
     if dry_run:
         to_go = [[run] for run in in_order(each_once(asked_runs), sweep) if not is_finished(run)]
-        say_forecast([run for run in runs if is_finished(run)], to_go, calculator, console)
+        finished = (outcome_of(_recorded(run)) for run in runs if is_finished(run))
+        say_forecast(finished, to_go, calculator, console)
         return 0
     locator.require_media(run for run in asked_runs if not is_finished(run))
     for run in asked_runs:
@@ -152,11 +153,11 @@ def run_sweep(
     with Journal.open_or_create(
         folder, name=title, experiment=experiment, identity=identity, key=identity[:KEY_CHARACTERS]
     ) as journal:
-        labels = labels_of(runs)
+        record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
+        labels = labels_of(record.runs)
         tags = {
             run.identity: tags_of_run(sweep, run.point, labels[run.identity], folder) for run in asked_runs
         }
-        record = SweepRecord(sweep, rows, [_recorded(run) for run in runs], context_of(uri))
 
         def report() -> Table:
             outcomes = record.outcomes()
@@ -222,7 +223,7 @@ def train_missing(
     jobs = to_jobs(missing, tags)
     with on_ray():
         together = fitting([job.config for job in jobs], console)
-        require_shared(folder, jobs[0].config.cluster)
+        require_seen(folder, [job.config for job in jobs])
         say_what_nodes_do_not_share(uri, console)
         board.start()
         try:

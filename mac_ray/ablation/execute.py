@@ -34,6 +34,9 @@ from mac_ray.ray_start import start_ray
 from mac_ray.ray_train import (
     lacking_room,
     living_nodes,
+    nodes_without,
+    require_shared,
+    resources_per_worker,
     room_for_workers,
     say_gpus_left_idle,
     say_what_is_waited_for,
@@ -41,7 +44,7 @@ from mac_ray.ray_train import (
     what_happened,
 )
 from mac_ray.terminal import say
-from mac_ray.tracking.address import ENVIRONMENT_NAME
+from mac_ray.tracking.address import ENVIRONMENT_NAME, sqlite_file
 from mac_ray.tracking.journal import (
     FAULT_TAG,
     FILE_NAME,
@@ -60,7 +63,8 @@ from mac_ray.training.start import PreparedRun
 
 # Of what drives a run of several workers, which have the CPUs and GPUs: Tune wants to reserve something, and this is a
 # share of what the head node has and nobody counts.
-DRIVER = {"cpu": 0, "node:__internal_head__": 0.001}
+HEAD = {"node:__internal_head__": 0.001}
+DRIVER = {"cpu": 0, **HEAD}
 MLFLOW_WAIT_S = 15.0  # in an actor, for the sender of a run that has ended
 WAIT_FOR_ANOTHER_S = 5.0  # between looks at a run that another sweep is training
 LOG_NAME = "console.log"  # in the run's folder: what a person who started it by hand would have seen
@@ -142,12 +146,31 @@ def on_ray() -> Iterator[None]:
 def say_what_nodes_do_not_share(uri: str | None, console: Console) -> None:
     """Runs send themselves to MLflow from where they are trained. Ray must be initialised."""
     nodes = len(living_nodes())
-    if nodes > 1 and uri and uri.startswith(("sqlite:", "file:")):
+    if nodes > 1 and uri and sqlite_file(uri) is not None:
         say(
             console,
             f"runs are trained on {nodes} nodes, and {uri} is a file of each of them: their runs meet only in an "
             "MLflow server; give its address as tracking.uri",
             "yellow",
+        )
+
+
+def require_seen(folder: Path, configs: Sequence[Config]) -> None:
+    """Every node that workers or actors may be on sees the sweep's folder, and those of actors the working directory,
+    from which they read what configs name; else one node would draw run after run, and fail all.
+
+    Ray must be initialised. Raises RunError.
+    """
+    of_workers = resources_per_worker(most_demanding(configs))
+    of_actors = of_workers if _in_actor(configs) else HEAD
+    require_shared(folder, of_workers)
+    if of_actors is HEAD:
+        require_shared(folder, HEAD)
+    if lacking := nodes_without(Path.cwd(), of_actors):
+        raise RunError(
+            f"runs read what their configs name from {Path.cwd()}, where the sweep was started, and there is no such "
+            f"folder on {', '.join(lacking)}; submit the sweep with `ray job submit --working-dir .`, which takes it "
+            "to every node, or start it in a folder that all nodes share"
         )
 
 
@@ -318,7 +341,8 @@ def _fail(job: Job, reason: str) -> None:
 
 
 def _trial(parameters: Mapping[str, Any], jobs: Sequence[Job], site: Site) -> None:
-    """One run. If it fails, its journal says so, and that is its result; what kills the process is retried."""
+    """One run. If it fails in a way that was foreseen, its journal says so, and that is its result; what kills the
+    process, or nobody has foreseen, is retried up to cluster.max_failures times."""
     site.enter()
     (job,) = _job_of(jobs, parameters)
     tune.report({"exit_code": run_or_retry(job, site)})

@@ -6,7 +6,7 @@ them. Evaluation, and what starts and ends a run, are left out.
 
 import heapq
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.console import Console
 from mac_ray.ablation.budget import Calculator
 from mac_ray.ablation.execute import at_once, on_ray
 from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.outcome import outcome_in, share_left
+from mac_ray.ablation.outcome import Outcome, share_left
 from mac_ray.config import ConfigError
 from mac_ray.duration import in_words
 from mac_ray.errors import RunError
@@ -37,7 +37,7 @@ class Forecast:
 
 
 def say_forecast(
-    finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: Calculator, console: Console
+    finished: Iterable[Outcome], to_go: Sequence[Task], calculator: Calculator, console: Console
 ) -> None:
     """As `forecast`; where there can be none, why."""
     if not to_go:
@@ -48,7 +48,7 @@ def say_forecast(
         say(console, f"how long that takes is not known: {error}", "yellow")
 
 
-def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: Calculator) -> Forecast:
+def forecast(finished: Iterable[Outcome], to_go: Sequence[Task], calculator: Calculator) -> Forecast:
     """For what is to go, at least one task, on the cluster that the sweep would run on.
 
     Raises ConfigError for a cluster on which no run fits, and what timing steps raises.
@@ -71,7 +71,7 @@ def forecast(finished: Sequence[PlannedRun], to_go: Sequence[Task], calculator: 
 
 
 def seconds_of(
-    finished: Sequence[PlannedRun], to_go: Sequence[PlannedRun], calculator: Calculator
+    finished: Iterable[Outcome], to_go: Sequence[PlannedRun], calculator: Calculator
 ) -> tuple[dict[str, float], str]:
     """Of a run to go of each row, by its label; and what they rest on."""
     rows = {run.point.row.label: run.point.config for run in to_go}
@@ -81,8 +81,7 @@ def seconds_of(
         }, "the budget's timed steps"
     known: dict[str, list[float]] = {}
     flops, seconds, devices = 0.0, 0.0, set()
-    for run in finished:
-        outcome = outcome_in(run.folder, run.point.row.label, run.point.seed, run.identity)
+    for outcome in finished:
         if {"flops", "seconds"} <= outcome.costs.keys():
             known.setdefault(outcome.row, []).append(outcome.costs["seconds"])
             flops, seconds = flops + outcome.costs["flops"], seconds + outcome.costs["seconds"]

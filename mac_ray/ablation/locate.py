@@ -6,6 +6,7 @@ A run is known by the identity of what it trains, so a point finds the run of an
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from mac_ray.ablation.outcome import TableError, unreadable
 from mac_ray.ablation.plan import Point
@@ -16,6 +17,19 @@ from mac_ray.training.folder import KnownRuns, RunFolder, claimed
 from mac_ray.training.inputs import RunData, open_data, require_media
 from mac_ray.training.plan import legs
 from mac_ray.training.start import identify, require_sound, require_storage, with_absolute_folders
+
+
+class Located(Protocol):
+    """A run of a study, and its folder."""
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+
+LocatedT = TypeVar("LocatedT", bound=Located)
 
 
 @dataclass(frozen=True)
@@ -117,12 +131,12 @@ def _identity(config: Config, data: RunData, sources: Sources) -> str:
     return identity
 
 
-def each_once(runs: Iterable[PlannedRun]) -> list[PlannedRun]:
+def each_once(runs: Iterable[LocatedT]) -> list[LocatedT]:
     """Without those that train what another does, of rows that differ in nothing."""
     return list({run.identity: run for run in runs}.values())
 
 
-def require_readable(runs: Sequence[PlannedRun]) -> None:
+def require_readable(runs: Sequence[Located]) -> None:
     """Every journal to its end, or what is made of it would stumble over one after hours. Raises JournalError."""
     for run in each_once(runs):
         if (run.folder / FILE_NAME).exists():
@@ -130,7 +144,7 @@ def require_readable(runs: Sequence[PlannedRun]) -> None:
                 pass
 
 
-def require_results(runs: Sequence[PlannedRun]) -> None:
+def require_results(runs: Sequence[Located]) -> None:
     """What finished runs have scored, which a table is made of. Raises TableError."""
     for run in each_once(runs):
         if status_of(run.folder) == "FINISHED" and (problem := unreadable(run.folder)):

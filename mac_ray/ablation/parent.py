@@ -96,7 +96,7 @@ def attach(folder: Path, paths: Iterable[Path], tracking: str) -> str | None:
     """Files of a report that was made again to the sweep's run in MLflow, whose public URI is `tracking`; a sentence
     about what could not be sent. While the sweep is under way, its driver does that at the end.
     """
-    given = os.environ.get(ENVIRONMENT_NAME, "")
+    given = os.environ.get(ENVIRONMENT_NAME, "").rstrip("/")
     uri = given if given and public(given) == tracking else tracking
     file = sqlite_file(uri) if uri else None
     if not uri or (file is not None and not file.is_file()) or not (folder / FILE_NAME).exists():

@@ -84,6 +84,7 @@ def expand(sweep: Sweep) -> list[Point]:
     Raises ConfigError with a sentence per point that cannot be run, before anything is started.
     """
     rows = rows_of(sweep)
+    base_path(sweep)  # which no row is to blame for
     _require_own_paths(sweep)
     _require_own_labels(sweep, rows)
     points: list[Point] = []
@@ -170,7 +171,7 @@ def _require_one_protocol(sweep: Sweep, points: list[Point]) -> None:
         (point.config.evaluation.data, point.config.evaluation.protocol): point.row
         for point in reversed(points)
     }
-    tested = {_test_samples(point.config): point.row for point in reversed(points)}
+    tested = {scored_samples(point.config, "test"): point.row for point in reversed(points)}
     if len(of) > 1:
         said = (f"row {row.label!r} on {data!r} by {protocol}" for (data, protocol), row in of.items())
         first, second, *_ = sorted(said)
@@ -186,10 +187,11 @@ def _require_one_protocol(sweep: Sweep, points: list[Point]) -> None:
         )
 
 
-def _test_samples(config: Config) -> str:
-    """What decides them."""
+def scored_samples(config: Config, *splits: str) -> str:
+    """What decides which they are, of these splits of the set that is scored."""
     section = config.data.sets[config.evaluation.data]
-    return section.model_dump_json(exclude={"train", "val"} if section.kind == "moving_shapes" else None)
+    others = {"train", "val", "test"} - set(splits)
+    return section.model_dump_json(exclude=others if section.kind == "moving_shapes" else None)
 
 
 def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
@@ -217,7 +219,9 @@ def command_of(sweep: Sweep, point: Point) -> str:
     if point.config.evaluation.every_epochs != unscaled.evaluation.every_epochs:
         changes["evaluation.every_epochs"] = point.config.evaluation.every_epochs
     overrides = [f"{path}={written(value)}" for path, value in changes.items()]
-    return shlex.join(["python", "-m", "mac_ray.pretrain", sweep.base, *overrides])
+    # as given where that is found from here; a run started by hand does not look in the project's root
+    base = sweep.base if Path(sweep.base).is_file() else str(base_path(sweep))
+    return shlex.join(["python", "-m", "mac_ray.pretrain", base, *overrides])
 
 
 def written(value: Any) -> str:

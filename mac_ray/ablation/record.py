@@ -11,7 +11,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -70,6 +70,11 @@ class RecordedRun:
     folder: Path
 
 
+def outcome_of(run: RecordedRun) -> Outcome:
+    """What has become of it in its folder. Raises TableError."""
+    return outcome_in(run.folder, run.row, run.seed, run.identity)
+
+
 @dataclass(frozen=True)
 class SweepRecord:
     sweep: Sweep
@@ -110,7 +115,7 @@ class SweepRecord:
             known.setdefault(below, KnownRuns.below_folder(below))
             return known[below].folders.get(run.identity[:IN_NAME], run.folder)
 
-        return [outcome_in(where(run), run.row, run.seed, run.identity) for run in self.runs]
+        return [outcome_of(replace(run, folder=where(run))) for run in self.runs]
 
 
 def read_record(folder: Path) -> SweepRecord:

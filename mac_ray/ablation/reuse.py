@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from mac_ray.ablation.locate import PlannedRun
+from mac_ray.ablation.locate import Located
 from mac_ray.ablation.outcome import unreadable
 from mac_ray.config import ConfigError
 from mac_ray.terminal import say
@@ -40,7 +40,7 @@ class Archive:
         self._runs: Mapping[str, list[FinishedRun]] | None = None  # by identity; None: not looked up yet
         self._told: set[Path] = set()  # folders of runs that were begun here
 
-    def bring_back(self, runs: Iterable[PlannedRun]) -> None:
+    def bring_back(self, runs: Iterable[Located]) -> None:
         """The folders of those that are finished in MLflow and were not begun here.
 
         Raises ConfigError for an MLflow that a person has to mend first, and NotGivenError.
@@ -106,8 +106,9 @@ class Archive:
         self._runs = finished_runs(uri, self._experiment)
 
     def _fetch(self, uri: str, folders: Mapping[str, Path]) -> None:
-        """Raises NotGivenError where MLflow stays away: to train anew what it has would cost more than to wait."""
-        from mac_ray.tracking.mlflow import UnavailableError
+        """Raises NotGivenError where MLflow stays away or has come to refuse: to train anew what it has would cost more
+        than to wait."""
+        from mac_ray.tracking.mlflow import RefusedError, UnavailableError
 
         fetched = 0
         for identity, folder in folders.items():
@@ -115,7 +116,7 @@ class Archive:
                 try:
                     fetched += self._fetch_one(uri, identity, folder)
                     break
-                except UnavailableError as error:
+                except (UnavailableError, RefusedError) as error:
                     if pause is None:
                         raise NotGivenError(
                             f"{folder.name} is finished in MLflow, which does not give it now ({error}); start the "

@@ -20,16 +20,16 @@ from rich.table import Table as RichTable
 
 from mac_ray.ablation.board import Board
 from mac_ray.ablation.budget import Calculator, TooLittleError, equalised
-from mac_ray.ablation.execute import fitting, on_ray, say_what_nodes_do_not_share
+from mac_ray.ablation.execute import fitting, on_ray, require_seen, say_what_nodes_do_not_share
 from mac_ray.ablation.findings import ENDED, Chosen, Finding, find, importances, label_of
 from mac_ray.ablation.forecast import say_forecast
-from mac_ray.ablation.locate import Locator, PlannedRun, require_readable
+from mac_ray.ablation.locate import Located, Locator, PlannedRun, require_readable, require_results
 from mac_ray.ablation.outcome import Outcome, TableError, outcome_in
 from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Point, Row, config_of, run_name, shown
 from mac_ray.ablation.proposals import RUNS, Proposal, Proposals, UntrainableError
 from mac_ray.ablation.pruning import NEAR, percent_made, rungs_after
-from mac_ray.ablation.record import SweepRecord, context_of, folder_name
+from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name, outcome_of
 from mac_ray.ablation.report import write_search_report
 from mac_ray.ablation.report.search_page import SearchReport, search_verdict
 from mac_ray.ablation.reuse import Archive, NotGivenError
@@ -54,8 +54,8 @@ from mac_ray.data.sets import Progress
 from mac_ray.errors import EXIT_FAILED, EXIT_INTERRUPTED, RunError
 from mac_ray.pretrain import working_directory
 from mac_ray.ray_metrics import exported_trials
-from mac_ray.ray_train import require_shared
 from mac_ray.terminal import say
+from mac_ray.tracking.address import with_absolute_file
 from mac_ray.tracking.journal import Journal, run_key
 from mac_ray.tracking.launch import send_rest
 from mac_ray.training.folder import KnownRuns, RunFolder
@@ -106,11 +106,15 @@ class TrialPlanner:
         except TooLittleError as error:  # of these values: the base was looked at before any trial
             raise UntrainableError(str(error)) from error
         runs = self.locator.planned(points)
+        self.bring_back(runs)
+        return runs
+
+    def bring_back(self, runs: Sequence[Located]) -> None:
+        """From MLflow what it has finished; where it does not give that now, it is trained here."""
         try:
             self.archive.bring_back(runs)
         except NotGivenError as error:
             self.archive.do_without(error)
-        return runs
 
     def require_base(self) -> None:
         """That what every trial needs is there now, such as data and weights; or no trial is to blame, and none is to
@@ -121,13 +125,17 @@ class TrialPlanner:
 
     def point(self, row: Row, number: int, seed: int) -> Point:
         """Raises ConfigError."""
-        short = Row(f"trial {number}", {})  # with all the values in it, the name would be cut
         config = config_of(self.sweep, row.values, seed)
-        return Point(row, seed, config.model_copy(update={"name": run_name(self.sweep, short, seed)}))
+        return Point(row, seed, config.model_copy(update={"name": name_of_run(self.sweep, number, seed)}))
 
     def legs(self, config: Config) -> list[Leg]:
         """Raises ConfigError for stages that do not fit their data."""
         return legs(config, self.locator.data(config).train_sizes)
+
+
+def name_of_run(sweep: Sweep, number: int, seed: int) -> str:
+    """Of a trial, by its number: with all the values in it, the name would be cut."""
+    return run_name(sweep, Row(f"trial {number}", {}), seed)
 
 
 def base_point(sweep: Sweep) -> Point:
@@ -140,6 +148,9 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
     from being trained.
     """
     here = working_directory(console)
+    if search.storage:  # of a job, the working directory is a copy that changes with the code
+        search = search.model_copy(update={"storage": with_absolute_file(search.storage, here)})
+        sweep = sweep.model_copy(update={"search": search})
     base = base_point(sweep).config
     require_metric(sweep)
     require_sound(sweep, search)
@@ -170,7 +181,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         said = ", ".join(f"{count} {state}" for state, count in ended.items())
         say(console, f"trials so far: {said or 'none'}")
         complete = kept.get_trials(states=(TrialState.COMPLETE,)) if kept else []
-        finished = runs_of(complete, search, planner)
+        finished = map(outcome_of, runs_of(complete, sweep, search, storage))
         to_go = search.trials - sum(ended.get(state.name, 0) for state in ENDED)
         # in a folder of its own: the base may have been trained, a trial to come has not
         to_come = replace(run, point=scaled, folder=folder / "to_come")
@@ -181,7 +192,10 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
         folder, name=title_of(sweep), experiment=base.tracking.experiment, identity=identity
     ) as journal:
         study = open_study(sweep, search, name, folder, journal.key)
-        require_readable(runs_of(begun(study), search, planner))
+        known = runs_of(begun(study), sweep, search, storage)
+        require_readable(known)
+        planner.bring_back(known)
+        require_results(known)
         record = SweepRecord(sweep, [], [], context_of(uri))  # which rows there are, the study knows
 
         def report() -> SearchReport:
@@ -198,7 +212,7 @@ def run_search(sweep: Sweep, search: Search, console: Console, dry_run: bool) ->
                     say(console, timing)
             found = report()
             # of all trials, also where MLflow was away from an earlier driver
-            runs = runs_of(begun(study), search, planner)
+            runs = runs_of(begun(study), sweep, search, storage)
             labels = labels_of(runs)
             add_members({run.folder: labels[run.identity] for run in runs}, folder)
             # last, as one that is away is waited for
@@ -220,7 +234,9 @@ def report_again(record: SweepRecord, search: Search, folder: Path) -> SearchRep
     `search` is that of the record, with the full address of its storage. Raises ConfigError where there is no study.
     """
     require_same_storage(record.sweep, search, folder)
-    study = kept_study(record.sweep, search, folder.absolute().name, folder)
+    study = kept_study(
+        record.sweep, search, None if search.storage is None else folder.absolute().name, folder
+    )
     if study is None:
         raise ConfigError(f"{folder} has no trial yet to report of; wait for one, or start the search again")
     return report_of(record, search, study, folder)
@@ -278,7 +294,7 @@ def train_trials(
     proposals = Proposals(study, sweep, search, parent, plan, planner.legs, board.give_up)
     with on_ray():
         together = fitting([base], console)
-        require_shared(folder, base.cluster)
+        require_seen(folder, [base])
         say_what_nodes_do_not_share(uri, console)
         board.start()
         try:
@@ -294,14 +310,19 @@ def train_trials(
         raise KeyboardInterrupt
 
 
-def runs_of(trials: Iterable[FrozenTrial], search: Search, planner: TrialPlanner) -> list[PlannedRun]:
-    """Of those that were drawn to the end, and can be trained."""
-    runs: list[PlannedRun] = []
-    for trial in trials:
-        if RUNS in trial.user_attrs:
-            with suppress(UntrainableError):
-                runs += planner(trial.number, values_of(trial.params, search.space))
-    return runs
+def runs_of(trials: Iterable[FrozenTrial], sweep: Sweep, search: Search, below: Path) -> list[RecordedRun]:
+    """Of those that were drawn to the end, as the study knows them; to plan them anew would read all weights again."""
+    known = KnownRuns.below_folder(below)
+    return [
+        RecordedRun(
+            label_of(trial.number, values_of(trial.params, search.space)),
+            seed,
+            identity,
+            RunFolder.of(known, name_of_run(sweep, trial.number, seed), identity).path,
+        )
+        for trial in trials
+        for seed, identity in zip(sweep.seeds, trial.user_attrs.get(RUNS, ()), strict=False)
+    ]
 
 
 def identity_of(sweep: Sweep, search: Search, base: PlannedRun) -> str:

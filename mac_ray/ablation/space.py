@@ -12,9 +12,9 @@ from typing import Any
 import optuna
 from optuna.trial import BaseTrial
 
-from mac_ray.ablation.plan import NOT_TRAINED, config_of, require_no_name, require_varied
+from mac_ray.ablation.plan import NOT_TRAINED, config_of, require_no_name, require_varied, scored_samples
 from mac_ray.ablation.sweep import Choice, Knob, Range, Search, Sweep, name_of
-from mac_ray.config import ConfigError
+from mac_ray.config import Config, ConfigError
 from mac_ray.config.sentences import shown
 
 SCORED_BY = ("evaluation", "evaluation.data", "evaluation.protocol")
@@ -71,15 +71,21 @@ def in_order(space: Space) -> list[str]:
     ordered: list[str] = []
 
     def add(path: str) -> None:
-        only = space[path].only
         if path not in ordered:
-            if only:
-                add(only.on)
+            for other in _before(space, path):
+                add(other)
             ordered.append(path)
 
     for path in sorted(space, key=lambda path: path.count(".")):
         add(path)
     return ordered
+
+
+def _before(space: Space, path: str) -> list[str]:
+    """The sections that a knob is in, of which each would replace it, and what its condition looks at."""
+    sections = sorted((other for other in space if path.startswith(f"{other}.")), key=len)
+    only = space[path].only
+    return [*sections, only.on] if only else sections
 
 
 def _draw(trial: BaseTrial, path: str, domain: Choice | Range) -> Any:
@@ -103,9 +109,19 @@ def require_sound(sweep: Sweep, search: Search) -> None:
     for path in search.space:
         _require_own(sweep, path)
         _require_condition(sweep, search.space, path)
+    judged_on = _judged_on(config_of(sweep, {}, sweep.seeds[0]))
     for path in search.space:
         for ways in _probes(search.space, path):
-            _require_trainable(sweep, search, path, ways)
+            if _judged_on(_trainable(sweep, search, path, ways)) != judged_on:
+                raise ConfigError(
+                    f"sweep {sweep.name}: search.space.{path} would score trials on other samples, and their numbers "
+                    "cannot be compared; let a set vary in its train samples alone, or make a second one to train on"
+                )
+
+
+def _judged_on(config: Config) -> str:
+    """Of the split that a search goes by, and of that on which what it chose is scored."""
+    return scored_samples(config, "val", "test")
 
 
 def _require_own(sweep: Sweep, path: str) -> None:
@@ -126,25 +142,34 @@ def _require_own(sweep: Sweep, path: str) -> None:
 
 
 def _require_condition(sweep: Sweep, space: Space, path: str) -> None:
-    way = [path]
-    while only := space[way[-1]].only:
-        place = f"sweep {sweep.name}: search.space.{way[-1]}.only"
-        if only.on not in space:
-            known = ", ".join(other for other in space if other != way[-1])
-            raise ConfigError(f"{place} looks at {only.on}, which is not in the space; there are {known}")
-        if only.on in way:
-            raise ConfigError(
-                f"{place} looks at {only.on}, which itself hangs on {path}; take one condition out"
-            )
-        domain = space[only.on].domain
-        if not isinstance(domain, Choice):
-            raise ConfigError(f"{place} looks at {only.on}, which is a range; a condition needs a choice")
-        if strange := [value for value in only.among if value not in domain.values]:
-            raise ConfigError(
-                f"{place}.among has {shown(strange[0])}, but {only.on} is one of "
-                f"{', '.join(map(shown, domain.values))}; name some of these"
-            )
-        way.append(only.on)
+    only = space[path].only
+    if only is None:
+        return
+    place = f"sweep {sweep.name}: search.space.{path}.only"
+    if only.on not in space:
+        known = ", ".join(other for other in space if other != path)
+        raise ConfigError(f"{place} looks at {only.on}, which is not in the space; there are {known}")
+    if path in _hangs_on(space, only.on):
+        raise ConfigError(f"{place} looks at {only.on}, which itself hangs on {path}; take one condition out")
+    domain = space[only.on].domain
+    if not isinstance(domain, Choice):
+        raise ConfigError(f"{place} looks at {only.on}, which is a range; a condition needs a choice")
+    if strange := [value for value in only.among if value not in domain.values]:
+        raise ConfigError(
+            f"{place}.among has {shown(strange[0])}, but {only.on} is one of "
+            f"{', '.join(map(shown, domain.values))}; name some of these"
+        )
+
+
+def _hangs_on(space: Space, path: str) -> set[str]:
+    """All that is drawn before it, and itself."""
+    found, to_look_at = {path}, [path]
+    while to_look_at:
+        if (other := to_look_at.pop()) in space:
+            new = set(_before(space, other)) - found
+            found |= new
+            to_look_at += new
+    return found
 
 
 def _probes(space: Space, path: str) -> Iterator[list[dict[str, Any]]]:
@@ -168,36 +193,37 @@ def _numbers(domain: Range) -> list[float]:
     return [domain.low, domain.high, domain.low + (domain.high - domain.low) / math.pi]
 
 
-def _require_trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[Mapping[str, Any]]) -> None:
-    """One of the ways is, in the base config or in some point of the space. Raises ConfigError."""
+def _trainable(sweep: Sweep, search: Search, path: str, ways: Sequence[Mapping[str, Any]]) -> Config:
+    """The first of the ways that is, in the base config or else in some point of the space. Raises ConfigError."""
     problems: list[str] = []
     for fixed in ways:
-        problems.append(_problem(sweep, fixed))
-        if not problems[-1]:
-            return
+        found = _config_or_problem(sweep, fixed)
+        if not isinstance(found, str):
+            return found
+        problems.append(found)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _, fixed in zip(range(COMPLETIONS * len(ways)), cycle(ways), strict=False):
         study.enqueue_trial(
             {place: _stored(search.space[place].domain, value) for place, value in fixed.items()}
         )
-        if not _problem(sweep, propose(study.ask(), search)):
-            return
+        found = _config_or_problem(sweep, propose(study.ask(), search))
+        if not isinstance(found, str):
+            return found
     domain, value = search.space[path].domain, ways[0][path]
     between_whole_ones = isinstance(domain, Range) and domain.low % 1 == domain.high % 1 == 0 != value % 1
     is_of_whole_ones = between_whole_ones and any(
-        not _problem(sweep, {**way, path: round(value)}) for way in ways
+        not isinstance(_config_or_problem(sweep, {**way, path: round(value)}), str) for way in ways
     )
     hint = "; a range of whole numbers has whole=True" if is_of_whole_ones else ""
     raise ConfigError(f"sweep {sweep.name}: search.space.{path}: {problems[0]}{hint}")
 
 
-def _problem(sweep: Sweep, values: Mapping[str, Any]) -> str:
-    """Why they cannot be trained; empty where they can."""
+def _config_or_problem(sweep: Sweep, values: Mapping[str, Any]) -> Config | str:
+    """Of values; or why they cannot be trained."""
     try:
-        config_of(sweep, values, sweep.seeds[0])
+        return config_of(sweep, values, sweep.seeds[0])
     except ConfigError as error:
         return str(error)
-    return ""
 
 
 def _stored(domain: Choice | Range, value: Any) -> Any:

@@ -27,7 +27,7 @@ from mac_ray.ablation.pruning import StratifiedHalving
 from mac_ray.ablation.record import RecordError, read_record
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import ConfigError
-from mac_ray.errors import RunError
+from mac_ray.errors import RunError, StorageError
 from mac_ray.tracking.address import public, sqlite_file
 
 FILE_NAME = "study.jsonl"
@@ -77,8 +77,10 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) 
     return study
 
 
-def kept_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study | None:
-    """The study if there is one; only to be read, also while a driver writes it. Raises ConfigError."""
+def kept_study(sweep: Sweep, search: Search, name: str | None, folder: Path) -> Study | None:
+    """The study if there is one; only to be read, also while a driver writes it. `name`: None for the only one that is
+    kept, as in a folder that has another name by now. Raises ConfigError.
+    """
     path = folder / FILE_NAME
     kept_in = path if search.storage is None else sqlite_file(search.storage)
     if kept_in and not kept_in.exists():  # which to open would make
@@ -87,7 +89,8 @@ def kept_study(sweep: Sweep, search: Search, name: str, folder: Path) -> Study |
         storage = (
             _database(search.storage) if search.storage else JournalStorage(JournalFileBackend(str(path)))
         )
-        if name not in optuna.get_all_study_names(storage):
+        names = optuna.get_all_study_names(storage)
+        if not names or (name is not None and name not in names):
             return None
         return optuna.load_study(study_name=name, storage=storage)
 
@@ -116,12 +119,19 @@ def told_of_storage(sweep: Sweep, search: Search) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, OSError) as error:
-        if search.storage and isinstance(error, OSError):  # of another disk
+        if isinstance(error, OSError) and not _is_of_the_file(error, search):
             raise
         raise RunError(
             f"the study of sweep {sweep.name} cannot be read or written any more ({cause_of(error)}); see to its "
             "storage, and the same command goes on"
         ) from error
+
+
+def _is_of_the_file(error: OSError, search: Search) -> bool:
+    """And not of what else is read and written meanwhile, such as samples and charts."""
+    if search.storage or isinstance(error, StorageError):
+        return False
+    return error.filename is None or Path(str(error.filename)).name.startswith(FILE_NAME)
 
 
 def counted(study: Study) -> dict[str, int]:
@@ -211,7 +221,12 @@ def _explained(sweep: Sweep, search: Search, folder: Path) -> Iterator[None]:
     """What Optuna and its database stumble on, as a sentence."""
     try:
         yield
-    except (ArgumentError, ImportError, SQLAlchemyError, StorageInternalError) as error:
+    except ImportError as error:
+        raise ConfigError(
+            f"sweep {sweep.name}: search.storage {_place(search, folder)!r} needs a driver that is not installed "
+            f"({cause_of(error)}); install it, for PostgreSQL with `pip install -e '.[postgres]'`"
+        ) from error
+    except (ArgumentError, SQLAlchemyError, StorageInternalError) as error:
         raise ConfigError(
             f"sweep {sweep.name}: search.storage {_place(search, folder)!r} cannot be opened ({cause_of(error)}); give "
             "--storage, the full address of a database that is there, such as postgresql://user:password@host/studies"

@@ -87,6 +87,11 @@ class TableRow:
     problems: tuple[Problem, ...] = ()
 
     @property
+    def has_failed(self) -> bool:
+        """And is not only still to be trained, in some seed."""
+        return any(problem.status in ("failed", "killed") for problem in self.problems)
+
+    @property
     def unfinished(self) -> str:
         """What became of the seeds that have no score, such as "failed and not started"."""
         return " and ".join(dict.fromkeys(problem.status for problem in self.problems))

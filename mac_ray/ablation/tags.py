@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.plan import Point
+from mac_ray.ablation.record import RecordedRun
 from mac_ray.ablation.sweep import Sweep
 from mac_ray.config import Config
 from mac_ray.tracking.journal import (
@@ -38,11 +38,11 @@ def membership(folder: Path) -> str:
     return f"mac_ray.in.{folder.name.removeprefix('sweep-')}"
 
 
-def labels_of(runs: Iterable[PlannedRun]) -> dict[str, str]:
+def labels_of(runs: Iterable[RecordedRun]) -> dict[str, str]:
     """Of the rows or trials that a run stands for, by its identity."""
     found: dict[str, list[str]] = {}
     for run in runs:
-        found.setdefault(run.identity, []).append(run.point.row.label)
+        found.setdefault(run.identity, []).append(run.row)
     return {identity: " = ".join(dict.fromkeys(labels)) for identity, labels in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where MLflow is: the URI of a run's server or database, and the commands a person is given for it.
+"""Where MLflow is: the URI of a run's server or database.
 
 A URI may carry a password, so only `public(uri)` is printed, logged or stored; the full one travels to
 the sender in its environment, because the arguments of a process are readable by everyone on the host.
@@ -7,13 +7,13 @@ the sender in its environment, because the arguments of a process are readable b
 from __future__ import annotations
 
 import os
-import shlex
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 ENVIRONMENT_NAME = "MLFLOW_TRACKING_URI"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+NO_FILES = ("", ":memory:")  # of SQLite
 SERVERS = ("http", "https", "databricks", "databricks-uc", "uc")
 
 
@@ -33,7 +33,7 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
         )
     scheme = urlsplit(chosen).scheme.partition("+")[0]
     if chosen in SERVERS or scheme in SERVERS:
-        return chosen
+        return chosen.rstrip("/")  # with one at its end or without, it is one place
     if scheme in ("", "file"):
         raise ValueError(
             f"{place} {chosen!r} is a folder, which MLflow no longer writes to; use "
@@ -41,13 +41,9 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
         )
     if scheme in DATABASES:
         file = sqlite_file(chosen)
-        if file is None:
-            return chosen
-        if file.name in ("", ":memory:"):
+        if file is not None and file.name in NO_FILES:
             raise ValueError(f"{place} {chosen!r} is no file; use sqlite:///mlflow.db")
-        address, mark, query = chosen.partition("?")
-        absolute = (working_directory / file.expanduser()).absolute()
-        return f"{address.partition(':')[0].lower()}:///{absolute}{mark}{query}"
+        return with_absolute_file(chosen, working_directory)
     plugins = {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
     if scheme not in plugins:
         raise ValueError(
@@ -55,6 +51,16 @@ def resolve_uri(uri: str | None, working_directory: Path) -> str:
             f"{', '.join((*DATABASES, *SERVERS, *sorted(plugins)))}"
         )
     return chosen
+
+
+def with_absolute_file(uri: str, working_directory: Path) -> str:
+    """The URI of a SQLite file as processes that were started elsewhere mean it; others as they are."""
+    file = sqlite_file(uri)
+    if file is None or file.name in NO_FILES:
+        return uri
+    address, mark, query = uri.partition("?")
+    absolute = (working_directory / file.expanduser()).absolute()
+    return f"{address.partition(':')[0].lower()}:///{absolute}{mark}{query}"
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -104,18 +110,15 @@ def without_password(url: str) -> str:
 
 
 def discreet(text: str, uri: str) -> str:
-    """A text, such as an error that quotes the URI, without the URI's password and query."""
+    """A text, such as an error that quotes the URI, without the URI's user, password and query."""
+    if sqlite_file(uri) is not None:
+        return text
     parts = urlsplit(uri)
+    user, at, _ = parts.netloc.rpartition("@")
+    if at:  # the user may be the secret, as tokens are given
+        text = text.replace(f"{user}@", "***@")
     password = (parts.password, unquote(parts.password)) if parts.password else ()
-    query = (parts.query,) if parts.query and sqlite_file(uri) is None else ()
+    query = (parts.query,) if parts.query else ()
     for secret in (*password, *query):
         text = text.replace(secret, "***")
     return text
-
-
-def replay_command(run_directory: Path, uri: str) -> str:
-    """The command that sends what MLflow misses of a run."""
-    command = ["python", "-m", "mac_ray.tracking", "replay", str(run_directory.absolute())]
-    if public(uri) != uri:
-        return f"{shlex.join(command)}  # with the full address of {public(uri)} in {ENVIRONMENT_NAME}"
-    return shlex.join([*command, "--uri", uri])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import mac_ray
 from mac_ray.tracking import progress
-from mac_ray.tracking.address import ENVIRONMENT_NAME, public, replay_command
+from mac_ray.tracking.address import ENVIRONMENT_NAME, public
 from mac_ray.tracking.environment import tame_mlflow
 from mac_ray.tracking.journal import PARENT_TAG, status_of, summarize
 from mac_ray.tracking.process import Process
@@ -125,12 +125,12 @@ def send_rest(folders: Iterable[Path], uri: str | None, parent: str = "") -> str
     runs, each = ("a run", "") if len(left) == 1 else (f"{len(left)} runs", " for each")
     return (
         f"MLflow does not have all of {runs} ({problem}); their journals do, and the same command, or "
-        f"`{replay_command(folder, uri)}`{each}, sends the rest"
+        f"`{progress.replay_command(folder, uri)}`{each}, sends the rest"
     )
 
 
 def _incomplete(run_directory: Path, uri: str, problem: str) -> str:
     return (
         f"MLflow does not have all of this run yet ({problem}); the journal does, and "
-        f"`{replay_command(run_directory, uri)}` sends the rest"
+        f"`{progress.replay_command(run_directory, uri)}` sends the rest"
     )

@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from mac_ray.tracking.address import discreet, is_database, public, sqlite_file
+from mac_ray.tracking.address import ENVIRONMENT_NAME, discreet, is_database, public, sqlite_file
 from mac_ray.tracking.journal import FETCHED_NAME, PARENT_TAG, Status, Summary
 from mac_ray.tracking.process import wait_for_lock
 
@@ -54,6 +54,9 @@ HOPELESS = (
     "RESOURCE_ALREADY_EXISTS",
     "UNAUTHENTICATED",
 )
+
+
+UNKNOWN_USER = ("CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED")
 
 
 class UnavailableError(Exception):
@@ -215,6 +218,8 @@ def explained(uri: str, doing: str) -> Iterator[None]:
         sentence = sentence_of(uri, doing, error)
         if "Invalid Host header" in str(error):
             sentence += " (start the server with --allowed-hosts naming the host in the URI)"
+        if error.error_code in UNKNOWN_USER:
+            sentence += f" (let {ENVIRONMENT_NAME} be the full address, with user and password)"
         # or it was deleted by a person while it was sent
         if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "must be in the 'active' state" in str(error):
             raise RunLostError(sentence) from error

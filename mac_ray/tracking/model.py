@@ -31,9 +31,11 @@ PACKAGES = (  # that the encoder imports
 def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
     """Log an exported encoder as a model of its run on the MLflow at `uri`; returns the model's URI there.
 
-    What MLflow lacks of the run is sent first. Raises UnavailableError, RefusedError or JournalError.
+    What MLflow lacks of the run is sent first. Raises UnavailableError, RefusedError, JournalError, and OSError where
+    that cannot be noted, as in a folder of somebody else.
     """
-    replay(run, uri)
+    if public(uri) not in progress.load(run) or progress.is_behind(run, uri):
+        replay(run, uri)
     sent = progress.load(run)[public(uri)]
     with explained(uri, "log the model"):
         mlflow.set_tracking_uri(uri)

@@ -18,6 +18,7 @@ import psutil
 
 # The kernel derives start times from the wall clock, so a clock that is set moves them a little.
 START_TOLERANCE_S = 10.0
+LOCK_MODE = 0o666  # less the umask: who shares a folder of runs locks the files of others
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def try_lock(path: Path) -> int | None:
     ends. The lock belongs to the process, so children that were forked from it do not keep it, and a second try in the
     same process succeeds: closing either descriptor releases the lock.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, LOCK_MODE)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):  # POSIX leaves to the system which of the two it is
@@ -81,6 +82,6 @@ def try_lock(path: Path) -> int | None:
 
 def wait_for_lock(path: Path) -> int:
     """Like `try_lock`, but waits until the holder has released the file."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, LOCK_MODE)
     fcntl.lockf(descriptor, fcntl.LOCK_EX)
     return descriptor

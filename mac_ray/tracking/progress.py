@@ -61,6 +61,17 @@ def save(run_directory: Path, uri: str, progress: Progress) -> None:
     temporary.replace(run_directory / FILE_NAME)
 
 
+def replay_command(run_directory: Path, uri: str) -> str:
+    """The command that sends what MLflow misses of a run."""
+    command = ["python", "-m", "mac_ray.tracking", "replay", str(run_directory.absolute())]
+    has_secrets = public(uri) != uri
+    # one that the run was sent to before is known, and gets its password from the environment
+    if not has_secrets and public(uri) not in load(run_directory):
+        command += ["--uri", uri]
+    said = shlex.join(command)
+    return f"{said}  # with the full address of {public(uri)} in {ENVIRONMENT_NAME}" if has_secrets else said
+
+
 def how_to_open(uri: str, run_directory: Path | None = None) -> str:
     """Where to look at a run, or at all: an address, after the command that serves it if it needs one."""
     sent = load(run_directory).get(public(uri), Progress()) if run_directory else Progress()

@@ -19,7 +19,7 @@ from typing import Any
 
 from mac_ray.errors import in_one_line
 from mac_ray.tracking import progress
-from mac_ray.tracking.address import ENVIRONMENT_NAME, public, replay_command, resolve_uri
+from mac_ray.tracking.address import ENVIRONMENT_NAME, public, resolve_uri
 from mac_ray.tracking.journal import FILE_NAME, JournalError, Record, Summary, read_from, summarize
 from mac_ray.tracking.mlflow import (
     METRICS_PER_CALL,
@@ -182,7 +182,7 @@ def send(run_directory: Path, uri: str, patience_s: float) -> bool:
 
 
 def _follow(delivery: Delivery, patience_s: float) -> bool:
-    command = replay_command(delivery.run_directory, delivery.uri)
+    command = progress.replay_command(delivery.run_directory, delivery.uri)
     pause_s = SHORTEST_PAUSE_S
     give_up: float | None = None
     began_with, has_succeeded = delivery.summary.writer, False
@@ -247,7 +247,7 @@ def destinations(run_directory: Path, uri: str | None) -> list[str]:
     known = [] if uri else list(progress.load(run_directory))
     if not known:
         return [resolve_uri(uri, Path.cwd())]
-    full = os.environ.get(ENVIRONMENT_NAME, "")
+    full = os.environ.get(ENVIRONMENT_NAME, "").rstrip("/")
     return [full if public(full) == name else name for name in known]
 
 

@@ -132,7 +132,9 @@ def claimed(below: Path, names: Mapping[str, str]) -> dict[str, RunFolder]:
         folders = {identity: RunFolder.of(known, name, identity) for identity, name in names.items()}
         for folder in folders.values():
             folder.path.mkdir(exist_ok=True)
-            (folder.path / FILE_NAME).touch()
+            journal = folder.path / FILE_NAME
+            if not journal.exists():  # of somebody else's, the time is not ours to set
+                journal.touch()
     finally:
         os.close(lock)
     return folders

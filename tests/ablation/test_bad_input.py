@@ -257,6 +257,22 @@ def test_study_that_was_begun_in_another_place_is_not_begun_again(
             assert said in refused(searching, [*options, *then, *more], tmp_path, capsys)
 
 
+def test_study_in_a_file_is_known_from_every_folder(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The working directory of a job is a copy, and another one when the code has changed."""
+    searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
+    asked = [*options, UNTRACKED, "--storage", "sqlite:///studies.db"]
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="Ray is started"):
+        main(searching, asked)
+    monkeypatch.chdir(tmp_path / "there")
+    capsys.readouterr()
+    said = refused(searching, asked, tmp_path, capsys)
+    assert f"was begun in sqlite:///{tmp_path}/studies.db; give --storage" in said
+
+
 @pytest.mark.parametrize("name", ["study.jsonl", "journal.jsonl"])
 def test_search_whose_study_or_journal_is_corrupt_is_refused(
     name: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -11,6 +11,7 @@ import torch
 from mac_ray.ablation.budget import Calculator
 from mac_ray.ablation.forecast import Forecast, forecast, seconds_of, until_the_last
 from mac_ray.ablation.locate import Locator, PlannedRun
+from mac_ray.ablation.outcome import outcome_in
 from mac_ray.ablation.plan import Point, Row
 from mac_ray.config import file as config_file
 from mac_ray.tracking.journal import Journal
@@ -34,7 +35,8 @@ def test_finished_seeds_tell_how_long_their_row_takes_and_their_flops_how_long_o
         for folder in [tmp_path / f"{label}{seed}"]
     ]
     finished_run(runs[0].folder, 0, 0.5, flops=3e15)  # in 300 seconds
-    seconds, source = seconds_of(runs[:1], runs[1:], calculator)
+    finished = outcome_in(runs[0].folder, "plain", 0, runs[0].identity)
+    seconds, source = seconds_of([finished], runs[1:], calculator)
     assert seconds == pytest.approx({"plain": 300, "deep": calculator.flops(configs["deep"]) / 1e13})
     assert source == "finished runs on some device"
 
@@ -57,7 +59,8 @@ def test_run_that_was_begun_takes_what_its_last_checkpoint_leaves(
         for step, share in ((1, 0.25), (2, 0.5), (3, 0.75)):
             journal.metrics(step, {"cost/flops": share * flops})
     checkpoint.save(RunFolder(begun.folder).checkpoints, 2, {"weight": torch.zeros(1)}, {}, keep=1)
-    found = forecast([done], [[begun], [fresh]], calculator)
+    finished = outcome_in(done.folder, "row", 0, done.identity)
+    found = forecast([finished], [[begun], [fresh]], calculator)
     assert (found.seconds, found.together) == (pytest.approx(1.5 * flops / 1e13), 1)
 
 

@@ -170,7 +170,7 @@ def test_baseline_is_the_first_row_unless_one_is_named() -> None:
             {"variants": {"two": {}, "three": {"data.sets.shapes.objects": 3}}},
             ["'two'", "'three'", "are scored on other samples", "vary in its train samples alone"],
         ),
-        ({"factors": {RATIO: (0.3,)}, "base": "nowhere.yaml"}, ["nowhere.yaml", "base"]),
+        ({"factors": {RATIO: (0.3, 0.6)}, "base": "nowhere.yaml"}, ["nowhere.yaml", "base"]),
         ({"factors": {RATIO: (0.3,)}, "baseline": "other"}, ["'other'", "video.ratio=0.3"]),
         ({"factors": {RATIO: (0.3,)}, "variants": {"v": {RATIO: 0.1}}}, ["'v'", RATIO, "factor"]),
     ],
@@ -182,6 +182,12 @@ def test_sweep_that_cannot_be_run_is_refused_with_the_row_and_the_reason(
         expand(sweep(**given))
     for word in words:
         assert word in str(error.value)
+
+
+def test_base_that_is_not_there_is_told_once_and_not_of_each_row() -> None:
+    with pytest.raises(ConfigError) as error:
+        expand(sweep(factors={RATIO: (0.3, 0.6)}, base="nowhere.yaml"))
+    assert str(error.value).count("nowhere.yaml") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Trials of a search from draw to verdict, on a study in a real file: resumed, and told as what they are."""
 
+import errno
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -12,12 +13,22 @@ import pytest
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.proposals import Proposal
 from mac_ray.ablation.pruning import STRATUM
-from mac_ray.ablation.study import FILE_NAME, LOCK_NAME, POPULATION, kept_study, open_study
+from mac_ray.ablation.search import runs_of
+from mac_ray.ablation.study import (
+    FILE_NAME,
+    LOCK_NAME,
+    POPULATION,
+    begun,
+    kept_study,
+    open_study,
+    told_of_storage,
+)
 from mac_ray.ablation.sweep import Choice, Knob, Search
 from mac_ray.config import Config, ConfigError
-from mac_ray.errors import NoRoomToTimeError
-from mac_ray.training.folder import RunFolder
+from mac_ray.errors import NoRoomToTimeError, RunError, StorageError
+from mac_ray.training.folder import IN_NAME, RunFolder
 from mac_ray.training.plan import Leg
+from tests.ablation.made import finished_run
 from tests.ablation.trials import RATIO, SPACE, STEPS, STRATEGY, Driver, driven, sweep_of, write_run
 from tests.tracking.postgresql_server import running_postgresql, what_is_missing
 
@@ -622,6 +633,44 @@ def test_database_that_cannot_be_opened_is_refused_without_its_password(tmp_path
     with pytest.raises(ConfigError, match=r"search\.storage") as caught:
         Driver(tmp_path, Search(space=FEW, storage=url))
     assert "secret" not in str(caught.value)
+
+
+def test_database_without_its_driver_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a driver that is not installed .*; install it") as caught:
+        Driver(tmp_path, Search(space=FEW, storage="mssql+pymssql://u:secret@host/x"))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_of_the_study"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (PermissionError(errno.EACCES, "Permission denied", f"runs/sweep-s/{FILE_NAME}"), True),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/sweep-s/plots/front.svg"), False),
+        (StorageError("clip.mp4 has not been read for five minutes"), False),
+    ],
+)
+def test_study_is_blamed_for_what_befell_its_own_file(error: OSError, is_of_the_study: bool) -> None:
+    search = Search(space=FEW)
+    with (
+        pytest.raises(RunError if is_of_the_study else type(error)),
+        told_of_storage(sweep_of(search), search),
+    ):
+        raise error
+
+
+def test_runs_of_trials_are_found_by_what_the_study_knows_of_them(tmp_path: Path) -> None:
+    """To plan each anew would read the weights that models start from again."""
+    search = Search(space=SPACE, trials=3)
+    driver = Driver(tmp_path / "sweep", search)
+    planned = [proposal.runs[0] for _ in range(3) if (proposal := driver.proposals.next())]
+    elsewhere = tmp_path / f"other-{planned[1].identity[:IN_NAME]}"
+    finished_run(elsewhere, 0, 0.6)
+    found = runs_of(begun(driver.study), driver.sweep, search, tmp_path)
+    assert [run.identity for run in found] == [run.identity for run in planned]
+    assert [run.row.partition(":")[0] for run in found] == ["trial 0", "trial 1", "trial 2"]
+    assert found[1].folder == elsewhere
+    assert found[0].folder.name == f"s.trial_0.seed=0-{planned[0].identity[:IN_NAME]}"
 
 
 def test_database_of_another_version_of_optuna_is_refused_with_what_optuna_says(tmp_path: Path) -> None:

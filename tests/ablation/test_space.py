@@ -38,6 +38,28 @@ def test_knob_with_a_condition_is_there_exactly_when_it_holds() -> None:
         assert RATE in values
 
 
+def test_section_comes_before_what_is_in_it_also_where_a_condition_draws_that_forward() -> None:
+    sections = ({"strategy": "random", "ratio": 0.9}, {"strategy": "tube", "ratio": 0.9})
+    space = {
+        "masking.video": Knob(domain=Choice(values=sections)),
+        RATIO: Knob(domain=Choice(values=(0.3, 0.6))),
+        # of fewer dots than the section
+        "precision": Knob(
+            domain=Choice(values=("fp32", "bf16")), only=Conditional(on=RATIO, among=(0.3, 0.6))
+        ),
+    }
+    sweep = sweep_of(Search(space=space))
+    for values, _ in draws(space, 4):
+        assert config_of(sweep, values, 0).masking.video.ratio == values[RATIO]
+
+
+def test_train_samples_of_a_search_may_vary() -> None:
+    space = {"data.sets.shapes.train": Knob(domain=Range(low=64, high=256, whole=True))}
+    sweep = sweep_of(Search(space=space))
+    assert sweep.search is not None
+    require_sound(sweep, sweep.search)
+
+
 def test_objective_that_is_off_has_no_weight_and_one_that_is_on_reaches_the_config() -> None:
     sweep = sweep_of(Search(space=WEIGHTED))
     weighted = 0
@@ -131,7 +153,17 @@ CHOICE = Choice(values=("none", "random"))
                 STRATEGY: Knob(domain=CHOICE, only=Conditional(on=TEXT, among=("none",))),
                 TEXT: Knob(domain=CHOICE, only=Conditional(on=STRATEGY, among=("none",))),
             },
-            [f"{TEXT}.only", "hangs on"],
+            [f"{STRATEGY}.only", "hangs on"],
+        ),
+        (
+            {
+                "masking.video": Knob(
+                    domain=Choice(values=({"strategy": "tube"}, {"strategy": "grid"})),
+                    only=Conditional(on=STRATEGY, among=("random",)),
+                ),
+                STRATEGY: Knob(domain=CHOICE),
+            },
+            ["masking.video.only", f"looks at {STRATEGY}", "hangs on masking.video"],
         ),
         # both ends are whole numbers, as which a config takes them, and nothing between them is
         ({"model.video.depth": Knob(domain=Range(low=1, high=6))}, ["model.video.depth", "whole=True"]),
@@ -144,6 +176,15 @@ CHOICE = Choice(values=("none", "random"))
         (
             {"evaluation.protocol": Knob(domain=Choice(values=("one_caption", "every_caption")))},
             ["evaluation.protocol", "cannot be compared"],
+        ),
+        (
+            {"data.sets.shapes.objects": Knob(domain=Choice(values=(2, 3)))},
+            ["data.sets.shapes.objects", "on other samples", "train samples alone"],
+        ),
+        # a search goes by val
+        (
+            {"data.sets.shapes.val": Knob(domain=Range(low=8, high=200, whole=True))},
+            ["data.sets.shapes.val", "on other samples"],
         ),
     ],
 )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mac_ray.ablation.locate import PlannedRun
-from mac_ray.ablation.plan import Point, Row
+from mac_ray.ablation.record import RecordedRun
 from mac_ray.ablation.sweep import Budget, Sweep
 from mac_ray.ablation.tags import add_members, description, labels_of, name_of, title_of
-from mac_ray.config import Config
 from mac_ray.tracking.journal import status_of, summarize
 from tests.ablation.made import ended_run
 
@@ -31,7 +29,7 @@ def test_finished_runs_of_others_are_tagged_once_and_stay_finished(tmp_path: Pat
 
 def test_run_of_two_rows_has_both_in_its_tag() -> None:
     runs = [
-        PlannedRun(Point(Row(label, {}), 0, Config()), identity, Path(identity))
+        RecordedRun(label, 0, identity, Path(identity))
         for label, identity in (("none", "a"), ("video 0", "a"), ("video 0.6", "b"))
     ]
     assert labels_of(runs) == {"a": "none = video 0", "b": "video 0.6"}

@@ -140,6 +140,27 @@ def test_sweep_that_is_not_there_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     )
 
 
+def test_storage_of_a_sweep_that_is_no_search_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(begun(tmp_path)), "--storage", "sqlite:///studies.db"]) == 2
+    assert "--storage is given, but sweep two-rows is no search" in capsys.readouterr().out
+
+
+def test_report_of_what_cannot_be_read_does_not_blame_where_it_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = begun(tmp_path)
+    make_runs(SWEEP, tmp_path, {"none": 0.5, "tube": 0.6}, {})
+    journal = next(tmp_path.glob("*/journal.jsonl"))
+    journal.unlink()
+    journal.mkdir()
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "what the report is made of cannot be read (IsADirectoryError" in said
+    assert "--out" not in said
+
+
 def searched(folder: Path, search: Search) -> Driver:
     """Of three trials, the last with the best score; `folder` is the sweep's."""
     driver = Driver(folder, search, study=folder.name)
@@ -164,6 +185,10 @@ def test_report_of_a_search_is_made_again_wherever_its_folders_were_moved(
     runs.rename(moved)
     monkeypatch.chdir(tmp_path)
     assert main(["s", "--runs", str(moved)]) == 0
+    assert "Trial 2 has the best validation" in " ".join(capsys.readouterr().out.split())
+    latest = moved / "latest"
+    latest.symlink_to(folder.name)
+    assert main([str(latest)]) == 0
     assert "Trial 2 has the best validation" in " ".join(capsys.readouterr().out.split())
     page = (moved / folder.name / "report.html").read_text()
     assert "On the test split, where nothing was chosen, it has" in page

@@ -38,9 +38,9 @@ class Server:
         self._environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         place = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        command = [sys.executable, "-m", "mlflow", "server", *place, *self._arguments]
+        command = [sys.executable, "-m", "mlflow", "server", *place, *self._arguments, *options]
         self._process = subprocess.Popen(
             command,
             cwd=self._folder,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mac_ray.tracking.address import public, replay_command, resolve_uri, sqlite_file
+from mac_ray.tracking.address import discreet, public, resolve_uri, sqlite_file, with_absolute_file
+from mac_ray.tracking.progress import Progress, replay_command, save
 
 HERE = Path("/some/working folder")
 SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
@@ -21,6 +22,7 @@ SECRET = "postgresql+psycopg2://user:p%40ss@host:5432/mlflow?sslpassword=other"
         ("sqlite:////elsewhere/my.db", None, "sqlite:////elsewhere/my.db"),
         (SECRET, None, SECRET),
         ("databricks", None, "databricks"),
+        ("http://host:5000/", None, "http://host:5000"),
         ("sqlite:////exp #3/a@b/my.db?timeout=9", None, "sqlite:////exp #3/a@b/my.db?timeout=9"),
         ("postgresql://host/db?user=me@here", None, "postgresql://host/db?user=me@here"),
         ("SQLite:///my.db", None, "sqlite:////some/working folder/my.db"),
@@ -84,6 +86,32 @@ def test_uri_of_the_environment_is_refused_as_such(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "./mlruns")
     with pytest.raises(ValueError, match=r"^MLFLOW_TRACKING_URI './mlruns' is a folder"):
         resolve_uri(None, HERE)
+
+
+def test_file_of_a_database_is_the_same_from_every_folder_and_a_server_as_it_is() -> None:
+    assert (
+        with_absolute_file("sqlite:///studies.db?timeout=9", HERE) == f"sqlite:///{HERE}/studies.db?timeout=9"
+    )
+    assert with_absolute_file("sqlite:////data/studies.db", HERE) == "sqlite:////data/studies.db"
+    assert with_absolute_file("sqlite://", HERE) == "sqlite://"
+    assert with_absolute_file(SECRET, HERE) == SECRET
+
+
+@pytest.mark.parametrize("uri", [SECRET, "https://p@ss:@host", "https://p%40ss@host:5000"])
+def test_text_that_quotes_a_uri_is_shown_without_what_may_be_a_secret(uri: str) -> None:
+    """Tokens are given as the user, with an empty password or none."""
+    shown = discreet(f"request to {uri}/api failed", uri)
+    assert not any(part in shown for part in ("p%40ss", "p@ss", "other", "user"))
+    assert "***@host" in shown
+
+
+def test_command_that_sends_the_rest_takes_the_password_of_a_known_server_from_the_environment(
+    tmp_path: Path,
+) -> None:
+    server = "http://host:5000"
+    assert replay_command(tmp_path, server).endswith(f"--uri {server}")
+    save(tmp_path, server, Progress())
+    assert "--uri" not in replay_command(tmp_path, server)
 
 
 def test_uri_shown_holds_no_credentials() -> None:

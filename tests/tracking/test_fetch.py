@@ -15,7 +15,7 @@ from rich.console import Console
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Point, Row
-from mac_ray.ablation.reuse import Archive
+from mac_ray.ablation.reuse import Archive, NotGivenError
 from mac_ray.ablation.tags import add_members, description
 from mac_ray.config import Config, ConfigError
 from mac_ray.tracking.fetch import fetch, finished_runs
@@ -179,6 +179,23 @@ def test_server_that_goes_away_while_runs_are_fetched_is_waited_for_and_then_sto
     server.start()
     archive.bring_back([planned(folder)])
     assert status_of(folder) == "FINISHED"
+
+
+def test_server_that_comes_to_refuse_is_one_that_does_not_give_now(
+    server: Server, tmp_path: Path, heard: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search goes on without it, as what is under way must not be stopped."""
+    monkeypatch.setattr("mac_ray.ablation.reuse.PAUSES_S", (0.1, 0.1))
+    server.start()
+    folder = sent_run(tmp_path / "a-1", server.uri)
+    shutil.rmtree(folder)
+    archive = Archive(server.uri, "made", Console(file=heard, width=200))
+    archive.look_up()
+    server.kill()
+    server.start("--allowed-hosts", "mlflow.lab")
+    with pytest.raises(NotGivenError, match="Invalid Host header"):
+        archive.bring_back([planned(folder)])
+    assert status_of(folder) is None
 
 
 def test_folder_whose_run_begins_while_it_is_fetched_stays_as_it_is(

@@ -17,11 +17,10 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from mac_ray.tracking.address import replay_command
 from mac_ray.tracking.journal import Journal, status_of
 from mac_ray.tracking.launch import send_rest, start_sender, wait
 from mac_ray.tracking.process import Process
-from mac_ray.tracking.progress import Progress, how_to_open, is_behind, load
+from mac_ray.tracking.progress import Progress, how_to_open, is_behind, load, replay_command
 from mac_ray.tracking.sender import replay
 from tests.jobs import wait_for
 from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run

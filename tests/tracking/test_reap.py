@@ -48,6 +48,9 @@ def test_reap_fails_the_runs_whose_process_is_gone_and_no_others(store: str, tmp
     journal.write_text("".join(json.dumps(record) + "\n" for record in records))
     (runs / "corrupt").mkdir()
     (runs / "corrupt" / "journal.jsonl").write_text("nonsense\n")
+    (runs / "another" / "journal.jsonl").mkdir(
+        parents=True
+    )  # which cannot be read, like one of somebody else
     with Journal.open_or_create(runs / "alive", name="alive", experiment="a", identity="b") as alive:
         alive.status("RUNNING")
         replay(alive.run_directory, store)
@@ -64,6 +67,7 @@ def test_reap_fails_the_runs_whose_process_is_gone_and_no_others(store: str, tmp
     assert "another-host" in reaped.stdout
     assert reaped.returncode == 1  # for the journal that nobody can read
     assert "line 1 is no record" in reaped.stderr
+    assert f"{runs / 'another'}: IsADirectoryError" in reaped.stderr
     assert "Traceback" not in reaped.stderr
 
 
@@ -79,6 +83,17 @@ def test_replay_command_says_what_it_sent_and_then_that_nothing_was_missing(
     assert the_run(store).info.status == "FINISHED"
     second = command("replay", tmp_path / "run")  # to wherever the run was sent
     assert (second.returncode, second.stdout.strip().endswith("nothing was missing")) == (0, True)
+
+
+def test_folder_in_which_nothing_can_be_noted_is_a_sentence(store: str, tmp_path: Path) -> None:
+    with Journal.open_or_create(tmp_path / "run", name="run", experiment="a", identity="b") as journal:
+        journal.status("RUNNING")
+        journal.status("FINISHED")
+    (tmp_path / "run/mlflow.json.new").mkdir()
+    said = command("replay", tmp_path / "run", "--uri", store)
+    assert said.returncode == 1
+    assert "IsADirectoryError" in said.stderr
+    assert "Traceback" not in said.stderr
 
 
 @pytest.mark.parametrize(

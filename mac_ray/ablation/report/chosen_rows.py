@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from mac_ray.ablation.notes import UNEQUAL, uncompared
-from mac_ray.ablation.plan import short_names
+from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.statistics import unbeaten
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.page.palette import MOST_SERIES
@@ -40,8 +40,10 @@ def numeric_factors(table: Table) -> dict[str, dict[str, list[TableRow]]]:
         series: dict[str, list[TableRow]] = {}
         for row in table.finished:
             if _is_number(row, path):
-                others = (f"{short[other]}={value}" for other, value in row.values.items() if other != path)
-                series.setdefault(", ".join(others), []).append(row)
+                others = (
+                    f"{short[other]}={shown(value)}" for other, value in row.values.items() if other != path
+                )
+                series.setdefault(", ".join(others) or "nothing else", []).append(row)
         lasting = {label: rows for label, rows in series.items() if len(rows) >= FEWEST_VALUES}
         if lasting:
             found[path] = lasting

@@ -11,6 +11,7 @@ from mac_ray.ablation.report.pictures import Picture
 from mac_ray.ablation.table import Interval
 from mac_ray.page.markup import NOTHING, Cell, minus, text
 from mac_ray.tracking import progress
+from mac_ray.tracking.address import is_database
 from mac_ray.tracking.journal import FETCHED_NAME
 
 LOCAL_SERVER = "http://127.0.0.1:5000"  # where the command that the page shows serves MLflow
@@ -62,5 +63,10 @@ def _link(folder: Path, context: Context) -> str:
     sent = progress.load(folder).get(context.tracking)
     if sent is None or not sent.run_id:
         return ""
-    server = context.tracking.rstrip("/") if context.tracking.startswith("http") else LOCAL_SERVER
+    if context.tracking.startswith("http"):
+        server = context.tracking.rstrip("/")
+    elif is_database(context.tracking):
+        server = LOCAL_SERVER
+    else:  # of a kind whose pages have other addresses
+        return ""
     return f"{server}/#/experiments/{sent.experiment_id}/runs/{sent.run_id}?workflowType=machine_learning"

@@ -32,6 +32,9 @@ from mac_ray.page.palette import IN_PAGE
 from mac_ray.passwords import without_passwords
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
 
+# of the status of a run, where it is not only still to come
+STYLE_OF = {"FINISHED": "", "FAILED": "failed", "KILLED": "failed"}
+
 
 def page(
     table: Table, sweep: Sweep, outcomes: Sequence[Outcome], points: Sequence[CurvePoint], context: Context
@@ -94,8 +97,8 @@ def _result(table: Table, row: TableRow, has_published: bool) -> list[Cell]:
         style = "better" if is_better(table, pair) else "worse"
     cells = [
         _label(table, row),
-        number(len(row.by_seed), "d", suffix=f"/{row.planned}", style="failed" if row.problems else ""),
-        interval(value) if value else Cell(text(row.unfinished), None, "failed"),
+        number(len(row.by_seed), "d", suffix=f"/{row.planned}", style="failed" if row.has_failed else ""),
+        interval(value) if value else Cell(text(row.unfinished), None, "failed" if row.has_failed else "dim"),
         interval(pair.difference, signed=True, style=style) if pair else NOTHING,
         Cell(text(shown_p(pair.p_value)), pair.p_value) if pair else NOTHING,
         Cell(text(shown_p(pair.adjusted)), pair.adjusted, style) if pair else NOTHING,
@@ -180,7 +183,7 @@ def _runs(table: Table, outcomes: Sequence[Outcome], context: Context) -> str:
             [
                 Cell(linked(breakable(outcome.row), outcome.folder, context), outcome.row),
                 Cell(str(outcome.seed), outcome.seed),
-                Cell(status, status, "" if outcome.status == "FINISHED" else "failed"),
+                Cell(status, status, STYLE_OF.get(outcome.status or "", "dim")),
                 number(value, ".1f"),
                 duration(outcome.costs.get("seconds")),
                 Cell(folder_of(outcome), outcome.folder.name),

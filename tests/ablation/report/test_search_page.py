@@ -180,3 +180,12 @@ def test_command_of_a_point_trains_the_same_run(factor: float) -> None:
     loaded = config_file.load(words[3], words[4:])
     assert loaded.identity({}, {}) == config.identity({}, {})
     assert ("stages.0.epochs" in str(words)) == (factor != 1.0)
+
+
+def test_command_of_a_point_finds_the_base_from_where_the_sweep_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = sweep_of(Search(space=SPACE))
+    words = shlex.split(command_of(sweep, Point(Row("row", {}), 0, config_of(sweep, {}, 0))))
+    assert Path(words[3]).is_file()
