@@ -217,7 +217,7 @@ def train_here(run: PreparedRun, console: Console) -> Outcome:
 def train_in_thread(run: PreparedRun, device: torch.device) -> Outcome:
     """In this thread of a process that has its own ideas about signals. Raises as `train` does."""
     with Journal(run.folder.path) as journal:
-        return train(run.config, run.folder, Worker(device=device), journal)
+        return train(run.config, run.folder, Worker(device=device), journal, run.data.fingerprints)
 
 
 def train_on_ray(run: PreparedRun, console: Console) -> Outcome:

@@ -76,7 +76,11 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
     require_shared(run.folder.path, resources_per_worker(cluster))
     trainer = TorchTrainer(
         train_on_worker,
-        train_loop_config={"config": run.config.model_dump(mode="json"), "folder": str(run.folder.path)},
+        train_loop_config={
+            "config": run.config.model_dump(mode="json"),
+            "folder": str(run.folder.path),
+            "fingerprints": run.data.fingerprints,
+        },
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo", timeout_s=LONGEST_WAIT_S
         ),
@@ -132,6 +136,7 @@ def what_happened(error: Exception) -> Exception:
 
 def train_on_worker(given: dict[str, Any]) -> Ended:
     """What each Ray Train worker runs."""
+    from mac_ray.data.manifest import ManifestError
     from mac_ray.training.loop import train  # seconds to import
 
     config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
@@ -148,15 +153,17 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
                 patiently(partial(Journal, folder.path)) as journal,
                 exported_run(folder.path, worker.device),
             ):
-                return Ended(train(config, folder, worker, journal))
-        return Ended(train(config, folder, worker, None))
-    except RunError as error:
+                return Ended(train(config, folder, worker, journal, given["fingerprints"]))
+        return Ended(train(config, folder, worker, None, given["fingerprints"]))
+    except (RunError, ConfigError, ManifestError) as found:
+        # what the driver's machine has, and this one has not, it would lack again
+        error = found if isinstance(found, RunError) else RunError(f"on {socket.gethostname()}: {found}")
         if worker.num_ranks == 1:
             return Ended(None, error)
         # Ray takes one that returns for one that is done, and lets the others wait for it; one that fails ends them
         # all, and what it left keeps the next group from trying again
         pass_verdict(folder.verdict, error, worker.rank)
-        raise
+        raise error from found
 
 
 def pass_verdict(path: Path, error: RunError, rank: int) -> None:

@@ -19,9 +19,7 @@ NODES = [
     ("asked", "wanted"),
     [
         pytest.param({"gpus_per_worker": 1}, 4, id="every GPU"),
-        pytest.param({"gpus_per_worker": 2}, 1, id="pairs of GPUs of one node"),
         pytest.param({"gpus_per_worker": 0.5}, 1, id="one where it shares a GPU"),
-        pytest.param({"gpus_per_worker": 8}, 1, id="one, to be waited for"),
         pytest.param({}, 2, id="two on CPUs"),
         pytest.param({"cpus_per_worker": 16}, 1, id="one where the cores are not enough for two"),
         pytest.param({"workers": (1, 4), "gpus_per_worker": 1}, (1, 4), id="as asked"),

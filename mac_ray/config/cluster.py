@@ -46,11 +46,10 @@ class Cluster(Section):
         return self
 
     @model_validator(mode="after")
-    def _gpus_are_whole_or_a_share(self) -> Cluster:
-        if self.gpus_per_worker > 1 and self.gpus_per_worker % 1:
+    def _gpu_is_one_or_a_share(self) -> Cluster:
+        if self.gpus_per_worker > 1:
             raise ValueError(
-                f"gpus_per_worker is {self.gpus_per_worker:g}, but Ray gives whole GPUs or a share of one; give "
-                f"{self.gpus_per_worker:.0f}"
+                f"gpus_per_worker is {self.gpus_per_worker:g}, but a worker trains on one GPU; give 1, and more workers"
             )
         return self
 

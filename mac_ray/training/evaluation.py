@@ -164,17 +164,6 @@ def evaluating(model: DualEncoder, config: Config, worker: Worker) -> Iterator[N
 def _decoded_ids(reader: ClipReader, decoded: Tensor, allow_missing: bool, faults: Faults) -> list[str]:
     """The ids of what was decoded (V,). Raises UndecodableSamplesError."""
     require_decoded(reader, decoded, allow_missing, faults.failures)
-    if int(decoded.sum()) < FEWEST_SAMPLES:
-        remedy = (
-            "mend the others, and train another run"
-            if len(decoded) >= FEWEST_SAMPLES
-            else "give the split another"
-        )
-        raise UndecodableSamplesError(
-            f"{int(decoded.sum())} of {len(decoded)} samples to be scored can be decoded, and one alone is found by "
-            f"any model; {remedy}",
-            faults.failures,
-        )
     ids = reader.manifest.ids().to_pylist()
     return [id for id, there in zip(ids, decoded.tolist(), strict=True) if there]
 
@@ -195,6 +184,17 @@ def require_decoded(
             "mend them, and the same command goes on; or leave them out, by `python -m mac_ray.prepare convert` or by "
             "deleting the files and writing the manifest again with --drop-missing, or set evaluation.allow_missing="
             "true, each of which is another run",
+            failures,
+        )
+    if len(decoded) - len(missing) < FEWEST_SAMPLES:
+        remedy = (
+            "mend the others, and train another run"
+            if len(decoded) >= FEWEST_SAMPLES
+            else "give the split another"
+        )
+        raise UndecodableSamplesError(
+            f"{len(decoded) - len(missing)} of {len(decoded)} samples to be scored can be decoded, and one alone is "
+            f"found by any model; {remedy}",
             failures,
         )
 

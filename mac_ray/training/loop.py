@@ -6,11 +6,13 @@ is a function of (seed, k), so a run that was killed and started again is the ru
 b samples on this rank, B in the global batch.
 """
 
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -22,7 +24,7 @@ from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import TrainingBatches, in_steps
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.text import CaptionTokenizer
-from mac_ray.errors import TooManyFailuresError, UndecodableSamplesError
+from mac_ray.errors import RunError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.flops import text_flops
 from mac_ray.model.text import word_embeddings
@@ -48,7 +50,7 @@ from mac_ray.training.folder import RunFolder
 from mac_ray.training.forward import Learner, Pass, global_positions, loss_and_gradients
 from mac_ray.training.handover import Trained, next_stage
 from mac_ray.training.hiding import Hiding, open_lexicon
-from mac_ray.training.inputs import open_data, reader
+from mac_ray.training.inputs import RunData, open_data, reader
 from mac_ray.training.masked_views import masked_view_metrics
 from mac_ray.training.meter import Meter
 from mac_ray.training.optim import clip_gradients, learning_rate, set_learning_rate
@@ -59,14 +61,22 @@ VALIDATED = "val/t2v/R1"  # a metric that every scoring of the val split has
 
 
 @out_of_memory_explained()
-def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | None) -> Outcome:
+def train(
+    config: Config,
+    folder: RunFolder,
+    worker: Worker,
+    journal: Journal | None,
+    fingerprints: Mapping[str, str] = MappingProxyType({}),
+) -> Outcome:
     """Train and evaluate, from the newest checkpoint if there is one. Rank 0 has the journal, the others None.
 
-    Returns "interrupted" after a stop request, with everything saved. Raises RunError when starting
-    again would not help, and OSError when storage fails.
+    `fingerprints`: of the sets by name, by which the run is known. Returns "interrupted" after a stop request, with
+    everything saved. Raises RunError when starting again would not help, ConfigError or ManifestError for what this
+    machine lacks, and OSError when storage fails.
     """
     set_up_process(config, worker, usable_cores())
     data = open_data(config, _quietly)
+    require_same(data, fingerprints)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     lexicon = open_lexicon(config, folder, tokenizer)
     opened = partial(reader, config=config, progress=_quietly)
@@ -256,6 +266,18 @@ def train(config: Config, folder: RunFolder, worker: Worker, journal: Journal | 
         if config.evaluation.masked_views is not None:
             results.write_masked_views(folder, journal, plan)
     return "finished"
+
+
+def require_same(data: RunData, fingerprints: Mapping[str, str]) -> None:
+    """Raises RunError for a set that holds something else than what the run is known by, as where its manifest was
+    written anew while the run was under way, or is another one on this node."""
+    for name, fingerprint in fingerprints.items():
+        if data.fingerprints[name] != fingerprint:
+            raise RunError(
+                f"data.sets.{name} has other samples on {socket.gethostname()} than when the run was begun "
+                f"({data.manifests[name].path}); put back what was there, or start the same command, which then trains "
+                "another run"
+            )
 
 
 def agreed_checkpoint(folder: RunFolder, worker: Worker) -> Path | None:

@@ -31,6 +31,7 @@ from mac_ray.training.masked_views import PREFIX
 from mac_ray.training.plan import Leg
 
 PICTURED_CLIPS = 6
+TRIED_CLIPS = 64  # for these
 PICTURED_QUERIES = 8
 RETRIEVED = 5
 TILE = 112  # pixels
@@ -110,9 +111,9 @@ def write_masked_clips(
     tokenizer: CaptionTokenizer,
     lexicon: Lexicon,
 ) -> None:
-    """A picture of what the first stage hid; `train` reads its first set."""
-    picture = picture_masked_clips(train, model, config, tokenizer, lexicon)
-    _keep(picture, folder, journal, "masked_clips.png")
+    """A picture of what the first stage hid; `train` reads its first set, which may be away by now."""
+    if picture := picture_masked_clips(train, model, config, tokenizer, lexicon):
+        _keep(picture, folder, journal, "masked_clips.png")
 
 
 def _keep(picture: Image.Image, folder: RunFolder, journal: Journal, name: str) -> None:
@@ -151,9 +152,9 @@ def _summary(
 
 def picture_masked_clips(
     reader: ClipReader, model: DualEncoder, config: Config, tokenizer: CaptionTokenizer, lexicon: Lexicon
-) -> Image.Image:
+) -> Image.Image | None:
     """Training clips of the first stage: whole on the left, as the tower sees them first on the right; above, their
-    captions as the other tower reads them.
+    captions as the other tower reads them. None where the first TRIED_CLIPS cannot be decoded.
 
     Strategies that go by the model's attention show what it has become by now.
     """
@@ -161,6 +162,8 @@ def picture_masked_clips(
     masking = config.stage_masking(stage)
     ratio = value_at(masking.video.ratio, 0.0)
     found = first_decoded(reader, PICTURED_CLIPS, stage.frames, config.data.image_size)
+    if not found:
+        return None
     clips = np.stack(list(found.values()))  # (b, F, S, S, 3)
     pixels = torch.from_numpy(rearrange(clips, "b f y x c -> b f c y x").copy()).to(
         model.video_model.cls_token.device
@@ -187,9 +190,10 @@ def _called(section: VideoMasking | TextMasking) -> str:
 
 
 def first_decoded(reader: ClipReader, count: int, frames: int, size: int) -> dict[int, Pixels]:
-    """The first so many samples that can be decoded, by number, (F, S, S, 3) each: training goes without the others."""
+    """The first so many samples that can be decoded, by number, (F, S, S, 3) each: training goes without the others.
+    Fewer where few of the first TRIED_CLIPS can: no picture is worth going through millions."""
     found: dict[int, Pixels] = {}
-    for number in range(len(reader.manifest)):
+    for number in range(min(len(reader.manifest), TRIED_CLIPS)):
         with suppress(DecodeError):
             found[number] = middle_frames(reader, number, frames, size)
         if len(found) == count:

@@ -329,7 +329,7 @@ MISTAKES = {
         "stages.0.objectives.contrastive, like every objective, is null; give at least one"
     ),
     "stages.².epochs=1": "no entry '²' in stages; there are stages.0, stages.1",
-    "cluster.gpus_per_worker=1.5": "cluster.gpus_per_worker is 1.5, but Ray gives whole GPUs or a share of one; give",
+    "cluster.gpus_per_worker=1.5": "cluster.gpus_per_worker is 1.5, but a worker trains on one GPU; give 1, and",
     "objectives.contrastive=3": "objectives.contrastive is 3; give a section with any of weight, temperature",
     "objectives.sigmoid={temprature: 1}": "unknown key objectives.sigmoid.temprature; did you mean 'temperature'?",
     "objectives.language={weight: 0}": "objectives.language.weight is 0; give a number, above 0, or a section",

@@ -1,6 +1,8 @@
 """Masking within whole runs: schedules step by step, words counted, and no dependence on the number of ranks."""
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from mac_ray.config import TextMasking
+from mac_ray.config import Config, TextMasking
 from mac_ray.config import file as config_file
 from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.loader import Batch, TrainingBatches
@@ -27,6 +29,7 @@ from mac_ray.training.loop import train
 from mac_ray.training.results import _cut, picture_masked_clips
 from mac_ray.training.start import PreparedRun, parameters, prepare
 from tests.runs import TINY_STEPS, metrics_of
+from tests.training import whole_runs
 
 
 def prepared(overrides: list[str]) -> PreparedRun:
@@ -192,7 +195,7 @@ def test_guidance_is_part_of_the_cost_that_is_recorded(tiny_overrides: list[str]
 # ---------------------------------------------------------------- pictures
 
 
-def picture(bench: Bench) -> Image.Image:
+def picture(bench: Bench) -> Image.Image | None:
     return picture_masked_clips(bench.reader, bench.model, bench.config, bench.tokenizer, bench.lexicon)
 
 
@@ -224,6 +227,17 @@ def test_picture_of_hidden_words_differs_above_the_clips_alone(tiny_overrides: l
     assert (exact[~rows] == drawn[~rows]).all()
 
 
+def test_clips_that_are_away_by_now_make_no_picture(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    config = copied_set(tmp_path / "set")
+    config = config.model_copy(update={"cluster": config.cluster.model_copy(update={"cache_budget_gb": 0.0})})
+    bench = Bench(whole_runs.prepared(config, tmp_path / "runs"))
+    assert picture(bench) is not None
+    shutil.rmtree(tmp_path / "set" / "train")
+    assert picture(bench) is None
+
+
 def test_line_above_clips_is_cut_where_the_picture_ends() -> None:
     draw = ImageDraw.Draw(Image.new("RGB", (300, 20), "white"))
     long = "a red circle slides to the right [MASK] a green square that stays where it is, and a triangle"
@@ -242,6 +256,7 @@ def test_picture_is_grey_where_patches_are_hidden(tiny_overrides: list[str], str
     overrides = [f"masking.video.strategy={strategy}", "masking.video.ratio=0.5"]
     bench = Bench(prepared([*tiny_overrides, *overrides]))
     sheet = picture(bench)
+    assert sheet is not None
     grey = [
         sheet.getpixel(((4 + frame) * 116 + 28 * x + 14, row * 130 + 14 + 28 * y + 14)) == (110, 110, 110)
         for row in range(6)  # clips, on tiles of 112 pixels with 4 between them under 14 of text

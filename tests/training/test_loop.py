@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from torch.multiprocessing import start_processes
 
 from mac_ray.config import ClipSampling, Config
 from mac_ray.config import file as config_file
+from mac_ray.data import manifest_writer
+from mac_ray.data.manifest import Row
 from mac_ray.errors import NonFiniteLossError, RunError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.tracking.journal import points, read
 from mac_ray.training import checkpoint
@@ -312,6 +315,23 @@ def test_train_whose_weights_overflow_before_an_evaluation_names_the_step_and_th
     run = prepared(config_file.load(None, [*tiny_overrides, *rare, *wild]), tmp_path)
     with open_journal(run) as journal, pytest.raises(NonFiniteLossError, match=r"step 1 .*learning_rate"):
         train(run.config, run.folder, Worker(), journal)
+
+
+def test_train_on_other_samples_than_those_that_the_run_is_known_by_is_refused(
+    tmp_path: Path, copied_set: Callable[[Path], Config]
+) -> None:
+    """A manifest that is written anew while workers are started again would go on under the name of the old one."""
+    config = copied_set(tmp_path / "set")
+    run = prepared(config, tmp_path / "runs")
+    own = run.data.manifests["own"]
+    known = {each.name for each in fields(Row)}
+    rows = [
+        Row(**{name: value for name, value in sample.items() if name in known})
+        for sample in own.table.to_pylist()
+    ]
+    manifest_writer.write(own.path, rows[:-1], own.name, own.root)
+    with open_journal(run) as journal, pytest.raises(RunError, match=r"data\.sets\.own has other samples on"):
+        train(run.config, run.folder, Worker(), journal, run.data.fingerprints)
 
 
 def test_train_with_an_undecodable_test_clip_refuses_to_score(
