@@ -126,6 +126,14 @@ def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if native else None
 
 
+def with_agreed_precision(config: Config, worker: Worker) -> Config:
+    """With what all ranks compute in for "auto": bf16 only where each multiplies in it, or the shares of a batch, and
+    of what is scored, would be computed in different ways."""
+    has_bf16 = torch.tensor(float(autocast_dtype(config, worker.device) is not None))
+    everywhere = int(summed(has_bf16, worker)) == worker.num_ranks
+    return config.model_copy(update={"precision": "bf16" if everywhere else "fp32"})
+
+
 def parallel(module: nn.Module, worker: Worker) -> nn.Module:
     """The module with its gradients averaged over the ranks."""
     if worker.num_ranks == 1 or not any(parameter.requires_grad for parameter in module.parameters()):

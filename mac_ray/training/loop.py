@@ -42,6 +42,7 @@ from mac_ray.training.distributed import (
     parallel,
     set_up_process,
     summed,
+    with_agreed_precision,
     workers_in_words,
 )
 from mac_ray.training.evaluation import Embeddings, embed_split, require_finite, sampled_anew, score_val
@@ -77,6 +78,7 @@ def train(
     set_up_process(config, worker, usable_cores())
     data = open_data(config, _quietly)
     require_same(data, fingerprints)
+    config = with_agreed_precision(config, worker)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     lexicon = open_lexicon(config, folder, tokenizer)
     opened = partial(reader, config=config, progress=_quietly)
@@ -96,7 +98,7 @@ def train(
         place = {
             DEVICE_TAG: device_name(worker.device),
             WORKERS_TAG: workers_in_words(worker),
-            PRECISION_TAG: "bf16" if dtype else "fp32",
+            PRECISION_TAG: config.precision,
         }
         note_place(journal, place)
     num_patches = model.grid[0] * model.grid[1]

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from mac_ray.data.manifest import Row
 from mac_ray.errors import NonFiniteLossError, RunError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.tracking.journal import points, read
 from mac_ray.training import checkpoint
-from mac_ray.training.distributed import Worker
+from mac_ray.training.distributed import Worker, with_agreed_precision
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import agreed_checkpoint, note_place, train
 from mac_ray.training.optim import learning_rate
@@ -528,8 +529,29 @@ def test_ranks_go_on_from_the_checkpoint_that_the_first_knows(tmp_path: Path) ->
 
 
 def _agree(rank: int, folder: Path) -> None:
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    agreed = agreed_checkpoint(RunFolder(folder / str(rank)), Worker(rank, 2))
+    with _group(rank, folder):
+        agreed = agreed_checkpoint(RunFolder(folder / str(rank)), Worker(rank, 2))
     assert agreed is not None
     (folder / f"{rank}.txt").write_text(agreed.name)
+
+
+@contextmanager
+def _group(rank: int, folder: Path) -> Iterator[None]:
+    """Of two ranks."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    yield
     distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("able", "agreed"), [((True, True), "bf16"), ((True, False), "fp32")])
+def test_ranks_compute_in_bf16_where_all_can(able: tuple[bool, bool], agreed: str, tmp_path: Path) -> None:
+    start_processes(_agree_on_precision, (able, tmp_path), 2, start_method="forkserver")
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == [agreed] * 2
+
+
+def _agree_on_precision(rank: int, able: tuple[bool, bool], folder: Path) -> None:
+    torch.backends.cpu.get_cpu_capability = lambda: "AVX512" if able[rank] else "DEFAULT"
+    torch.cpu._is_avx512_bf16_supported = lambda: able[rank]
+    with _group(rank, folder):
+        config = with_agreed_precision(Config(precision="auto"), Worker(rank, 2))
+    (folder / f"{rank}.txt").write_text(config.precision)
