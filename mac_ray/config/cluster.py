@@ -70,6 +70,8 @@ class Storage(Section):
     cache: str = "~/.cache/mac_ray"  # made data, decoded frames, copies of manifests; per node
     keep_checkpoints: Positive = 2
     checkpoint_every: Positive = 200  # steps
+    # and after so long without: what is lost where Ray starts workers again, for nodes that come and go too
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 10.0
 
 
 class Tracking(Section):

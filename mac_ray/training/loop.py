@@ -7,6 +7,7 @@ b samples on this rank, B in the global batch.
 """
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -125,6 +126,7 @@ def train(
         folder=folder,
         worker=worker,
     )
+    saved_at = time.monotonic()
     for leg in plan:
         stage, rates = leg.stage, config.stage_optimizer(leg.stage)
         objectives, optimizer = before = next_stage(config, stage, before, model, tokenizer.mask_token)
@@ -191,13 +193,14 @@ def train(
             step += 1
             meter.add(step, stage.batch_size, loss, parts)
 
-            # what only some ranks know: how long captions were, what could not be decoded, a request to stop
+            # what only some ranks know: captions' lengths, what could not be decoded, a request to stop, the time
             text_cost = len(inputs.tokens) * text_flops(config.model.text, shape.text_tokens).total
             pretext = pretext_flops(objectives.section, config.model, shape)
             extra_cost = len(inputs.tokens) * (sum(pretext.values()) + hide.guidance_flops)
             undecoded = [len(batch.failures), len(batch.shortened)]
-            local = [text_cost, extra_cost, *undecoded, folder.stop_request.exists()]
-            text_cost, extra_cost, failures, shortened, stop = map(
+            is_due = worker.rank == 0 and time.monotonic() - saved_at > 60 * config.storage.checkpoint_minutes
+            local = [text_cost, extra_cost, *undecoded, folder.stop_request.exists(), is_due]
+            text_cost, extra_cost, failures, shortened, stop, due = map(
                 int, summed(torch.tensor(local, dtype=torch.float64), worker).tolist()
             )
             seen = (shape.frames, shape.visible)
@@ -223,7 +226,7 @@ def train(
                     position = {"learning_rate": rate, "epoch": leg.epochs(step), "stage": float(leg.number)}
                     train_values = {f"train/{name}": value for name, value in (values | position).items()}
                     journal.metrics(step, train_values | costs.logged(meter.seconds()))
-            if step % config.storage.checkpoint_every == 0 or step == leg.last or stop:
+            if step % config.storage.checkpoint_every == 0 or step == leg.last or stop or due:
                 state = {
                     "step": step,
                     "costs": asdict(costs),
@@ -237,6 +240,7 @@ def train(
                     checkpoint.save(
                         folder.checkpoints, step, model.state_dict(), state, config.storage.keep_checkpoints
                     )
+                saved_at = time.monotonic()
                 meter.pause()
             if stop:
                 return "interrupted"

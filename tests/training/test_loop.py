@@ -207,6 +207,20 @@ def test_train_after_a_stop_request_saves_and_continues_exactly(tiny: Config, tm
     assert_same(stopped, trained(tiny, tmp_path / "whole"))
 
 
+def test_checkpoint_is_saved_when_it_is_time_and_changes_nothing(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    rare = [*tiny_overrides, "storage.checkpoint_every=1000"]
+    hurried = [*rare, "storage.checkpoint_minutes=1e-9", f"storage.keep_checkpoints={TINY_STEPS}"]
+    runs = [
+        trained(config_file.load(None, given), tmp_path / name)
+        for name, given in (("rare", rare), ("hurried", hurried))
+    ]
+    assert_same(*runs)
+    assert len(list(runs[0].folder.checkpoints.iterdir())) == 2  # the ends of the stages
+    assert len(list(runs[1].folder.checkpoints.iterdir())) == TINY_STEPS
+
+
 def test_train_in_pieces_equals_train_at_once(tiny_overrides: list[str], tmp_path: Path) -> None:
     """Accumulation keeps the loss of the whole batch."""
     smooth = [*tiny_overrides, *SMOOTH]
