@@ -12,8 +12,11 @@ Result:     2026-11-29, 3 seeds, bf16 on an AMD EPYC, equal samples: t2v R@1 nei
             seed: 41.2, 29.2, 26.2, 25.2. After four times as many: neither 89.3 [84.8, 93.8], text only 86.5 [84.4,
             88.6] (-2.7 [-7.2, +1.8], p 0.16 by Holm), video only 78.5 [69.2, 87.9] (-10.7 [-24.4, +3.0], p 0.16; 79.7
             at equal seconds), both 74.6 [67.6, 81.6], told apart (-14.7 [-18.9, -10.4], p 0.013): the reverse of the
-            paper's order in each pair. Runs of masked-modality-5a66a5edba (samples), -1d567a3ce9 (seconds), -6f9d3d5c38
-            (FLOPs), -e82995d75d (four times as many).
+            paper's order in each pair. Eight times as long (160 and 160), on an Intel Xeon with AMX: neither 92.5
+            [87.1, 98.0], video only 87.5 [84.2, 90.8] (-5.0 [-12.3, +2.3], p 0.099 of one comparison); that is as far
+            as neither goes: at sixteen times (320 and 320) its seed 0 has 93.4 where it has 90.4, or 93.8 on the EPYC.
+            Both, of seed 0: 82.4. Runs of masked-modality-5a66a5edba (samples), -1d567a3ce9 (seconds), -6f9d3d5c38
+            (FLOPs), -e82995d75d (four times as many), -6323818eec (eight times).
 """
 
 from mac_ray.ablation import Sweep, main
