@@ -12,6 +12,11 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"[:LONGEST_REASON] if said else type(error).__name__
 
 
+def told(error: Exception) -> str:
+    """What an error says of itself: a sentence of ours as it is, what the system says with its kind."""
+    return in_one_line(error) if isinstance(error, OSError) else str(error)
+
+
 class RunError(Exception):
     """One sentence: what happened, where, and the remedy."""
 

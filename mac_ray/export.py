@@ -23,7 +23,7 @@ from rich.console import Console
 from mac_ray.config import Cluster, Config, ConfigError, Storage, Tracking
 from mac_ray.config.file import to_yaml
 from mac_ray.encoder import Encoder, open_encoder
-from mac_ray.errors import EXIT_BAD_INPUT, in_one_line
+from mac_ray.errors import EXIT_BAD_INPUT, told
 from mac_ray.model.weights import fingerprint
 from mac_ray.passwords import without_passwords
 from mac_ray.terminal import say, say_stopped
@@ -146,10 +146,9 @@ def log_to_mlflow(folder: Path, embedding_size: int, run: Path, uri: str | None,
             name = log_model(folder, embedding_size, run, address)
             say(console, f"in MLflow at {public(address)}: mlflow.pyfunc.load_model({name!r})")
     except (ValueError, UnavailableError, RefusedError, OSError) as error:
-        said = in_one_line(error) if isinstance(error, OSError) else str(error)
         raise ConfigError(
-            f"{folder} is written, but the model was not logged: {said}; when that is mended, delete the folder and "
-            "give the same command"
+            f"{folder} is written, but the model was not logged: {told(error)}; when that is mended, delete the folder "
+            "and give the same command"
         ) from error
 
 

@@ -163,6 +163,8 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
         # Ray takes one that returns for one that is done, and lets the others wait for it; one that fails ends them
         # all, and what it left keeps the next group from trying again
         pass_verdict(folder.verdict, error, worker.rank)
+        if error is found:
+            raise
         raise error from found
 
 

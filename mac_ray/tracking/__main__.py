@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-from mac_ray.errors import in_one_line
+from mac_ray.errors import told
 from mac_ray.tracking import progress
 from mac_ray.tracking.address import ENVIRONMENT_NAME, discreet, public, resolve_uri
 from mac_ray.tracking.environment import tame_mlflow
@@ -93,7 +93,7 @@ def _reap(arguments: argparse.Namespace) -> bool:
         try:
             is_abandoned = _is_abandoned(run)
         except (JournalError, OSError) as error:  # the others may do
-            logging.error("%s", _said(run, error))
+            logging.error("%s: %s", run, told(error))
             results.append(False)
             continue
         if is_abandoned and (arguments.uri or progress.load(run)):  # else it was never tracked
@@ -117,7 +117,7 @@ def _replay_run(run: Path, given_uri: str | None, *, from_the_start: bool) -> bo
     try:
         uris = sender.destinations(run, given_uri)
     except (ValueError, OSError) as error:
-        logging.error("%s", _said(run, error))
+        logging.error("%s: %s", run, told(error))
         return False
     failures = 0
     for uri in uris:
@@ -125,14 +125,9 @@ def _replay_run(run: Path, given_uri: str | None, *, from_the_start: bool) -> bo
             sent = sender.replay(run, uri, from_the_start=from_the_start)
             print(f"{run} -> {public(uri)}: {sent}")
         except (UnavailableError, RefusedError, JournalError, OSError) as error:
-            logging.error("%s -> %s", run, in_one_line(error) if isinstance(error, OSError) else error)
+            logging.error("%s -> %s", run, told(error))
             failures += 1
     return failures == 0
-
-
-def _said(run: Path, error: Exception) -> str:
-    """Of what is said of a run; errors of the system, as in a folder of somebody else, may not name it."""
-    return f"{run}: {in_one_line(error)}" if isinstance(error, OSError) else str(error)
 
 
 if __name__ == "__main__":

@@ -162,16 +162,25 @@ def test_mlflow_that_does_not_answer_is_said_and_folders_count(tmp_path: Path, h
     assert "only folders count" in heard.getvalue()
 
 
-def test_server_that_goes_away_while_runs_are_fetched_is_waited_for_and_then_stops_the_sweep(
+@pytest.fixture
+def known_there(
     server: Server, tmp_path: Path, heard: StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Or all that it has would be trained again."""
+) -> tuple[Archive, Path]:
+    """What was asked which runs the server has, and the folder of one that is there alone."""
     monkeypatch.setattr("mac_ray.ablation.reuse.PAUSES_S", (0.1, 0.1))
     server.start()
     folder = sent_run(tmp_path / "a-1", server.uri)
     shutil.rmtree(folder)
     archive = Archive(server.uri, "made", Console(file=heard, width=200))
     archive.look_up()
+    return archive, folder
+
+
+def test_server_that_goes_away_while_runs_are_fetched_is_waited_for_and_then_stops_the_sweep(
+    server: Server, known_there: tuple[Archive, Path]
+) -> None:
+    """Or all that it has would be trained again."""
+    archive, folder = known_there
     server.kill()
     with pytest.raises(ConfigError, match=r"a-1 is finished in MLflow, which does not give it now .*; start"):
         archive.bring_back([planned(folder)])
@@ -182,15 +191,10 @@ def test_server_that_goes_away_while_runs_are_fetched_is_waited_for_and_then_sto
 
 
 def test_server_that_comes_to_refuse_is_one_that_does_not_give_now(
-    server: Server, tmp_path: Path, heard: StringIO, monkeypatch: pytest.MonkeyPatch
+    server: Server, known_there: tuple[Archive, Path]
 ) -> None:
     """A search goes on without it, as what is under way must not be stopped."""
-    monkeypatch.setattr("mac_ray.ablation.reuse.PAUSES_S", (0.1, 0.1))
-    server.start()
-    folder = sent_run(tmp_path / "a-1", server.uri)
-    shutil.rmtree(folder)
-    archive = Archive(server.uri, "made", Console(file=heard, width=200))
-    archive.look_up()
+    archive, folder = known_there
     server.kill()
     server.start("--allowed-hosts", "mlflow.lab")
     with pytest.raises(NotGivenError, match="Invalid Host header"):
