@@ -31,6 +31,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 MOST_PROCESSES = 4  # each takes 1.5 GB, and 15 s to import what the tests need
 # what processes of a fork server need: ranks, what measures their memory, and of the tests those that start them
 PRELOADED = ("mac_ray.training.loop", "mac_ray.training.start", "mac_ray.bench.step", "pandas", "pytest")
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID", "RAY_ADDRESS")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,6 +73,14 @@ def own_ray() -> Iterator[None]:
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_address_is_left() -> Iterator[None]:
+    """By a test in the environment: the jobs that later tests of the same process start would go there."""
+    before = [os.environ.get(name) for name in ADDRESSES]
+    yield
+    assert [os.environ.get(name) for name in ADDRESSES] == before
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from mac_ray.data.shape_clips import encode
 from mac_ray.encoder import load_encoder
 from mac_ray.export import main, portable
 from mac_ray.tracking.journal import Journal
-from mac_ray.tracking.model import PACKAGES, log_model
+from mac_ray.tracking.model import PACKAGES
 from mac_ray.training.folder import RunFolder
 from tests.test_encoder import CAPTIONS, clips_of, saved_run
 
@@ -165,6 +165,16 @@ except ValueError as error: print(error)
 """
 
 
+def exported(run: RunFolder, folder: Path, uri: str, cwd: Path) -> None:
+    """Export in a process of its own: to log a model makes the address that of all that its process starts."""
+    subprocess.run(
+        [sys.executable, "-m", "mac_ray.export", run.path, folder, "--mlflow", "--uri", uri],
+        env=without_repository() | {"PYTHONPATH": REPOSITORY},
+        cwd=cwd,
+        check=True,
+    )
+
+
 def test_model_in_mlflow_embeds_videos_and_texts_in_a_process_elsewhere(tiny: Config, tmp_path: Path) -> None:
     run, _ = saved_run(tiny, tmp_path / "run")
     journalled(run)
@@ -173,12 +183,7 @@ def test_model_in_mlflow_embeds_videos_and_texts_in_a_process_elsewhere(tiny: Co
     video = tmp_path / "clip.mp4"
     video.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)))
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    subprocess.run(
-        [sys.executable, "-m", "mac_ray.export", run.path, tmp_path / "out", "--mlflow", "--uri", uri],
-        env=without_repository() | {"PYTHONPATH": REPOSITORY},
-        cwd=elsewhere,
-        check=True,
-    )
+    exported(run, tmp_path / "out", uri, elsewhere)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("team")
     (tracked,) = client.search_runs([experiment.experiment_id])
@@ -189,9 +194,8 @@ def test_model_in_mlflow_embeds_videos_and_texts_in_a_process_elsewhere(tiny: Co
 
     # of somebody else's run, of which nothing is missing, there is nothing to note in its folder
     (run.path / "mlflow.json.new").mkdir()
-    encoder = load_encoder(run.path)
-    again = log_model(tmp_path / "out", encoder.config.model.embedding_size, run.path, uri)
-    assert again != model.model_uri
+    exported(run, tmp_path / "again", uri, elsewhere)
+    assert len(client.search_logged_models([experiment.experiment_id])) == 2
 
     expected = load_encoder(run.path)
     for folder in (run.path, tmp_path / "out"):

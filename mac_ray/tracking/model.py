@@ -31,8 +31,9 @@ PACKAGES = (  # that the encoder imports
 def log_model(folder: Path, embedding_size: int, run: Path, uri: str) -> str:
     """Log an exported encoder as a model of its run on the MLflow at `uri`; returns the model's URI there.
 
-    What MLflow lacks of the run is sent first. Raises UnavailableError, RefusedError, JournalError, and OSError where
-    that cannot be noted, as in a folder of somebody else.
+    What MLflow lacks of the run is sent first. The address becomes that of the process and of all that it starts:
+    MLflow logs models to no other. Raises UnavailableError, RefusedError, JournalError, and OSError where that cannot
+    be noted, as in a folder of somebody else.
     """
     if public(uri) not in progress.load(run) or progress.is_behind(run, uri):
         replay(run, uri)
