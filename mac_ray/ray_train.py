@@ -36,7 +36,7 @@ from mac_ray.ray_metrics import exported_run
 from mac_ray.ray_start import start_ray
 from mac_ray.terminal import say
 from mac_ray.tracking.journal import FILE_NAME, Journal, patiently
-from mac_ray.training.distributed import Worker, summed
+from mac_ray.training.distributed import STEP_WAIT_S, Worker, meetings, summed
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import legs
 from mac_ray.training.stop import stop_at_sigterm
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 # Ray Train looks whether its workers have ended every 2 s unless told otherwise, and so each stage of a start waits
 QUICK_HEALTH_CHECKS = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 SAID = 3  # different ways in which workers failed
-# of one worker for another, such as for a frame cache that another node makes; those that die are not waited for
-LONGEST_WAIT_S = 4 * 3600
 # of what is free now: what a job that was killed has held is free after a second or two
 TOLD_WITHIN_S = 5.0
 
@@ -82,7 +80,7 @@ def fit(run: PreparedRun, console: Console) -> Outcome:
             "fingerprints": run.data.fingerprints,
         },
         torch_config=TorchConfig(
-            backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo", timeout_s=LONGEST_WAIT_S
+            backend="cpu:gloo,cuda:nccl" if cluster.gpus_per_worker else "gloo", timeout_s=STEP_WAIT_S
         ),
         scaling_config=ScalingConfig(
             num_workers=num_workers,
@@ -141,8 +139,9 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
 
     config, folder = Config.model_validate(given["config"]), RunFolder(Path(given["folder"]))
     context = get_context()
+    num_ranks = context.get_world_size()
     worker = Worker(
-        context.get_world_rank(), context.get_world_size(), context.get_local_world_size(), get_device()
+        context.get_world_rank(), num_ranks, context.get_local_world_size(), get_device(), meetings(num_ranks)
     )
     # as rank 0 knows it: a shared file system may be slow to tell the others, who would wait for it
     if summed(torch.tensor(float(worker.rank == 0 and folder.verdict.exists())), worker):

@@ -11,6 +11,7 @@ import platform
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from mac_ray.config import Cluster, Config
 from mac_ray.errors import GpuMemoryError, in_one_line
 from mac_ray.seeds import seed_at
 
+# one worker waits for another: within a step, where only a hang takes longer; and at a `meet`
+STEP_WAIT_S, MEETING_WAIT_S = 30 * 60, 4 * 3600
 # of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
@@ -33,6 +36,27 @@ class Worker:
     num_ranks: int = 1
     ranks_here: int = 1  # on this node
     device: torch.device = torch.device("cpu")
+    meetings: distributed.ProcessGroup | None = (
+        None  # of all ranks, by `meetings`; None: the process's own group
+    )
+
+
+def meetings(num_ranks: int) -> distributed.ProcessGroup | None:
+    """The group of a worker's meetings. Every rank calls it once."""
+    if num_ranks == 1:
+        return None
+    group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=MEETING_WAIT_S))
+    assert isinstance(
+        group, distributed.ProcessGroup
+    )  # it would be a number only for a rank that is not in it
+    return group
+
+
+def meet(worker: Worker) -> None:
+    """Wait for all ranks where one may be hours behind without anything being wrong, as one whose node makes a frame
+    cache, or whose clips are slower to decode; elsewhere GPUs would stand idle for hours behind one that hangs."""
+    if worker.num_ranks > 1:
+        distributed.all_reduce(torch.zeros(1), group=worker.meetings)
 
 
 def set_up_process(config: Config, worker: Worker, cores: int) -> None:

@@ -22,7 +22,7 @@ from mac_ray.errors import NonFiniteLossError, UndecodableSamplesError
 from mac_ray.model.dual import DualEncoder
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS, Protocol, Scores, score
-from mac_ray.training.distributed import Worker, autocast_dtype, summed
+from mac_ray.training.distributed import Worker, autocast_dtype, meet, summed
 
 FEWEST_SAMPLES = 2  # of a gallery
 NAMED = 5  # of what cannot be decoded, in a sentence
@@ -226,6 +226,7 @@ def _videos(
                 windows[0] if len(windows) == 1 else F.normalize(torch.stack(windows).sum(dim=0), dim=-1)
             )
             decoded[own] = 1
+    meet(worker)
     return gather(embedded, total).cpu(), gather(decoded, total).cpu().bool(), faults
 
 

@@ -39,6 +39,7 @@ from mac_ray.training.distributed import (
     Worker,
     autocast_dtype,
     device_name,
+    meet,
     out_of_memory_explained,
     parallel,
     set_up_process,
@@ -79,6 +80,7 @@ def train(
     set_up_process(config, worker, usable_cores())
     data = open_data(config, _quietly)
     require_same(data, fingerprints)
+    meet(worker)
     config = with_agreed_precision(config, worker)
     tokenizer = CaptionTokenizer(folder.tokenizer, config.data.max_caption_tokens)
     lexicon = open_lexicon(config, folder, tokenizer)
@@ -318,6 +320,7 @@ def validated(
         values = masked_view_metrics(model, val, tokenizer, lexicon, config, leg, step, worker)
     if worker.rank == 0:
         values |= results.named("val", score_val(embeddings, config), embeddings.truncated)
+    meet(worker)
     return values
 
 

@@ -22,7 +22,7 @@ from mac_ray.model.masking import Captions, view_of_clips
 from mac_ray.objectives.gather import gather
 from mac_ray.retrieval.protocols import PROTOCOLS
 from mac_ray.seeds import generator_at
-from mac_ray.training.distributed import Worker
+from mac_ray.training.distributed import Worker, meet
 from mac_ray.training.evaluation import evaluating, require_decoded, scored_texts
 from mac_ray.training.hiding import hidden_words
 from mac_ray.training.plan import Leg
@@ -114,6 +114,7 @@ def embed_views(
                 masked_texts[own, mask] = model.encode_text(
                     read.tokens.to(worker.device), read.attended.to(worker.device)
                 )
+    meet(worker)
     there = gather(decoded, total).cpu().bool()
     require_decoded(val, there, config.evaluation.allow_missing, failures)
     gathered = (gather(own, total).cpu()[there] for own in (videos, texts, masked_videos, masked_texts))

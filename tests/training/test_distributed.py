@@ -1,4 +1,4 @@
-"""What a worker says of itself and of its hardware."""
+"""What a worker says of itself and of its hardware, and how long it waits for others."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import ctypes
 import json
 import subprocess
 import sys
+import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
+from torch import distributed
+from torch.multiprocessing import start_processes
 
 from mac_ray.errors import GpuMemoryError
-from mac_ray.training.distributed import Worker, out_of_memory_explained, workers_in_words
+from mac_ray.training.distributed import (
+    Worker,
+    meet,
+    meetings,
+    out_of_memory_explained,
+    summed,
+    workers_in_words,
+)
 
 
 def test_gpu_memory_that_is_not_enough_is_one_sentence_with_remedies() -> None:
@@ -54,3 +66,32 @@ def test_memory_of_freed_tensors_is_kept_for_the_next() -> None:
     # pages: tensors above 32 MiB, of which two have 33,000, are always mapped anew
     assert min(left_to_itself) > 10_000
     assert max(kept[1:]) < 100
+
+
+STEP_S, LATE_S = 1.0, 3.0
+
+
+def test_rank_that_is_late_is_waited_for_where_ranks_meet_and_given_up_within_a_step(tmp_path: Path) -> None:
+    start_processes(_late, (tmp_path,), 2, start_method="forkserver")
+    assert (tmp_path / "given up").exists()
+
+
+def _late(rank: int, folder: Path) -> None:
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=STEP_S),
+    )
+    worker, given_up = Worker(rank, 2, meetings=meetings(2)), folder / "given up"
+    time.sleep(LATE_S * rank)
+    meet(worker)
+    if rank == 0:
+        with pytest.raises(RuntimeError, match=r"(?i)timed out"):
+            summed(torch.zeros(1), worker)
+        given_up.touch()
+    else:
+        while not given_up.exists():
+            time.sleep(0.1)
+    distributed.destroy_process_group()
