@@ -58,10 +58,10 @@ class ClipReader:
     def _decoded(self, sample: Sample, choose: Choose, shortened: Told | None) -> Pixels:
         if self._quarantine is None:
             return read_pool(sample, self.section, self.decoder, choose, self._timeout_s, shortened)
-        if reason := self._quarantine.reason(sample.source):
+        if reason := self._quarantine.reason(sample):
             raise DecodeError(sample.source, reason)
         try:
             return read_pool(sample, self.section, self.decoder, choose, self._timeout_s, shortened)
         except DecoderDiedError as error:
-            self._quarantine.add(sample.source, error.reason)
+            self._quarantine.add(sample, error.reason)
             raise

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -119,7 +120,12 @@ def ensure_copy(file: Path, schema: pa.Schema, fingerprint: str, cache: Path) ->
         with (folder / "lock").open("w") as lock:  # workers that start together make it once
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / "splits.json").exists():
-                _make_copy(Columns(file, schema, None), folder)
+                try:
+                    _make_copy(Columns(file, schema, None), folder)
+                except OSError:
+                    for half in folder.glob("rows*"):
+                        half.unlink(missing_ok=True)
+                    raise
     return folder
 
 
@@ -127,6 +133,7 @@ def _make_copy(columns: Columns, folder: Path) -> None:
     with pa.OSFile(str(folder / "rows.arrow"), "wb") as file, pa.ipc.new_file(file, columns.schema) as writer:
         for batch in _regrouped(columns.batches(columns.schema.names, COPIED_AT_ONCE), columns.schema):
             writer.write_batch(batch)
+    _make_durable(folder / "rows.arrow")
     places: dict[str, list[int] | str] = {}
     for number, (name, rows) in enumerate(columns.splits.items()):
         if isinstance(rows, range):
@@ -134,9 +141,17 @@ def _make_copy(columns: Columns, folder: Path) -> None:
         else:
             places[name] = f"rows_of_split_{number}.npy"
             np.save(folder / f"rows_of_split_{number}.npy", rows)
+            _make_durable(folder / f"rows_of_split_{number}.npy")
     # last, because its presence says that all of it is there
     (folder / "splits.tmp.json").write_text(json.dumps(places))
+    _make_durable(folder / "splits.tmp.json")
     (folder / "splits.tmp.json").replace(folder / "splits.json")
+
+
+def _make_durable(path: Path) -> None:
+    """Or a machine that goes down may leave the last file and lose what it vouches for."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

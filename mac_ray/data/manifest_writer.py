@@ -77,16 +77,22 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
     return Manifest.open(path)
 
 
-def write_durations(path: Path, seconds: Sequence[float | None]) -> None:
-    """Store one measured duration per row (None: not known) in the manifest at `path`.
+def write_durations(manifest: Manifest, seconds: Sequence[float | None]) -> None:
+    """Store one measured duration per row (None: not known) in the file of a manifest.
 
-    The fingerprint stays: what was measured changes nothing of what the set is.
+    The fingerprint stays: what was measured changes nothing of what the set is. Raises ManifestError where the file was
+    written anew with other rows since it was opened, and OSError.
     """
     durations = pa.array(seconds, type=pa.float64())
+    path, columns = manifest.path, Columns(manifest.path, SCHEMA, None)
     stored = pq.read_metadata(path).metadata[METADATA_KEY]
+    if json.loads(stored)["fingerprint"] != manifest.fingerprint:
+        raise ManifestError(
+            f"{path} was written anew while its durations were measured, which are not stored; give the same command"
+        )
     first, place = 0, SCHEMA.get_field_index("duration")
     with _replaced(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-        for batch in Columns(path, SCHEMA, None).batches(SCHEMA.names, ROWS_PER_GROUP):
+        for batch in columns.batches(SCHEMA.names, ROWS_PER_GROUP):
             own = durations.slice(first, len(batch))
             writer.write_batch(batch.set_column(place, SCHEMA.field("duration"), own))
             first += len(batch)

@@ -10,27 +10,30 @@ import hashlib
 import os
 from pathlib import Path
 
-from mac_ray.data.source import Source
+from mac_ray.data.manifest import Sample
 
 
 class Quarantine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def reason(self, source: Source) -> str | None:
+    def reason(self, sample: Sample) -> str | None:
         """Why a sample is in it; None: it is not."""
         try:
-            return self._file(source).read_text().partition("\n")[2]
+            return self._file(sample).read_text().partition("\n")[2]
         except FileNotFoundError:
             return None
 
-    def add(self, source: Source, reason: str) -> None:
+    def add(self, sample: Sample, reason: str) -> None:
         """Raises OSError when the folder cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(source)
+        file = self._file(sample)
         temporary = file.with_suffix(f".{os.getpid()}")
-        temporary.write_text(f"{source}\n{reason}")
+        temporary.write_text(f"{sample.source}\n{reason}")
         temporary.replace(file)  # nobody reads half of it
 
-    def _file(self, source: Source) -> Path:
-        return self.folder / f"{hashlib.sha256(str(source).encode()).hexdigest()[:32]}.txt"
+    def _file(self, sample: Sample) -> Path:
+        place = str(sample.source)
+        if (sample.start, sample.end) != (None, None):  # another part of a long film may be sound
+            place += f" {sample.start} {sample.end}"
+        return self.folder / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.txt"

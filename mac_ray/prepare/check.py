@@ -171,7 +171,7 @@ def _store_durations(manifest: Manifest, findings: pa.Table) -> None:
     if seconds.equals(manifest.table["duration"]):
         return
     try:
-        write_durations(manifest.path, seconds.to_pylist())
+        write_durations(manifest, seconds.to_pylist())
     except OSError as error:
         print(f"durations are not stored, because {manifest.path} cannot be written ({error.strerror})")
 

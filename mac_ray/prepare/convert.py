@@ -119,6 +119,7 @@ def run(
     destination = Destination.of(out)
     job = Job(
         manifest,
+        source.fingerprint,
         source.root,
         cache,
         destination,

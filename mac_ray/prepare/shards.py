@@ -82,6 +82,7 @@ class Job:
     """All that a worker has to know."""
 
     manifest: str  # path or URL
+    fingerprint: str  # of it: shards of another one would not fit those that are there
     root: str  # of the media
     cache: Path  # of rows of the manifest, on each node
     destination: Destination
@@ -153,6 +154,11 @@ def convert(job: Job, shard: Shard) -> None:
     about them.
     """
     manifest, samples = _opened(job.manifest, job.root, job.cache, shard.split)
+    if manifest.fingerprint != job.fingerprint:
+        raise ManifestError(
+            f"{job.manifest} on {os.uname().nodename} is not the manifest that the conversion began with; put that "
+            "back where all nodes see it, and the same command goes on"
+        )
     rows: list[dict[str, Any]] = []
     with job.destination.writing(shard.tar) as path:
         unreadable: list[str] = []

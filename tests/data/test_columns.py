@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -73,8 +74,7 @@ def test_copy_is_made_once_and_anew_for_another_file(tmp_path: Path) -> None:
 def test_durations_stored_after_the_copy_are_read(tmp_path: Path) -> None:
     path, cache = tmp_path / "set.parquet", tmp_path / "cache"
     write_rows(path, ["train", "train"])
-    Manifest.open(path, cache=cache)
-    write_durations(path, [1.5, None])
+    write_durations(Manifest.open(path, cache=cache), [1.5, None])
     assert Manifest.open(path, cache=cache).table["duration"].to_pylist() == [1.5, None]
 
 
@@ -87,6 +87,20 @@ def test_copy_that_was_interrupted_is_made_again(tmp_path: Path) -> None:
     last.unlink()
     opened = Manifest.open(path, cache=cache)
     assert [opened[index] for index in range(len(opened))] == list(written)
+
+
+def test_copy_that_finds_no_room_gives_back_what_it_took(tmp_path: Path) -> None:
+    path, cache = tmp_path / "set.parquet", tmp_path / "cache"
+    write_rows(path, SCATTERED)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(ManifestError, match=r"copy of manifest .*set\.parquet.* and has room"):
+            Manifest.open(path, cache=cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file.name for file in cache.rglob("*") if file.is_file()] == ["lock"]
+    assert len(Manifest.open(path, cache=cache)) == len(SCATTERED)
 
 
 def test_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:

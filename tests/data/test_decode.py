@@ -116,6 +116,22 @@ def test_frames_of_a_file_too_large_to_be_kept_are_those_asked_for(
             assert numbers(frames(source, "video", always(wanted), "pyav")) == wanted
 
 
+def test_file_whose_damage_a_decoder_remembers_gives_the_same_each_time(tmp_path: Path) -> None:
+    """Decoded from its start a second time by the same MPEG-4 decoder, it has other frames than the first time."""
+    whole = make_clip(tmp_path / "clip.avi", codec="mpeg4", options={"g": "10", "bf": "2"}).read_bytes()
+    noise = random.Random(0).randbytes(512)
+    broken = tmp_path / "broken.avi"
+    outcomes = set()
+    for place in range(5 * len(whole) // 8, 3 * len(whole) // 4, 16):
+        broken.write_bytes(whole[:place] + noise + whole[place + len(noise) :])
+        try:
+            found = frames(Source.of(broken), "video", lambda count: [0, count - 1], "pyav")
+            outcomes.add(len(found))
+        except DecodeError as error:
+            outcomes.add(error.reason)
+    assert outcomes == {2, "no frame of it decodes"}
+
+
 OTHERS = {
     "mpeg4 without times": ("clip.avi", "mpeg4", {"g": "10", "bf": "2"}),
     "hevc": ("clip.mp4", "libx265", {"x265-params": "keyint=10:bframes=3:log-level=none"}),

@@ -26,7 +26,7 @@ from mac_ray.data.decode import DECODERS, AwayError, DecodeError, DecoderDiedErr
 from mac_ray.data.decode.apart import KEPT_BYTES, waits_for_storage
 from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import Batch, EvaluationClips, TrainingBatches, in_steps
-from mac_ray.data.manifest import Manifest, Row
+from mac_ray.data.manifest import Manifest, Row, Sample
 from mac_ray.data.quarantine import Quarantine
 from mac_ray.data.source import Source
 from mac_ray.data.text import CaptionTokenizer
@@ -361,6 +361,20 @@ def test_evaluation_leaves_out_what_hangs(hung: Manifest, tmp_path: Path) -> Non
     assert positions == [0, 1, 2, 4, 5, 6, 7, 8]
     assert len(failures) == 1
     assert chunks[0][1:] == (positions, failures, [])
+
+
+def test_only_the_window_that_hung_is_not_tried_again(tmp_path: Path) -> None:
+    film, quarantine = Source.of("/films/long.mkv"), Quarantine(tmp_path)
+    whole, one, other = (
+        Sample(0, "a", film, "video", "train", start, end, ("said",))
+        for start, end in ((None, None), (None, 5.0), (5.0, None))
+    )
+    quarantine.add(one, "not done within 120 s")
+    assert [quarantine.reason(sample) for sample in (whole, one, other)] == [
+        None,
+        "not done within 120 s",
+        None,
+    ]
 
 
 def test_cache_is_made_without_what_hangs(hung: Manifest, tmp_path: Path) -> None:

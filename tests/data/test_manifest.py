@@ -148,10 +148,21 @@ def test_ids_repeated_in_another_split_are_allowed(tmp_path: Path) -> None:
 def test_durations_stored_later_leave_the_rest_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     written = write(path, [video("a"), video("b", "val")], "small", tmp_path)
-    write_durations(path, [2.5, None])
+    write_durations(written, [2.5, None])
     opened = Manifest.open(path)
     assert opened.table["duration"].to_pylist() == [2.5, None]
     assert (opened.fingerprint, list(opened)) == (written.fingerprint, list(written))
+
+
+def test_durations_are_not_stored_for_other_rows_than_were_measured(tmp_path: Path) -> None:
+    path = tmp_path / "set.parquet"
+    measured = write(path, [video("a"), video("b", "val")], "small", tmp_path)
+    write(path, [video("b", "val"), video("a")], "small", tmp_path)
+    with pytest.raises(
+        ManifestError, match=r"set\.parquet was written anew while its durations were measured"
+    ):
+        write_durations(measured, [2.5, None])
+    assert Manifest.open(path).table["duration"].to_pylist() == [None, None]
 
 
 def test_open_of_what_is_no_manifest_says_so(tmp_path: Path) -> None:

@@ -137,6 +137,11 @@ def test_folder_given_by_absolute_paths_has_the_same_ids_and_splits(tmp_path: Pa
         ("captions.jsonl", '\n["a.mp4"]\n', r"line 2.*found a list"),
         ("captions.jsonl", "a.mp4,c\n", r"line 1 is not JSON"),
         ("captions.jsonl", '{"path": "a.mp4", "caption": 3}\n', r"line 1: captions must be text; found 3"),
+        (
+            "captions.jsonl",
+            '{"path": "a.mp4", "caption": "c"}\n{"path": "b.mp4", "caption": "c", "split": "test"}\n',
+            r"captions\.jsonl, line 2 has a split, and line 1 has none; give one to every line, or to none$",
+        ),
         ("labels.csv", "path,caption\n", r"holds neither of captions\.csv and captions\.jsonl"),
     ],
 )

@@ -12,7 +12,7 @@ from mac_ray.prepare.transcode import Options
 def planned(source: Manifest, out: Path, options: Options, shard_mb: float, cache: Path) -> Job:
     destination = Destination.of(str(out))
     number = samples_per_shard(source, destination, options, shard_mb)
-    return Job(str(source.path), source.root, cache, destination, options, number)
+    return Job(str(source.path), source.fingerprint, source.root, cache, destination, options, number)
 
 
 def converted(manifest: Path, out: Path, options: Options, shard_mb: float = 0.02) -> Manifest:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import tars
 from mac_ray.errors import StorageError
 from mac_ray.prepare.destination import Destination
-from mac_ray.prepare.shards import Job, convert, read_index, samples_per_shard, shards_of
+from mac_ray.prepare.shards import convert, read_index, samples_per_shard, shards_of
 from mac_ray.prepare.transcode import Options
 from tests.data.conftest import write_media
 from tests.prepare.sharded import converted, planned
@@ -186,8 +187,27 @@ def test_sample_that_reads_back_otherwise_than_written_is_an_error(media: Path, 
             return str(path)
 
     with pytest.raises(ManifestError, match=r"written a moment ago"):
-        convert(Job(job.manifest, job.root, job.cache, Lying(job.destination.root), OPTIONS, 100), shard)
+        convert(replace(job, destination=Lying(job.destination.root)), shard)
     assert not (tmp_path / "shards" / shard.index).exists()
+
+
+def test_manifest_written_anew_while_it_is_converted_is_refused(media: Path, tmp_path: Path) -> None:
+    """By the workers that open it after that: theirs would be other samples, in another order."""
+    shutil.copytree(media, tmp_path / "media")
+    path = tmp_path / "media/set.parquet"
+    source = Manifest.open(path, tmp_path / "media")
+    job = planned(source, tmp_path / "shards", OPTIONS, 100, tmp_path)
+    (shard, *_) = shards_of(source, job.samples_per_shard)
+    rows = [
+        Row(one.id, Path(one.source.place), one.kind, one.split, ("said otherwise",))
+        for one in reversed(list(source))
+    ]
+    write(path, rows, "set", source.root)
+    with pytest.raises(
+        ManifestError, match=r"set\.parquet on \S+ is not the manifest that the conversion began"
+    ):
+        convert(job, shard)
+    assert not list((tmp_path / "shards").glob("*.tar"))
 
 
 def test_other_options_or_another_manifest_in_the_same_folder_are_refused(

@@ -85,15 +85,16 @@ def _from_start(
     With `up_to`, none are decoded after that number.
     """
     stamps, found = [], {}
-    try:
-        for number, frame in enumerate(_shown(video.context, video.packets())):
-            stamps.append(frame.pts)
-            if number in wanted:
-                found[number] = frame
-            if number == up_to:
-                break
-    except av.error.InvalidDataError:
-        return stamps, found, True
+    with video.new_context() as context:
+        try:
+            for number, frame in enumerate(_shown(context, video.packets())):
+                stamps.append(frame.pts)
+                if number in wanted:
+                    found[number] = frame
+                if number == up_to:
+                    break
+        except av.error.InvalidDataError:
+            return stamps, found, True
     return stamps, found, False
 
 

@@ -72,6 +72,17 @@ class Video:
         format = self.context.format
         return max((component.bits for component in format.components), default=0) if format else 0
 
+    @contextmanager
+    def new_context(self) -> Iterator[Any]:
+        """A decoder that has decoded nothing yet: what a damaged packet did to one, flushing does not undo everywhere.
+
+        Raises FFmpeg's errors.
+        """
+        with _container(self.media) as container:
+            context = container.streams[self.index].codec_context
+            context.thread_count = 1
+            yield context
+
     def packets(self, first: int = 0) -> Iterator[Any]:
         """Those from a number on, in the order of decoding. Raises FFmpeg's errors."""
         if self.kept is not None:

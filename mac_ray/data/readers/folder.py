@@ -4,7 +4,8 @@ captions.csv has a row per caption: `path,caption` and, if wanted, `split`, `id`
 captions.jsonl has an object per line with the same names, where `caption` or `captions` may be a list. Rows
 of one path and window (or of one id) are one sample.
 
-Without splits the path decides by its hash, not the id: windows of one video never lie in different splits.
+Splits are given to all rows or to none. Without them the path decides by its hash, not the id: windows of one video
+never lie in different splits.
 """
 
 from __future__ import annotations
@@ -38,9 +39,17 @@ def read(folder: Path, val: Share = 0.05, test: Share = 0.05) -> Iterator[Row]:
     """
     require_shares(val, test)
     samples: dict[str, _Gathered] = {}
+    first: tuple[str, bool] | None = None
     for place, entry in _entries(folder):
         path = _relative(folder, str(entry["path"]))
-        given = _text(entry["split"]) if "split" in entry else drawn(path, val, test)
+        has_split = "split" in entry
+        first = first or (place, has_split)
+        if has_split != first[1]:
+            has, lacks = (place, first[0]) if has_split else (first[0], place)
+            raise ManifestError(
+                f"{has} has a split, and {lacks.rpartition(', ')[2]} has none; give one to every line, or to none"
+            )
+        given = _text(entry["split"]) if has_split else drawn(path, val, test)
         if (split := SPLITS.get(given)) is None:
             raise ManifestError(
                 f"{place}: split is {given!r}, which nothing trains on or scores; write train, val or test"
