@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,14 +87,17 @@ SCHEMA = pa.schema(
 )
 
 
-def look_at(asked: Asked, decoder: str) -> Finding:
-    """Read all bytes of a sample, and decode its first, middle and last frame."""
+def look_at(asked: Asked, decoder: str, read: Callable[[], None] | None = None) -> Finding:
+    """Read all bytes of a sample, and decode its first, middle and last frame. `read` is called once all are read."""
     finding = Finding(asked.key(decoder), asked.path)
     try:
         # a part of a file, or what is behind a URL, is read once for both
         is_whole = asked.source.file is not None and asked.kind != "frames"
         content = None if is_whole else asked.source.read()
-        finding = replace(finding, digest=_digest(asked, content), **_told(asked, content))
+        finding = replace(finding, digest=_digest(asked, content))
+        if read is not None:
+            read()
+        finding = replace(finding, **_told(asked, content))
     except OSError as error:
         return replace(finding, reason=f"cannot be read ({error.strerror or error})", stopped_after_s=0.0)
     try:

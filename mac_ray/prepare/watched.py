@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from types import TracebackType
 
@@ -55,15 +57,19 @@ class Watched:
         self.start()
         self._said.seek(0)
         self._said.truncate()
+        patience = _patience(asked, self._timeout_s)
+        deadline, was_read = time.monotonic() + patience, False
         try:
             self._connection.send(asked)
-            if self._connection.poll(patience := _patience(asked, self._timeout_s)):
-                found: Finding = self._connection.recv()
-                return found
+            while self._connection.poll(max(0.0, deadline - time.monotonic())):
+                found: Finding | None = self._connection.recv()
+                if found is not None:
+                    return found
+                was_read = True
         except (EOFError, ConnectionError):
             return self._without(asked, self._end_of_process(), 0.0)
         assert self._process is not None
-        is_away = waits_for_storage(self._process.pid)
+        is_away = not was_read or waits_for_storage(self._process.pid)
         self.close()
         if is_away:  # to be tried again
             return self._without(asked, f"storage has not given it within {round(patience, 1):g} s", 0.0)
@@ -117,7 +123,7 @@ def _serve(connection: Connection, decoder: str, timeout_s: float) -> None:
             return
         # the system ends this process should it hang after the one that watches it was killed
         signal.setitimer(signal.ITIMER_REAL, _patience(asked, timeout_s) + GRACE_S)
-        found = look_at(asked, decoder)
+        found = look_at(asked, decoder, partial(connection.send, None))
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.send(found)
 

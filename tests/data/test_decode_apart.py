@@ -6,6 +6,7 @@ What hangs can also be killed like a decoder that crashes.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -203,6 +204,13 @@ def test_storage_that_hangs_is_waited_for_and_its_samples_are_not_given_up(
     monkeypatch.setattr("mac_ray.data.decode.apart.waits_for_storage", lambda _: True)
     with pytest.raises(AwayError, match=r"hangs\.mp4: pyav: not done within 2 s, waiting for storage"):
         frames(Source.of(tmp_path / "hangs.mp4"), "video", range, "pyav", timeout_s=SHORT_S)
+
+
+def test_server_that_says_nothing_is_waited_for_and_its_samples_are_not_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/clip.mp4"
+        with pytest.raises(AwayError, match=r"clip\.mp4: pyav: not done within 2 s, waiting for storage"):
+            frames(Source(url), "video", range, "pyav", timeout_s=SHORT_S)
 
 
 def test_decoder_that_crashes_is_an_error_with_the_path(tmp_path: Path) -> None:

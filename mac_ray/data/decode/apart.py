@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 
@@ -107,14 +108,18 @@ class _Child:
 
     def decode(self, source: Source, kind: str, select: Select, decoder: str, timeout_s: float) -> Decoded:
         deadline = time.monotonic() + timeout_s
+        was_read = False
         try:
             self.connection.send((source, kind, decoder, timeout_s))
             while True:
                 if not self.connection.poll(max(0.0, deadline - time.monotonic())):
                     died = DecoderDiedError(source, f"{decoder}: not done within {timeout_s:g} s")
-                    died.waited = waits_for_storage(self.process.pid)
+                    # a socket that nothing comes from looks like any other rest
+                    died.waited = not was_read or waits_for_storage(self.process.pid)
                     raise died
                 match self.connection.recv():
+                    case "read":
+                        was_read = True
                     case "which", times, duration:
                         self.connection.send(self._chosen(select, times, duration))
                     case "frames", shape, new_bytes, name, shortened:
@@ -196,7 +201,7 @@ def serve(descriptor: int) -> None:
             signal.ITIMER_REAL, timeout_s + ORPHAN_GRACE_S
         )  # nobody handles it: it ends the process
         try:
-            decoded = decode(source, kind, select, decoder)
+            decoded = decode(source, kind, select, decoder, partial(connection.send, "read"))
         except _NotWantedError:
             continue
         except Exception as error:

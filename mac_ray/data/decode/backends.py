@@ -67,9 +67,16 @@ REFUSED = re.compile(
 )
 
 
-def decode(source: Source, kind: str, select: Select, decoder: str) -> Decoded:
-    """The frames selected, decoded in this process. Raises DecodeError."""
+def decode(
+    source: Source, kind: str, select: Select, decoder: str, read: Callable[[], None] | None = None
+) -> Decoded:
+    """The frames selected, decoded in this process. Raises DecodeError.
+
+    `read` is called once storage has given what is decoded: all of it, or of a whole file on disk its beginning.
+    """
     media = _media(source)
+    if read is not None:
+        read()
     try:
         return _decoded(source, media, kind, select, decoder)
     except DecodeError as error:
