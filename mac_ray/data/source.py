@@ -30,6 +30,7 @@ from mac_ray.passwords import without_passwords
 
 SizeOf = Callable[[str], int | None]
 PYARROW_SCHEMES = ("file", "mock", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
+WEB_SCHEMES = ("http", "https")
 # what a web server answers that may answer otherwise later, beside errors of its own
 HEALING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 SLOWEST_READ = 20e6  # bytes a second, where several read at once: what a large file is given time by
@@ -120,7 +121,7 @@ def is_url(place: str) -> bool:
 
 
 def base_of(place: str) -> str:
-    """Without the options of a URL; a path may have a ? too."""
+    """Without what follows the ? of a URL; a path may have a ? too."""
     return place.partition("?")[0] if is_url(place) else place
 
 
@@ -136,7 +137,8 @@ def joined(root: str, path: str) -> str:
     if not is_url(root):
         return os.path.join(root, path)  # noqa: PTH118 - asked for every sample, and 20 times as fast
     base, question, options = root.partition("?")
-    return f"{base.rstrip('/')}/{path}{question}{options}"
+    mark = "&" if question and "?" in path else question
+    return f"{base.rstrip('/')}/{path}{mark}{options}"
 
 
 def size_of(place: str) -> int | None:
@@ -166,14 +168,17 @@ def file_system(url: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URL, opened once per process and host, and the path in it.
 
     Options go into the URL, as pyarrow takes them: s3://bucket/shards?endpoint_override=host:9000&scheme=http.
-    What pyarrow does not know is opened by fsspec, whose options go there too. Raises OSError for a URL that neither
-    knows.
+    What pyarrow does not know is opened by fsspec, whose options go there too; but what follows the ? of a web server's
+    URL is for that. Raises OSError for a URL that neither knows.
     """
     try:
         base, question, options = url.partition("?")
         scheme, _, rest = base.partition("://")
         host, slash, path = rest.partition("/")
-        system, root = _opened(f"{scheme}://{host}{question}{options}")
+        asked = f"{question}{options}"
+        if scheme.lower() in WEB_SCHEMES:
+            path, asked = f"{path}{asked}", ""
+        system, root = _opened(f"{scheme}://{host}{asked}")
     # a scheme or an option that there is not, or no package for it
     except (ValueError, ImportError) as error:
         raise OSError(f"cannot open {url}: {error}") from error

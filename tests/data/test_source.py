@@ -9,7 +9,8 @@ import fsspec
 import pytest
 
 from mac_ray.data.decode import AwayError, UnreadableError, decode
-from mac_ray.data.source import Source, local_copy, size_of
+from mac_ray.data.kinds import kind_of
+from mac_ray.data.source import Source, joined, local_copy, size_of
 
 
 def test_part_behind_a_url_that_only_fsspec_knows_is_read() -> None:
@@ -23,14 +24,20 @@ def test_part_behind_a_url_that_only_fsspec_knows_is_read() -> None:
 
 @pytest.fixture
 def web_server() -> Iterator[str]:
-    """The address of a server that has /a.tar, whole or in parts, /whole.tar only whole, /locked.tar for nobody, no
-    /none, and is away for anything else.
+    """The address of a server that has /get?id=1&size=2, /a.tar, whole or in parts, /whole.tar only whole, /locked.tar
+    for nobody, no /none, and is away for anything else.
     """
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             content = b"0123456789"
-            known = {"/a.tar": 200, "/whole.tar": 200, "/none": 404, "/locked.tar": 401}
+            known = {
+                "/a.tar": 200,
+                "/get?id=1&size=2": 200,
+                "/whole.tar": 200,
+                "/none": 404,
+                "/locked.tar": 401,
+            }
             status = known.get(self.path, 503)
             if (asked := self.headers["Range"]) and self.path == "/a.tar":
                 first, last = asked.removeprefix("bytes=").split("-")
@@ -59,6 +66,16 @@ def test_file_of_a_web_server_is_read_also_where_it_knows_no_parts(web_server: s
         assert Source(f"{web_server}/{name}").read() == b"0123456789"
         assert Source(f"{web_server}/{name}", 3, 4).read() == b"3456"
     assert Source(f"{web_server}/a.tar", 20, 4).read() == b""  # which a sample of it is refused for
+
+
+def test_what_follows_the_question_mark_is_asked_of_a_web_server(web_server: str) -> None:
+    for url in (
+        f"{web_server}/get?id=1&size=2",
+        joined(web_server, "get?id=1&size=2"),
+        joined(f"{web_server}?size=2", "get?id=1"),
+    ):
+        assert (size_of(url), Source(url, 3, 4).read()) == (10, b"3456")
+    assert kind_of(f"{web_server}/a.JPG?width=640") == "image"
 
 
 def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(web_server: str) -> None:
