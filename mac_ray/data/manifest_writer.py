@@ -10,9 +10,12 @@ import json
 import logging
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +24,29 @@ import pyarrow.parquet as pq
 
 from mac_ray.data.columns import Columns
 from mac_ray.data.manifest import FORMAT_VERSION, KINDS, METADATA_KEY, SCHEMA, Manifest, ManifestError, Row
-from mac_ray.data.source import SizeOf, Source, absolute_place, is_url, joined, size_of
+from mac_ray.data.patience import asked_patiently
+from mac_ray.data.source import Source, absolute_place, is_url, joined, size_of
 from mac_ray.data.unique import Repeats
 
 log = logging.getLogger(__name__)
 
 ROWS_PER_GROUP = 65_536
+LOOK_UPS_AT_ONCE = 16  # they wait for a file system or a server
+ROWS_PER_LOOK_UP = 64
 
 
-def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path) -> Manifest:
+def write(
+    path: str | Path,
+    samples: Iterable[Row],
+    name: str,
+    root: str | Path,
+    missing: list[Source] | None = None,
+) -> Manifest:
     """Write a manifest atomically and open it.
 
     Captions are stripped and their inner whitespace, newlines included, becomes one blank; captions that are
-    empty then are dropped and their number is logged. Media files are only looked up for their size.
+    empty then are dropped and their number is logged. Media files are only looked up for their size; with `missing`,
+    samples without them are left out and named there.
 
     Raises ManifestError for a repeated id within a split, a sample without captions, an unknown kind, an
     empty window of time, text that is not Unicode, or no samples at all; the file at `path` stays as it was.
@@ -43,11 +56,13 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
     digest = hashlib.sha256()
     num_dropped, num_rows = 0, 0
     ids = Repeats()
-    size = lru_cache(size_of)  # of a shard asked for once, not once for each of its samples
     with _replaced(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
             batch: list[dict[str, Any]] = []
-            for row in samples:
+            for row, source, size in _looked_up(samples, root):
+                if size is None and missing is not None:
+                    missing.append(source)
+                    continue
                 content = _content(row, name, root, size)
                 ids.add((row.split, row.id))
                 num_rows += 1
@@ -57,6 +72,10 @@ def write(path: str | Path, samples: Iterable[Row], name: str, root: str | Path)
                 if len(batch) == ROWS_PER_GROUP:
                     writer.write_table(pa.Table.from_pylist(batch, schema=SCHEMA))
                     batch = []
+            if missing and not num_rows:
+                raise ManifestError(
+                    f"none of the {len(missing)} samples has its media, for instance {missing[0]}; check where they are"
+                )
             if not num_rows:
                 raise ManifestError(
                     f"{name}: there are no samples to write to {path}; check the annotation files"
@@ -111,7 +130,34 @@ def _identifying(content: dict[str, Any]) -> list[Any]:
     return rest if part == [None, None] else rest + part
 
 
-def _content(row: Row, name: str, root: str, size_of_file: SizeOf) -> dict[str, Any]:
+def _looked_up(samples: Iterable[Row], root: str) -> Iterator[tuple[Row, Source, int | None]]:
+    """Rows in order, each with where its media are and how many bytes; None: they are not there.
+
+    Several at once are asked for, some rows ahead: of files behind URLs each answer takes tens of milliseconds.
+    """
+
+    @lru_cache  # of a shard asked for once, not once for each of its samples
+    def size(place: str) -> int | None:
+        return asked_patiently(Source(place), partial(size_of, place))
+
+    def look_up(rows: list[Row]) -> list[tuple[Row, Source, int | None]]:
+        sources = [
+            Source(joined(root, from_root(str(row.path), root)), row.offset, row.length) for row in rows
+        ]
+        return [(row, source, source.size(size)) for row, source in zip(rows, sources, strict=True)]
+
+    left = iter(samples)
+    waiting: deque[Future[list[tuple[Row, Source, int | None]]]] = deque()
+    with ThreadPoolExecutor(LOOK_UPS_AT_ONCE) as threads:
+        while rows := list(islice(left, ROWS_PER_LOOK_UP)):
+            waiting.append(threads.submit(look_up, rows))
+            if len(waiting) == 2 * LOOK_UPS_AT_ONCE:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+
+
+def _content(row: Row, name: str, root: str, size: int | None) -> dict[str, Any]:
     """The columns of a row, but for what is measured later; raises what `write` promises."""
     place = f"{name}: sample {row.id!r} of split {row.split!r}"
     if not row.id or not row.split:
@@ -138,11 +184,9 @@ def _content(row: Row, name: str, root: str, size_of_file: SizeOf) -> dict[str, 
         "".join((row.id, str(row.path), row.split, *captions)).encode()
     except UnicodeEncodeError as error:
         raise ManifestError(f"{place} holds text that is not valid Unicode: {error.object!r}") from error
-    where = from_root(str(row.path), root)
-    size = Source(joined(root, where), row.offset, row.length).size(size_of_file)
     return {
         "id": row.id,
-        "path": where,
+        "path": from_root(str(row.path), root),
         "offset": row.offset,
         "length": row.length,
         "kind": row.kind,

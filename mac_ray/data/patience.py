@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mac_ray.data.decode import AwayError
+from mac_ray.data.decode.backends import unreadable
+from mac_ray.data.source import Source
 from mac_ray.errors import StorageError
 
 PAUSES_S = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60)  # seconds between tries to read what storage does not give
@@ -28,3 +30,18 @@ def patiently(read: Callable[[], T]) -> T:
                     "same command goes on"
                 ) from error
         time.sleep(pause)
+
+
+def asked_patiently(source: Source, ask: Callable[[], T]) -> T:
+    """What storage answers about a source, or gives of it. Raises StorageError where it stays away, else OSError."""
+
+    def once() -> T:
+        try:
+            return ask()
+        except OSError as error:
+            found = unreadable(source, error)
+            if isinstance(found, AwayError):
+                raise found from error
+            raise
+
+    return patiently(once)

@@ -15,6 +15,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -97,13 +98,9 @@ class Source:
         except OSError:
             raise
         except Exception as error:  # each kind has errors of its own, of what it was answered
-            answer = getattr(error, "status", None)  # of HTTP
-            if answer == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if _answer(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 return b""  # it ends before
-            said = f"{type(error).__name__}: {error}"
-            if answer is None or answer in HEALING or answer >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise OSError(said) from error
-            raise OSError(errno.EACCES, said) from error
+            raise _as_os_error(error) from error
         if length is not None and len(content) > length:  # a web server may not know of parts
             content = content[start : start + length]
         return content
@@ -160,8 +157,45 @@ def state_of(place: str) -> State | None:
             raise
         return State(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
     system, path_there = file_system(place)
+    if isinstance(system, fs.PyFileSystem):
+        return _state_by_fsspec(system.handler.fs, path_there)
     info = system.get_file_info(path_there)
     return State(int(info.size), info.mtime_ns or 0) if info.type == fs.FileType.File else None
+
+
+def _state_by_fsspec(system: fsspec.AbstractFileSystem, path: str) -> State | None:
+    """Raises OSError also for a web server that is away, of whose files fsspec says that there are none."""
+    try:
+        info = system.info(path)
+    except FileNotFoundError as error:
+        found = error.__cause__
+        if not isinstance(found, Exception) or _answer(found) in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+            return None
+        raise _as_os_error(found) from error
+    except OSError:
+        raise
+    except Exception as error:
+        raise _as_os_error(error) from error
+    if info["type"] != "file":
+        return None
+    if info["size"] is None:
+        raise OSError(errno.EACCES, f"{path} does not say how large it is")
+    modified = info.get("mtime") or 0.0
+    seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)
+    return State(int(info["size"]), int(seconds * 1e9))
+
+
+def _answer(error: Exception) -> int | None:
+    """The status that a web server answered with."""
+    status: int | None = getattr(error, "status", None)
+    return status
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """What fsspec raised, by whether it may heal by itself: then it has no number."""
+    answer, said = _answer(error), f"{type(error).__name__}: {error}"
+    heals = answer is None or answer in HEALING or answer >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return OSError(said) if heals else OSError(errno.EACCES, said)
 
 
 def file_system(url: str) -> tuple[fs.FileSystem, str]:

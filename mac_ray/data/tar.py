@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mac_ray.data.source import Source, is_url, size_of
 
@@ -25,7 +26,13 @@ HEADER_AT_MOST = (
     1 << 20
 )  # of the names and attributes of one member; more is no tar that anybody wrote in earnest
 CONTENT_AT_MOST = 16 << 20
+Ask = Callable[[Source, Callable[[], Any]], Any]
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def at_once(source: Source, ask: Callable[[], Any]) -> Any:
+    """What storage answers about a source, whatever that is."""
+    return ask()
 
 
 class TarError(ValueError):
@@ -52,16 +59,18 @@ class Member:
         return self.offset + padded(self.length)
 
 
-def members(place: str, contents: Sequence[str] = ()) -> Iterator[Member]:
+def members(place: str, contents: Sequence[str] = (), ask: Ask = at_once) -> Iterator[Member]:
     """The regular files in a tar on disk or behind a URL, in order; read are those whose name ends in `contents`.
+
+    `ask` may ask storage again where it is away.
 
     Raises TarError for what is no plain tar or has names that lead out of it, CutShortError after the last whole
     member, and OSError.
     """
-    size = size_of(place)
+    size: int | None = ask(Source(place), partial(size_of, place))
     if size is None:
         raise TarError(f"there is no file {place}")
-    headers = _Headers(place)
+    headers = _Headers(place, ask)
     packed = next((name for magic, name in COMPRESSED.items() if headers.at(0, 8).startswith(magic)), None)
     if packed:
         raise TarError(
@@ -171,8 +180,9 @@ def _cut_short(place: str, size: int, end: int) -> CutShortError:
 class _Headers:
     """As much of a file as tarfile uses, through a window that is moved along it."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, ask: Ask) -> None:
         self._place = place
+        self._ask = ask
         self._ahead = AHEAD[is_url(place)]
         self._position = 0
         self._start, self._window = 0, b""
@@ -181,8 +191,9 @@ class _Headers:
         """Less where the file ends."""
         first = offset - self._start
         if not 0 <= first <= first + length <= len(self._window):
+            window = Source(self._place, offset, max(length, self._ahead))
             self._start, first = offset, 0
-            self._window = Source(self._place, offset, max(length, self._ahead)).read()
+            self._window = self._ask(window, window.read)
         return self._window[first : first + length]
 
     def read(self, length: int) -> bytes:

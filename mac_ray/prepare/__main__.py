@@ -14,7 +14,8 @@ only at what has changed. It stores the durations in the manifest. `index` takes
 video2dataset as they are; `convert` writes such tars (module convert).
 
 Exit code 0: ready; 1: something is missing, empty, changed, does not decode, is not as many as expected, or is in
-two splits, or Ray did not start; 2: the input cannot be used; 130: stopped from the keyboard.
+two splits, or Ray did not start, or storage gave nothing for minutes; 2: the input cannot be used; 130: stopped from
+the keyboard.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import sys
 from collections.abc import Sequence
 
 from mac_ray.data.manifest import ManifestError
-from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError
+from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError, StorageError
 from mac_ray.prepare import check, convert, index, manifest
 
 
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = options.pop("run")
     try:
         code: int = run(**options)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
     except (ManifestError, OSError) as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mac_ray.data.manifest import Manifest
-from mac_ray.data.source import Source, joined, state_of
+from mac_ray.data.patience import asked_patiently
+from mac_ray.data.source import Source, State, joined, state_of
 from mac_ray.prepare.finding import Asked
 
 THREADS = 16  # they wait for a file system or a server
@@ -50,7 +52,7 @@ def take_inventory(manifest: Manifest) -> Inventory:
     with ThreadPoolExecutor(THREADS) as pool:
         for first in range(0, len(paths.dictionary), ROWS_AT_ONCE):
             names = paths.dictionary[first : first + ROWS_AT_ONCE].to_pylist()
-            states = pool.map(lambda name: state_of(joined(manifest.root, name)), names)
+            states = pool.map(_state, (joined(manifest.root, name) for name in names))
             for number, state in enumerate(states, first):
                 if state is not None:
                     sizes[number], modified[number] = state
@@ -60,6 +62,10 @@ def take_inventory(manifest: Manifest) -> Inventory:
     end_of_part = length + pc.fill_null(manifest.table["offset"], 0).to_numpy()
     of_part = np.where(end_of_part <= whole, length, MISSING)
     return Inventory(np.where(length < 0, whole, of_part), modified[file_of])
+
+
+def _state(place: str) -> State | None:
+    return asked_patiently(Source(place), partial(state_of, place))
 
 
 def asked_of(manifest: Manifest, inventory: Inventory) -> Iterator[Asked | None]:

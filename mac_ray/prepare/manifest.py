@@ -5,16 +5,14 @@ It only looks whether the media are there, and writes in any case: annotations m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mac_ray.data.manifest import ManifestError, Row
-from mac_ray.data.manifest_writer import from_root, write
+from mac_ray.data.manifest_writer import write
 from mac_ray.data.readers import READERS
-from mac_ray.data.source import Source, joined
+from mac_ray.data.source import Source
 from mac_ray.prepare.arguments import add_reader, local_file_to_write, media_root
 from mac_ray.prepare.expected import Expected
 from mac_ray.prepare.inventory import take_inventory
@@ -41,29 +39,12 @@ def add_parser(commands: Any) -> None:
 
 def run(reader: str, out: Path, name: str | None, drop_missing: bool, **files: Any) -> int:
     root = media_root(READERS[reader], files)
-    rows: Iterable[Row] = READERS[reader](**files)
     dropped: list[Source] = []
-    if drop_missing:
-        rows = _present(rows, root, dropped)
-    manifest = write(out, rows, name or reader, root)
+    rows = READERS[reader](**files)
+    manifest = write(out, rows, name or reader, root, dropped if drop_missing else None)
     if dropped:
         list_some(Console(), "missing, left out", map(str, dropped), len(dropped))
     report = build_report(manifest, take_inventory(manifest), AS_READ)
     show(report)
     print(f"written: {manifest.path}")
     return 0 if report.is_ready else 1
-
-
-def _present(rows: Iterable[Row], root: Path, dropped: list[Source]) -> Iterator[Row]:
-    found = 0
-    for row in rows:
-        source = Source(joined(str(root), from_root(str(row.path), str(root))), row.offset, row.length)
-        if source.size() is None:
-            dropped.append(source)
-        else:
-            found += 1
-            yield row
-    if dropped and not found:
-        raise ManifestError(
-            f"none of the {len(dropped)} samples has its media, for instance {dropped[0]}; check where they are"
-        )

@@ -84,6 +84,10 @@ def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(web_serv
     with pytest.raises(OSError, match="503") as caught:
         Source(f"{web_server}/busy.tar").read()
     assert not isinstance(caught.value, FileNotFoundError)
+    assert size_of(f"{web_server}/none") is None
+    for name, answer in (("busy.tar", "503"), ("locked.tar", "401")):
+        with pytest.raises(OSError, match=answer):  # and not that there is none
+            size_of(f"{web_server}/{name}")
     for name, answer, kind in (("busy", "503", AwayError), ("locked", "401", UnreadableError)):
         with pytest.raises(UnreadableError, match=answer) as refused:
             decode(Source(f"{web_server}/{name}.tar"), "video", lambda *_: [0], "pyav")

@@ -102,7 +102,7 @@ def _require_whole(source: Source, path: Path) -> None:
             while file.read(READ_AT_ONCE):
                 pass
     except OSError as error:
-        raise _unreadable(source, error) from error
+        raise unreadable(source, error) from error
 
 
 def _media(source: Source) -> Media:
@@ -113,20 +113,21 @@ def _media(source: Source) -> Media:
             with path.open("rb") as file:
                 is_empty = not file.read(1)
         except OSError as error:
-            raise _unreadable(source, error) from error
+            raise unreadable(source, error) from error
         if is_empty:
             raise DecodeError(source, "the file is empty")
         return path
     try:
         content = source.read()
     except OSError as error:
-        raise _unreadable(source, error) from error
+        raise unreadable(source, error) from error
     if not content or len(content) < (source.length or 0):
         raise DecodeError(source, f"only {len(content)} bytes are there")
     return content
 
 
-def _unreadable(source: Source, error: OSError) -> UnreadableError:
+def unreadable(source: Source, error: OSError) -> UnreadableError:
+    """What storage answered, and whether it may heal by itself."""
     if isinstance(error, FileNotFoundError | IsADirectoryError):
         return UnreadableError(source, "no such file")
     # a name may say "signature" or "forbidden" itself

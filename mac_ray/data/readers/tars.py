@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from mac_ray.data.kinds import kind_of
 from mac_ray.data.manifest import ManifestError, Row
+from mac_ray.data.patience import asked_patiently
 from mac_ray.data.source import Source, size_of
 from mac_ray.data.tar import CutShortError, Member, TarError, members
 
@@ -43,11 +45,12 @@ def read(place: str, split: str | None, id_field: str | None, caption_field: str
     """The samples in the tar at a path or URL.
 
     `split` None is what the `.json` says where `prepare convert` wrote it, and else train. `id_field` is the entry of
-    the `.json` that is the id; None: the key. Raises ManifestError for what is no plain tar, and OSError.
+    the `.json` that is the id; None: the key. Raises ManifestError for what is no plain tar, and OSError, of which
+    StorageError where storage is away for minutes.
     """
     shard = Shard(failed=_failed(place))
     try:
-        for key, group in groupby(members(place, TEXTS), _key):
+        for key, group in groupby(members(place, TEXTS, asked_patiently), _key):
             try:
                 shard.rows.append(_row(place, key, list(group), split, id_field, caption_field))
             except _LeftOutError as error:
@@ -143,10 +146,11 @@ def _failed(place: str) -> dict[str, int]:
     """How many rows of the Parquet file beside a tar are of something else than success, by their status."""
     base, question, options = place.partition("?")
     table = f"{base.removesuffix('.tar')}.parquet{question}{options}"
-    if size_of(table) is None:
+    source = Source(table)
+    if asked_patiently(source, partial(size_of, table)) is None:
         return {}
     try:
-        file = pq.ParquetFile(pa.BufferReader(Source(table).read()))
+        file = pq.ParquetFile(pa.BufferReader(asked_patiently(source, source.read)))
         if "status" not in file.schema_arrow.names:
             return {}
         counts = Counter(file.read(["status"])["status"].to_pylist())
