@@ -10,9 +10,11 @@ b clips, F frames, S the config's data.image_size, c captions, E embedding size.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -24,7 +26,7 @@ from mac_ray.data.kinds import kind_of
 from mac_ray.data.manifest import Sample
 from mac_ray.data.pool import midpoints, read_pool
 from mac_ray.data.sizes import centre_crop
-from mac_ray.data.source import Source
+from mac_ray.data.source import SLOWEST_READ, Source
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.model.dual import DualEncoder, restore_model
 from mac_ray.training.folder import EncoderFiles, find_encoder
@@ -73,9 +75,19 @@ def read_clip(path: Path, config: Config) -> Tensor:
     sample = Sample(0, str(path), Source.of(path), kind, split="test", start=None, end=None, captions=())
     frames = config.evaluation.frames
     pixels = read_pool(
-        sample, config.data, DECODER, lambda length: midpoints(length, frames), GIVEN_UP_AFTER_S
+        sample, config.data, DECODER, lambda length: midpoints(length, frames), patience_with(path)
     )
-    return torch.from_numpy(centre_crop(pixels, config.data.image_size)).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, config.data.image_size))).permute(
+        0, 3, 1, 2
+    )
+
+
+def patience_with(path: Path) -> float:
+    """Seconds for decoding some of a file, all of whose packets are looked at first."""
+    size = 0
+    with suppress(OSError):  # which the decoder tells
+        size = path.stat().st_size
+    return GIVEN_UP_AFTER_S + size / SLOWEST_READ
 
 
 def load_encoder(source: str | Path, device: str = "cpu") -> Encoder:

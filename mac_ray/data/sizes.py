@@ -29,7 +29,9 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """(F, H, W, 3) to the given height and width, bilinear with antialiasing."""
     if pixels.shape[1:3] == size:
         return pixels
-    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    if len(pixels) > 1 and pixels.strides[0] == 0:  # one picture, in every frame
+        return np.broadcast_to(resized(pixels[:1], size), (len(pixels), *size, pixels.shape[3]))
+    planes = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).permute(0, 3, 1, 2)
     scaled = F.interpolate(planes, size=size, mode="bilinear", antialias=True, align_corners=False)
     return scaled.permute(0, 2, 3, 1).numpy()
 

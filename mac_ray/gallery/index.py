@@ -24,7 +24,6 @@ import torch
 from mac_ray.config import Search
 from mac_ray.cores import usable_cores
 from mac_ray.data.decode import DecodeError, DecoderDiedError, UnreadableError
-from mac_ray.data.source import SLOWEST_READ
 from mac_ray.encoder import Encoder
 from mac_ray.gallery.media import Media, Unreadable
 from mac_ray.gallery.store import Rows, Store, Vectors
@@ -34,6 +33,11 @@ from mac_ray.model import weights
 FORMAT_VERSION = 2
 CLIPS_AT_ONCE = 32  # embedded in one batch
 MOST_THREADS = 8  # each holds the frames of a stretch, and the compressed bytes of a file
+FRAMES_AT_ONCE = (
+    32  # decoded in one pass over a file, if they are no more than so many bytes: as 1080p has them
+)
+BYTES_AT_ONCE = 200_000_000
+SMALL_FILE = 8_000_000  # bytes; of a larger one the first window shows how large its frames are
 MENTIONED_LOSS_S = 0.5  # headers are a little off without anything missing
 
 Progress = Callable[[int, int], None]  # files done, of all
@@ -96,9 +100,10 @@ def bring_up_to_date(
         data=encoder.config.data,
         num_frames=encoder.config.evaluation.frames,
     )
+    most = max(1, FRAMES_AT_ONCE // encoder.config.evaluation.frames)
     done = 0
     progress(done, len(missing))
-    for parts in _batches(_decoded(folder, missing, begun, read)):
+    for parts in _batches(_decoded(folder, missing, begun, read, most)):
         store.add(_embedded(parts, encoder))
         done += sum(part.ends for part in parts)
         progress(done, len(missing))
@@ -113,38 +118,66 @@ class _Part:
     complete: bool  # nothing of the file is left to decode
     problem: str
     ends: bool = False  # no more of the file in this search
+    is_late: bool = False  # decoding took too long
 
     @property
     def num_windows(self) -> int:
         return len(self.stretch.windows) if self.stretch else 0
 
 
+@dataclass(frozen=True)
+class _Next:
+    """Windows of a file to decode."""
+
+    media: Media
+    first: int
+    at_once: int
+
+
 def _decoded(
-    folder: Path, missing: Sequence[Media], begun: Mapping[str, int], read: Callable[..., Stretch]
+    folder: Path, missing: Sequence[Media], begun: Mapping[str, int], read: Callable[..., Stretch], most: int
 ) -> Iterator[_Part]:
-    """The files in order, from the window on that was not embedded yet; as many stretches ahead as threads."""
+    """The files in order, from the window on that was not embedded yet; as many stretches ahead as threads.
+
+    A stretch has `most` windows, or fewer where frames are large; what takes too long is tried a window at a time.
+    """
     threads = min(usable_cores(), MOST_THREADS)
-    left = deque((media, begun.get(media.path, 0)) for media in missing)
-    ahead: deque[tuple[Media, int, Future[Stretch]]] = deque()
+    left = deque(
+        _Next(media, begun.get(media.path, 0), most if media.size <= SMALL_FILE else 1) for media in missing
+    )
+    ahead: deque[tuple[_Next, Future[Stretch]]] = deque()
     ended: set[str] = set()
     with ThreadPoolExecutor(threads) as pool:
+
+        def submitted(media: Media, first: int, at_once: int) -> Future[Stretch]:
+            return pool.submit(read, folder / media.path, media.kind, first, at_once)
+
         while left or ahead:
             while left and len(ahead) < threads:
-                media, first = left.popleft()
-                future = pool.submit(
-                    read, folder / media.path, media.kind, first, reading_s=media.size / SLOWEST_READ
-                )
-                ahead.append((media, first, future))
-            media, first, future = ahead.popleft()
+                wanted = left.popleft()
+                ahead.append((wanted, submitted(wanted.media, wanted.first, wanted.at_once)))
+            wanted, future = ahead.popleft()
+            media, first, at_once = wanted.media, wanted.first, wanted.at_once
             if media.path in ended:
                 continue
             part = _part(media, first, future)
-            if part.ends:
-                ended.add(media.path)
-            elif part.stretch and first == begun.get(media.path, 0):  # now it is known how many there are
-                later = range(first + part.num_windows, part.stretch.total, part.num_windows)
-                left.extendleft((media, number) for number in reversed(later))
-            yield part
+            parts: Iterable[_Part] = [part]
+            if part.is_late and at_once > 1:
+                singly = range(first, first + at_once)
+                parts = (_part(media, number, submitted(media, number, 1)) for number in singly)
+            number = first
+            for part in parts:
+                yield part
+                number += part.num_windows
+                if part.ends:
+                    ended.add(media.path)
+                    break
+            if media.path not in ended and part.stretch and first == begun.get(media.path, 0):
+                # now it is known how many there are, and how large
+                fit = BYTES_AT_ONCE // (part.stretch.frame_bytes * part.stretch.clips.shape[1])
+                at_once = max(1, min(most, fit))
+                later = range(number, part.stretch.total, at_once)
+                left.extendleft(_Next(media, number, at_once) for number in reversed(later))
 
 
 def _part(media: Media, first: int, future: Future[Stretch]) -> _Part:
@@ -154,7 +187,8 @@ def _part(media: Media, first: int, future: Future[Stretch]) -> _Part:
         after = f"after its first {first} windows: " if first else ""
         # of what could not be read, or whose decoder was killed, nothing is known: the next search tries again
         unknown = isinstance(error, UnreadableError) or (isinstance(error, DecoderDiedError) and error.killed)
-        return _Part(media, None, complete=not unknown, problem=after + error.reason, ends=True)
+        is_late = isinstance(error, DecoderDiedError) and error.late
+        return _Part(media, None, not unknown, after + error.reason, ends=True, is_late=is_late)
     is_last = first + len(stretch.windows) >= stretch.total
     # a decoder that has to read all of a file for any part of it says so with the first
     is_short = is_last and stretch.lost > MENTIONED_LOSS_S

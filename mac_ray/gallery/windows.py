@@ -16,9 +16,8 @@ from mac_ray.data.decode import Times, frames_of_windows
 from mac_ray.data.pool import midpoints, through_pool
 from mac_ray.data.sizes import Pixels, centre_crop, with_short_side
 from mac_ray.data.source import Source
-from mac_ray.encoder import DECODER, GIVEN_UP_AFTER_S
+from mac_ray.encoder import DECODER, patience_with
 
-FRAMES_AT_ONCE = 32  # decoded in one pass over a file: 200 MB of them at 1080p
 SHORTEST_REST = 0.1  # of a hop: what is left at the end, if shorter, belongs to the window before
 
 
@@ -37,6 +36,7 @@ class Stretch:
 
     windows: Sequence[Window]  # W
     clips: Pixels  # (W, F, 3, S, S)
+    frame_bytes: int  # of one frame, as it was decoded
     total: int  # windows that the whole file has
     lost: float  # seconds at the end of the file that do not decode, though its header promises them
 
@@ -54,18 +54,17 @@ def sliding(duration: float, section: Search) -> list[Window]:
 
 
 def read_stretch(
-    path: Path, kind: str, first: int, cut: Cut, data: Data, num_frames: int, reading_s: float = 0.0
+    path: Path, kind: str, first: int, at_once: int, cut: Cut, data: Data, num_frames: int
 ) -> Stretch:
-    """The windows from number `first` on, as many as are decoded at once. Raises DecodeError.
+    """So many windows from number `first` on, decoded in one pass over the file. Raises DecodeError.
 
-    There may be none left, when less of the file decodes than its header promised. `reading_s` is what a large file may
-    take beside decoding.
+    There may be fewer or none left, when less of the file decodes than its header promised.
     """
     cuts: list[list[Window]] = []
     durations: list[float] = []
 
     def chosen() -> list[Window]:
-        return cuts[-1][first : first + max(1, FRAMES_AT_ONCE // num_frames)]
+        return cuts[-1][first : first + at_once]
 
     def plan(times: Times, duration: float) -> list[tuple[float, float]]:
         cuts.append(cut(duration))
@@ -74,9 +73,8 @@ def read_stretch(
         return [(window.start, window.end) for window in chosen() or cuts[-1][-1:]]
 
     choose = through_pool(data, lambda size: midpoints(size, num_frames))
-    pixels = frames_of_windows(
-        Source.of(path), kind, plan, choose, DECODER, timeout_s=GIVEN_UP_AFTER_S + reading_s
-    )
+    pixels = frames_of_windows(Source.of(path), kind, plan, choose, DECODER, timeout_s=patience_with(path))
+    frame_bytes = pixels[0].nbytes
     if data.short_side:
         pixels = with_short_side(pixels, data.short_side)
     clips = centre_crop(pixels, data.image_size).transpose(0, 3, 1, 2)
@@ -84,6 +82,7 @@ def read_stretch(
     return Stretch(
         windows=kept,
         clips=np.ascontiguousarray(clips.reshape(-1, num_frames, *clips.shape[1:])[: len(kept)]),
+        frame_bytes=frame_bytes,
         total=len(cuts[-1]),
         lost=durations[0] - durations[-1],
     )
@@ -97,7 +96,7 @@ def thumbnail(path: Path, kind: str, window: Window | None, longest_side: int) -
         return [(chosen.start, chosen.end)]
 
     pixels = frames_of_windows(
-        Source.of(path), kind, plan, lambda size: [size // 2], DECODER, timeout_s=GIVEN_UP_AFTER_S
+        Source.of(path), kind, plan, lambda size: [size // 2], DECODER, timeout_s=patience_with(path)
     )
     height, width = pixels.shape[1:3]
     scale = min(1.0, longest_side / max(height, width))

@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,14 +17,16 @@ import torch
 from PIL import Image
 
 from mac_ray.config import Config, Search
-from mac_ray.data.decode import frames
+from mac_ray.data.decode import DecoderDiedError, frames
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import centre_crop
 from mac_ray.data.source import Source
 from mac_ray.encoder import Encoder, load_encoder
+from mac_ray.gallery import index
 from mac_ray.gallery.index import CLIPS_AT_ONCE, bring_up_to_date, place_of
 from mac_ray.gallery.media import Unreadable, media_below
 from mac_ray.gallery.store import Gallery, opened
+from mac_ray.gallery.windows import Stretch, read_stretch
 from tests.data.conftest import IMAGES, VIDEOS, write_video
 from tests.test_encoder import saved_run
 
@@ -96,6 +100,43 @@ def test_every_window_of_every_file_has_the_vector_of_its_frames(
     ends = {path: window.end for (path, _), window in zip(gallery.media, gallery.windows, strict=True)}
     assert ends["video5.mp4"] == pytest.approx(3.0)
     assert ends["image0.png"] == 0
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_windows_of_large_frames_are_decoded_in_smaller_stretches(
+    indexed: Indexed,
+    folder: Path,
+    encoder: Encoder,
+    section: Search,
+    monkeypatch: pytest.MonkeyPatch,
+    slow: bool,
+) -> None:
+    expected, _ = indexed()
+    shutil.rmtree(place_of(folder, encoder, section))
+    asked: list[tuple[str, int, int]] = []
+
+    def read(path: Path, kind: str, first: int, at_once: int, **others: Any) -> Stretch:
+        asked.append((path.name, first, at_once))
+        if slow and at_once > 1:
+            error = DecoderDiedError(Source.of(path), "not done within 120 s")
+            error.late = True
+            raise error
+        return read_stretch(path, kind, first, at_once, **others)
+
+    monkeypatch.setattr(index, "read_stretch", read)
+    if not slow:
+        monkeypatch.setattr(index, "SMALL_FILE", 0)
+        monkeypatch.setattr(index, "BYTES_AT_ONCE", 2 * 4 * 144 * 16 * 3)  # two windows of the longest video
+    found, _ = indexed()
+    assert vectors_of(found).keys() == vectors_of(expected).keys()
+    for one, other in zip(*(sorted(vectors_of(each).items()) for each in (found, expected)), strict=True):
+        np.testing.assert_allclose(
+            *(np.frombuffer(value, np.float32) for _, value in (one, other)), atol=1e-5
+        )
+    longest = sorted((first, at_once) for name, first, at_once in asked if name == "video5.mp4")
+    smaller = [(0, 1), (1, 2), (3, 2), (5, 2), (7, 2), (9, 2)]
+    assert longest == (sorted([(0, 8), (8, 8), *((first, 1) for first in range(11))]) if slow else smaller)
+    assert found.unreadable == []
 
 
 def test_second_time_nothing_is_embedded(

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from mac_ray import encoder
 from mac_ray.config import Data, Search
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DecodeError
 from mac_ray.data.loader import EvaluationClips
 from mac_ray.data.manifest import Manifest, Row
 from mac_ray.data.manifest_writer import write as write_manifest
-from mac_ray.gallery import windows
 from mac_ray.gallery.windows import Window, read_stretch, shown, sliding, thumbnail
 from tests.data.conftest import make_hanging, write_video
 
@@ -75,7 +75,7 @@ def whole(duration: float) -> list[Window]:
 
 def test_clip_of_a_whole_file_is_the_one_that_evaluation_scores(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", 23, 40, 56)
-    stretch = read_stretch(tmp_path / "clip.mp4", "video", 0, whole, SIZES, 4)
+    stretch = read_stretch(tmp_path / "clip.mp4", "video", 0, 8, whole, SIZES, 4)
     assert np.array_equal(stretch.clips, evaluation_clips(tmp_path, [(None, None)], 4))
     assert (stretch.total, stretch.lost) == (1, 0.0)
 
@@ -86,11 +86,11 @@ def test_stretch_of_windows_is_what_evaluation_sees_in_each(tmp_path: Path, firs
     cut = [(start / 2, start / 2 + 1) for start in range(19)]  # 10 s in windows of 1 s every 0.5 s
     expected = evaluation_clips(tmp_path, list(cut), 4)
     stretch = read_stretch(
-        tmp_path / "clip.mp4", "video", first, lambda duration: sliding(duration, SHORT), SIZES, 4
+        tmp_path / "clip.mp4", "video", first, 8, lambda duration: sliding(duration, SHORT), SIZES, 4
     )
     assert stretch.total == 19
     count = len(stretch.windows)
-    assert 1 < count <= 19 - first
+    assert count == min(8, 19 - first)
     assert [(window.start, window.end) for window in stretch.windows] == [
         pytest.approx(window) for window in cut[first : first + count]
     ]
@@ -99,7 +99,7 @@ def test_stretch_of_windows_is_what_evaluation_sees_in_each(tmp_path: Path, firs
 
 def test_stretch_beyond_the_last_window_is_empty(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", 9, 32, 48)
-    stretch = read_stretch(tmp_path / "clip.mp4", "video", 1, whole, SIZES, 4)
+    stretch = read_stretch(tmp_path / "clip.mp4", "video", 1, 8, whole, SIZES, 4)
     assert (list(stretch.windows), stretch.clips.shape, stretch.total) == ([], (0, 4, 3, 16, 16), 1)
 
 
@@ -117,6 +117,7 @@ def test_slide_show_has_its_last_picture_in_windows_where_none_begins(tmp_path: 
         tmp_path / "show.mp4",
         "video",
         0,
+        16,
         lambda duration: sliding(duration, Search(window=2, hop=2)),
         SIZES,
         2,
@@ -134,7 +135,7 @@ def test_what_does_not_decode_at_the_end_is_told(tmp_path: Path) -> None:
     middle = (start + end) // 2
     (tmp_path / "broken.mp4").write_bytes(content[:middle] + b"\xff" * (end - middle) + content[end:])
     stretch = read_stretch(
-        tmp_path / "broken.mp4", "video", 0, lambda duration: sliding(duration, SHORT), SIZES, 4
+        tmp_path / "broken.mp4", "video", 0, 8, lambda duration: sliding(duration, SHORT), SIZES, 4
     )
     assert 1 < stretch.lost < 5
     assert stretch.windows[-1].end == pytest.approx(6.0 - stretch.lost)
@@ -168,9 +169,9 @@ def test_window_is_shown_in_minutes_and_seconds(window: Window, expected: str) -
 
 
 def test_file_that_hangs_its_decoder_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "GIVEN_UP_AFTER_S", 1.0)
+    monkeypatch.setattr(encoder, "GIVEN_UP_AFTER_S", 1.0)
     make_hanging(tmp_path / "hangs.mp4")
     with pytest.raises(DecodeError, match=r"hangs\.mp4: pyav: not done within 1 s"):
-        read_stretch(tmp_path / "hangs.mp4", "video", 0, whole, Data(), 4)
+        read_stretch(tmp_path / "hangs.mp4", "video", 0, 8, whole, Data(), 4)
     with pytest.raises(DecodeError, match=r"hangs\.mp4: pyav: not done within 1 s"):
         thumbnail(tmp_path / "hangs.mp4", "video", None, 64)

@@ -114,6 +114,7 @@ class _Child:
             while True:
                 if not self.connection.poll(max(0.0, deadline - time.monotonic())):
                     died = DecoderDiedError(source, f"{decoder}: not done within {timeout_s:g} s")
+                    died.late = True
                     # a socket that nothing comes from looks like any other rest
                     died.waited = not was_read or waits_for_storage(self.process.pid)
                     raise died

@@ -35,6 +35,7 @@ class DecoderDiedError(DecodeError):
     """The decoder hung or crashed, so that its process is no more. Trying the sample again would cost another."""
 
     killed = False  # from outside: it may have been for another's need of memory
+    late = False  # not done in time
     waited = False  # for storage, when its time was over: it is that which hangs
 
 

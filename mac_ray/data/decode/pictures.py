@@ -34,10 +34,12 @@ BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, st
 
 
 def decode_image(source: Source, media: Path | bytes, select: Select) -> NDArray[np.uint8]:
-    """(F, H, W, 3), upright. Raises DecodeError."""
+    """(F, H, W, 3), upright, all of them one picture in memory. Raises DecodeError."""
     pixels = _picture(source, media)
     times = np.full(1, np.inf)  # its one frame is in every window
-    return np.stack([pixels for _ in select(times, 0.0)])
+    one = np.stack([pixels])
+    count = len(select(times, 0.0))
+    return one if count == 1 else np.broadcast_to(one, (count, *pixels.shape))
 
 
 def decode_pictures(source: Source, media: Path | bytes, select: Select) -> NDArray[np.uint8]:
