@@ -108,7 +108,7 @@ def open_encoder(files: EncoderFiles, device: str = "cpu") -> Encoder:
         reason = " ".join(str(error).split())[:LONGEST_REASON]
         raise ConfigError(
             f"the weights in {files.weights} are damaged, or not of the model in {files.config} ({reason}); "
-            "export the run again"
+            f"{files.otherwise}"
         ) from error
     place = torch.device(device)
     return Encoder(config, model.to(place).eval(), tokenizer, place)

@@ -163,8 +163,7 @@ def drive(
                 journal.tags({FAULT_TAG: fault})
             journal.status(status, reason)
     if status == "FINISHED":
-        if not run.plan:
-            run.folder.initial.unlink(missing_ok=True)  # they are where they came from
+        run.folder.initial.unlink(missing_ok=True)  # as large as a checkpoint, and there where they came from
         show_result(run, uri, console)
     else:
         say(console, f"run {run.name} is {status}: {reason}", "red")

@@ -38,7 +38,7 @@ from mac_ray.gallery.index import bring_up_to_date, place_of
 from mac_ray.gallery.media import SearchError, Unreadable, media_below, readable
 from mac_ray.gallery.page import page, picture_of
 from mac_ray.gallery.ranking import Hit, nearest
-from mac_ray.gallery.store import Gallery, Vectors, alone, opened
+from mac_ray.gallery.store import Gallery, Vectors, alone, opened, state
 from mac_ray.gallery.windows import shown
 from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.lookup import RunNotFoundError, folder_given
@@ -107,12 +107,13 @@ def search(encoder: Encoder, folder: Path, query: Query, section: Search, consol
     Raises SearchError, or DecodeError when the query is a file that does not decode.
     """
     folder = folder.absolute()  # a name in it may begin with ~
+    index = place_of(folder, encoder, section)
+    before = state(index)
     files, refused = media_below(folder)
     wanted = _embedded(query, encoder)  # before the part that may take hours
-    index = place_of(folder, encoder, section)
     tell = partial(say, console, f"another search is embedding {folder}; waiting for it")
     with opened(index) as store, alone(index, tell) as has_waited, preparing(console) as progress:
-        if has_waited:  # and the other knows what has come meanwhile
+        if has_waited or state(index) != before:  # another search knows what has come meanwhile
             files, refused = media_below(folder)
         show = partial(progress, f"embedding {folder}")
         bring_up_to_date(store, folder, files, refused, encoder, section, show)

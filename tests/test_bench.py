@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import DistilBertConfig
 
+from mac_ray.bench import data as bench_data
 from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
 from mac_ray.bench.engine import beside_steps, gaps
@@ -23,8 +24,10 @@ from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.cores import usable_cores
 from mac_ray.data import manifest_writer
-from mac_ray.data.decode import DECODERS
-from tests.data.conftest import write_media
+from mac_ray.data.decode import DECODERS, frames
+from mac_ray.data.decode.apart import seconds_apart
+from mac_ray.data.source import Source
+from tests.data.conftest import make_hanging, write_media
 from tests.test_encoder import saved_run
 
 MAC = str(Path(__file__).parents[1] / "configs" / "mac.yaml")
@@ -239,6 +242,12 @@ def test_step_of_two_arms_adds_up(capsys: pytest.CaptureFixture[str]):
     assert ratio == pytest.approx(executed[16] / executed[2])
 
 
+def test_step_takes_every_arm_also_where_they_have_the_same_words(capsys: pytest.CaptureFixture[str]):
+    same = ["--against", "seed=1", "--against", "seed=1"]
+    report = output(capsys, "step", *SMALL, *same, "--steps", "1", "--batch", "2")
+    assert [arm["name"] for arm in report["arms"][1:]] == ["seed=1", "seed=1 (2)"]
+
+
 @pytest.fixture(scope="module")
 def of_two_files(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The arms of a small batch, and of another file with a larger one and pretext tasks."""
@@ -314,6 +323,7 @@ def test_step_searching_for_the_largest_batch_without_a_gpu_is_refused(capsys: p
 def test_bench_runs_without_ray_mlflow_or_any_decoder():
     program = f"""
 import sys
+from mac_ray.bench import data as bench_data
 from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
 step.MATMUL_SIZE["cpu"] = 256
@@ -376,6 +386,24 @@ def test_data_rates_of_every_storage_add_up_and_name_what_limits(
             assert row["share"] == pytest.approx(row["loader"] / row["bare"])
     assert [row["bare"] is None for row in found["rows"]] == [False] * (len(stored) - 1) + [True]
     assert found["rows"][-1]["share"] is None
+
+
+def test_data_with_a_file_that_hangs_its_decoder_are_measured_without_it(
+    small_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "video3.mp4").unlink()
+    make_hanging(tmp_path / "video3.mp4")
+    given = ["--samples", "9", "--rounds", "1", f"storage.cache={tmp_path / 'cache'}", *SMALL]
+    found = output(capsys, "data", str(small_set), *given, "cluster.decode_timeout_s=1")
+    assert found["samples"] == 8
+
+
+def test_decoding_in_another_process_counts(small_set: Path):
+    before, before_apart = bench_data._worked(), seconds_apart()
+    for _ in range(20):
+        frames(Source.of(small_set.parent / "video5.mp4"), "video", range, "pyav", timeout_s=60)
+    spent = seconds_apart() - before_apart
+    assert 0.0 < spent < bench_data._worked() - before
 
 
 def test_data_of_which_nothing_decodes_says_where(

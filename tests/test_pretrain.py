@@ -16,6 +16,7 @@ from mac_ray.tracking.journal import Journal, read, status_of, summarize
 from mac_ray.tracking.process import wait_for_lock
 from mac_ray.tracking.sender import LOCK_NAME, replay
 from mac_ray.training import checkpoint
+from mac_ray.training.folder import RunFolder
 from mac_ray.training.start import parameters, prepare
 from tests.jobs import (
     WITHIN_S,
@@ -29,6 +30,7 @@ from tests.jobs import (
     wait_for_status,
 )
 from tests.runs import TINY, TINY_STEPS, UNTRACKED, the_run, weights_and_metrics
+from tests.training.test_first_weights import image_vit
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,19 @@ def test_pretrain_logs_to_mlflow_what_it_promises(finished: Finished) -> None:
     } <= artifacts
     for part in ("R@10", "chance", "mlflow ui"):
         assert part in finished.output
+
+
+def test_finished_run_keeps_no_copy_of_the_weights_it_began_from(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    image_vit(tmp_path / "vit.safetensors")
+    given = [f"model.video.pretrained={tmp_path}/vit.safetensors", f"storage.runs={tmp_path}/runs", UNTRACKED]
+    for _ in range(2):  # the second time it has finished before
+        assert main([*tiny_overrides, *given, "--without-ray"]) == 0
+        run = RunFolder(the_run(tmp_path / "runs"))
+        assert status_of(run.path) == "FINISHED"
+        assert checkpoint.latest(run.checkpoints)
+        assert not run.initial.exists()
 
 
 def test_pretrain_finished_before_shows_the_result_and_trains_nothing(

@@ -20,6 +20,7 @@ from mac_ray.data.clips import ClipReader
 from mac_ray.data.loader import EvaluationClips
 from mac_ray.data.sets import open_set
 from mac_ray.encoder import load_encoder
+from mac_ray.gallery.media import Media, Unreadable, media_below
 from mac_ray.tracking import progress
 from mac_ray.tracking.journal import Journal
 from mac_ray.tracking.sender import replay
@@ -170,6 +171,31 @@ def test_two_searches_at_once_agree_and_leave_a_sound_index(
     first, second = (json.loads(out) for out, _ in told)
     assert first == second == ask("a circle")
     assert first["files"] == first["windows"] == len(list(videos.iterdir()))
+
+
+def test_what_another_search_embedded_meanwhile_is_not_forgotten(
+    run: Path, videos: Path, tmp_path: Path, ask: Callable[..., Json], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends between this one's look at the folder, which grows, and its turn to write."""
+    ask("a circle")
+    listed = []
+
+    def late(folder: Path) -> tuple[list[Media], list[Unreadable]]:
+        found = media_below(folder)
+        listed.append(len(found[0]))
+        if len(listed) == 1:
+            Image.new("RGB", (50, 30), (200, 30, 30)).save(videos / "new.jpg")
+            command = [*standard(run, videos, tmp_path), "a circle"]
+            subprocess.run(
+                [sys.executable, "-m", "mac_ray.search", *command], check=True, capture_output=True
+            )
+        return found
+
+    monkeypatch.setattr(search, "media_below", late)
+    assert ask("a circle")["files"] == listed[0] + 1
+    assert listed == [listed[0], listed[0] + 1]
+    ask("a circle")
+    assert listed[2:] == [listed[0] + 1]  # nothing was written, so it is not listed again
 
 
 def test_checkpoint_and_run_share_an_index(run: Path, videos: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from what is made of them for the time of the measurement: JPEG frames in a tar,
 is that of opening a sample, decoding the frames that are drawn, and bringing them to the tower's size. It is measured
 in turns with the loader, batch by batch, because a machine's clock drifts by more than they differ.
 
-Seconds are those of a processor, so that what else runs on the machine does not count. Neither do waits for a disk:
+Seconds are those of a processor, of the process that decodes too, so that what else runs on the machine does not
+count. Neither do waits for a disk:
 files are read once before it counts, and then lie in the system's memory.
 """
 
@@ -30,6 +31,7 @@ from mac_ray.config import Config, ConfigError, Data, Stage
 from mac_ray.data import manifest_writer
 from mac_ray.data.clips import ClipReader
 from mac_ray.data.decode import DECODERS, DecodeError, unusable
+from mac_ray.data.decode.apart import seconds_apart
 from mac_ray.data.frame_cache import ensure_cache
 from mac_ray.data.loader import TRAINING_TEXTS, Batch, TrainingBatches, in_steps
 from mac_ray.data.manifest import Manifest, Row, Sample
@@ -79,7 +81,7 @@ def measure(config: Config, stage: Stage, samples: int, rounds: int) -> DataRepo
     require_decoder(config)
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a core is a core
-    decoder = config.cluster.decoder
+    decoder, timeout_s = config.cluster.decoder, config.cluster.decode_timeout_s
     kept = config.data.model_copy(update={"pool_frames": config.data.pool_frames or KEPT_FRAMES})
     with TemporaryDirectory() as made:
         folder = Path(made)
@@ -93,15 +95,19 @@ def measure(config: Config, stage: Stage, samples: int, rounds: int) -> DataRepo
         videos = any(sample.kind == "video" for sample in found)
         rows = []
         for each in (name for name in DECODERS if not unusable(name)) if videos else [decoder]:
-            if own := [sample for sample in found if _decodes(sample, config.data, stage, each)]:
-                reader = ClipReader(_manifest_of(own, folder / f"{each}.parquet"), config.data, each, None)
+            if own := [sample for sample in found if _decodes(sample, config, stage, each)]:
+                reader = ClipReader(
+                    _manifest_of(own, folder / f"{each}.parquet"), config.data, each, None, timeout_s
+                )
                 rows.append(row(_storage(found), each if videos else None, reader))
         if not any(sample.kind == "frames" for sample in found):
             pictures = _manifest_of(
-                _in_tar(found, kept, decoder, folder / "frames.tar"), folder / "frames.parquet"
+                _in_tar(found, kept, decoder, timeout_s, folder / "frames.tar"), folder / "frames.parquet"
             )
             rows.append(row("tar of frames", None, ClipReader(pictures, config.data, decoder, None)))
-        cache = ensure_cache(files, "train", kept, decoder, folder, float("inf"), lambda *_: None)
+        cache = ensure_cache(
+            files, "train", kept, decoder, folder, float("inf"), lambda *_: None, timeout_s=timeout_s
+        )
         rows.append(row("frame cache", None, ClipReader(files, config.data, decoder, cache), decoded=True))
     return DataReport(stage.name, len(found), stage.frames, config.data.image_size, batch, rows)
 
@@ -118,7 +124,7 @@ def _samples_of(config: Config, stage: Stage, count: int) -> Iterator[Sample]:
         train = whole.split("train")
         numbers = midpoints(len(train), min(-(-count // len(stage.data)), len(train)))
         tried = (train[int(number)] for number in numbers)
-        usable = [sample for sample in tried if _decodes(sample, config.data, stage, config.cluster.decoder)]
+        usable = [sample for sample in tried if _decodes(sample, config, stage, config.cluster.decoder)]
         if not usable:
             raise ConfigError(
                 f"{train.path}: none of the {len(numbers)} train samples tried can be decoded; "
@@ -127,9 +133,10 @@ def _samples_of(config: Config, stage: Stage, count: int) -> Iterator[Sample]:
         yield from (replace(sample, id=f"{name}/{sample.id}") for sample in usable)
 
 
-def _decodes(sample: Sample, section: Data, stage: Stage, decoder: str) -> bool:
+def _decodes(sample: Sample, config: Config, stage: Stage, decoder: str) -> bool:
+    timeout_s = config.cluster.decode_timeout_s
     try:
-        read_pool(sample, section, decoder, lambda size: midpoints(size, stage.frames))
+        read_pool(sample, config.data, decoder, lambda size: midpoints(size, stage.frames), timeout_s)
     except DecodeError:
         return False
     return True
@@ -161,13 +168,15 @@ def _manifest_of(samples: Sequence[Sample], path: Path) -> Manifest:
     return Manifest.open(path, cache=path.parent).split("train")
 
 
-def _in_tar(samples: Sequence[Sample], section: Data, decoder: str, path: Path) -> list[Sample]:
+def _in_tar(
+    samples: Sequence[Sample], section: Data, decoder: str, timeout_s: float | None, path: Path
+) -> list[Sample]:
     """The same samples with their pools as JPEG frames in one tar."""
     found = []
     with path.open("wb") as file:
         for sample in samples:
             start = file.tell()
-            for number, pixels in enumerate(read_pool(sample, section, decoder, range)):
+            for number, pixels in enumerate(read_pool(sample, section, decoder, range, timeout_s)):
                 encoded = BytesIO()
                 Image.fromarray(pixels).save(encoded, "jpeg", quality=JPEG_QUALITY)
                 append(file, f"{number:04d}.jpg", encoded.getvalue())
@@ -234,7 +243,7 @@ def _parts(
     what the loader draws.
     """
     section = config.data.model_copy(update={"short_side": None})
-    bare = ClipReader(reader.manifest, section, reader.decoder, reader.cache)
+    bare = ClipReader(reader.manifest, section, reader.decoder, reader.cache, config.cluster.decode_timeout_s)
     spent = dict.fromkeys((DECODING, RESIZING, TEXT), 0.0)
     captions = []
     for epoch, number in drawn:
@@ -243,17 +252,17 @@ def _parts(
         texts = TRAINING_TEXTS[config.data.captions](sample.captions)
         captions.append(texts[int(generator.integers(len(texts)))])
         choose = partial(random_in_intervals, draws=generator.random(config.stages[0].frames))
-        begun = time.process_time()
+        begun = _worked()
         try:
             pixels = bare.read(sample, choose)
         except DecodeError:  # other frames of it do decode; the loader takes another sample instead
             continue
-        read = time.process_time()
+        read = _worked()
         if config.data.short_side and reader.cache is None:
             pixels = with_short_side(pixels, config.data.short_side)
         training_crop(pixels, config.data, generator)
         spent[DECODING] += read - begun
-        spent[RESIZING] += time.process_time() - read
+        spent[RESIZING] += _worked() - read
     spent[TEXT] = _seconds(partial(tokenizer, captions))
     return spent
 
@@ -271,7 +280,7 @@ class _Timed(Dataset[tuple[Batch, float]]):
         self.batches = batches
 
     def __getitem__(self, step: int) -> tuple[Batch, float]:
-        return self.batches[step], time.process_time()
+        return self.batches[step], _worked()
 
 
 def _seconds_received(batches: TrainingBatches) -> float:
@@ -286,6 +295,11 @@ def _seconds_received(batches: TrainingBatches) -> float:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    begun = time.process_time()
+    begun = _worked()
     work()
-    return time.process_time() - begun
+    return _worked() - begun
+
+
+def _worked() -> float:
+    """Seconds of this process, and of the one that decodes for it."""
+    return time.process_time() + seconds_apart()

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mac_ray.data.source import State, state_of
 from mac_ray.gallery.media import Media, SearchError, Unreadable
 from mac_ray.gallery.windows import Window
 from mac_ray.tracking.process import try_lock, wait_for_lock
 
+FILE = "windows.sqlite"
 REMEDY = "free space there or choose another --cache"
 LONGEST_WRITE_S = 60.0  # of another search of the same folder
 TABLES = """
@@ -74,6 +76,14 @@ class Gallery:
     @property
     def num_files(self) -> int:
         return len({path for path, _ in self.media})
+
+
+def state(folder: Path) -> State | None:
+    """Another one once anything was written to the index in a folder; None: there is none that can be read."""
+    try:
+        return state_of(str(folder / FILE))
+    except OSError:
+        return None
 
 
 class Store:
@@ -155,7 +165,7 @@ def opened(folder: Path) -> Iterator[Store]:
     except OSError as error:
         raise SearchError(f"the index cannot be kept in {folder} ({error.strerror}); {REMEDY}") from error
     try:
-        with closing(sqlite3.connect(folder / "windows.sqlite", timeout=LONGEST_WRITE_S)) as connection:
+        with closing(sqlite3.connect(folder / FILE, timeout=LONGEST_WRITE_S)) as connection:
             yield Store(connection)
     except sqlite3.OperationalError as error:
         raise SearchError(f"the index cannot be kept in {folder} ({error}); {REMEDY}") from error

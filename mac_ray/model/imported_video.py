@@ -8,6 +8,7 @@ F frames, N patches of a grid, D width, P patch size.
 
 import json
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional as F
 
 from mac_ray.config import ConfigError, VideoTower
 from mac_ray.model.positions import inflate_time, resize_grid
@@ -89,7 +91,7 @@ def _named(weights: Weights, source: str) -> Weights:
         block, _, which = name.removesuffix(".gamma").rpartition(".")
         for part in ("weight", "bias"):
             scaled = f"{block}.{'attn.proj' if which == 'ls1' else 'mlp.fc2'}.{part}"
-            named[scaled] = (named[scaled].T * scale).T
+            named[scaled] = named[scaled] * (scale[:, None] if part == "weight" else scale)
     strange = [f"it has {name}" for name in named if not PLAIN.fullmatch(name)]
     lacking = [f"it lacks {name}" for name in NEEDED if name not in named]
     if strange or lacking:
@@ -97,6 +99,11 @@ def _named(weights: Weights, source: str) -> Weights:
             f"{PLACE} = {source!r} is no plain ViT with a class token in timm's format, {(strange + lacking)[0]}; "
             "give one such as vit_base_patch16_224.orig_in21k_ft_in1k"
         )
+    positions = named["pos_embed"]
+    if (
+        math.isqrt(positions.shape[1]) ** 2 == positions.shape[1]
+    ):  # of DeiT III and FlexiViT, the class token has none
+        named["pos_embed"] = F.pad(positions, (0, 0, 1, 0))
     return named
 
 

@@ -33,6 +33,7 @@ class Architecture:
     hidden: str
     activation: str
     dropout: tuple[str, str]  # after layers, and of attention
+    assumed: tuple[str, ...] = ()  # what only the family's default is known of
 
 
 ARCHITECTURES = {
@@ -46,6 +47,7 @@ ARCHITECTURES = {
         "intermediate_size",
         "hidden_act",
         ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+        ("type_vocab_size", "layer_norm_eps", "is_decoder"),
     ),
 }
 
@@ -122,6 +124,13 @@ def load_text_tower(section: TextTower) -> TextModel:
         raise ConfigError(
             f"{source} computes with {activation}, but only gelu is known; give another checkpoint"
         )
+    usual = kind.config()
+    for name in kind.assumed:
+        if (value := getattr(config, name)) != (only := getattr(usual, name)):
+            raise ConfigError(
+                f"{source} has {name} {value}, but only {only} is known of a {section.architecture}; "
+                "give another checkpoint"
+            )
     tower.train()  # it comes in evaluation mode, without dropout
     return tower
 

@@ -170,6 +170,13 @@ class EncoderFiles:
     tokenizer: Path
     weights: Path
 
+    @property
+    def otherwise(self) -> str:
+        """What to do where the weights are damaged."""
+        if self.weights.parent == self.config.parent:
+            return "export the run again"
+        return f"give another checkpoint of the run, of those in {self.weights.parent.parent}"
+
 
 def find_encoder(source: str | Path) -> EncoderFiles:
     """The files of a run folder (its newest checkpoint), of one checkpoint in it, or of an exported folder.

@@ -105,6 +105,15 @@ def test_tower_of_another_patch_size_embeds_a_picture_of_that_scale_alike(tmp_pa
     assert torch.equal(small.pos_embed, large.pos_embed)
 
 
+def test_class_token_without_a_position_has_none(tmp_path: Path) -> None:
+    """As in DeiT III and FlexiViT."""
+    vit = image_vit(no_embed_class=True)
+    assert vit.state_dict()["pos_embed"].shape == (1, 16, 16)
+    tower = started(saved(vit, tmp_path / "vit.safetensors"))
+    expected = vit.forward_features(images_of())
+    torch.testing.assert_close(tower(images_of()[:, None]), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_layer_scales_are_multiplied_into_the_layers(tmp_path: Path) -> None:
     vit = image_vit(init_values=0.1)
     assert "blocks.0.ls1.gamma" in vit.state_dict()
@@ -178,7 +187,6 @@ def test_image_vit_of_other_sizes_is_refused_with_both_sizes(tmp_path: Path, siz
         ({"pre_norm": True}, r"it has norm_pre"),
         ({"reg_tokens": 2}, "it has reg_token"),
         ({"qkv_bias": False}, r"it lacks blocks\.0\.attn\.qkv\.bias"),
-        ({"no_embed_class": True}, "15 positions are not those of a grid"),
     ],
 )
 def test_vit_of_another_kind_is_refused_by_what_it_has_or_lacks(

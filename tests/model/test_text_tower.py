@@ -29,7 +29,7 @@ def checkpoint(folder: Path, **config: Any) -> str:
     return str(folder)
 
 
-def bert_checkpoint(folder: Path) -> str:
+def bert_checkpoint(folder: Path, **others: Any) -> str:
     config = BertConfig(
         vocab_size=VOCABULARY,
         max_position_embeddings=POSITIONS,
@@ -37,6 +37,7 @@ def bert_checkpoint(folder: Path) -> str:
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
+        **others,
     )
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
@@ -87,6 +88,19 @@ def test_text_tower_of_a_checkpoint_without_dropout_has_none_while_training(tmp_
     tokens = tokens_of()
     attended = torch.ones_like(tokens, dtype=torch.bool)
     assert torch.equal(encode(tower, tokens, attended), encode(tower, tokens, attended))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "only"),
+    [("type_vocab_size", 1, 2), ("layer_norm_eps", 1e-3, 1e-12), ("is_decoder", True, False)],
+)
+def test_bert_that_a_worker_would_rebuild_as_another_is_refused(
+    tmp_path: Path, name: str, value: Any, only: Any
+):
+    source = bert_checkpoint(tmp_path, **{name: value})
+    section = TextTower(architecture="bert", pretrained=source, **SIZES)
+    with pytest.raises(ConfigError, match=rf"has {name} {value}, but only {only} is known of a bert"):
+        build_text_tower(section, VOCABULARY, POSITIONS, pad_token=0)
 
 
 def test_text_tower_of_a_half_precision_checkpoint_holds_single_precision(tmp_path: Path):
