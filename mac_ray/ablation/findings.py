@@ -22,6 +22,7 @@ from mac_ray.ablation.plan import short_names, shown
 from mac_ray.ablation.proposals import COMMAND, FLOPS, REASON, RUNS
 from mac_ray.ablation.space import values_of
 from mac_ray.ablation.statistics import unbeaten
+from mac_ray.ablation.study import TRIALS
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.passwords import without_passwords_in
 
@@ -121,7 +122,7 @@ def _why_stopped(trial: FrozenTrial) -> str:
 
 def write_trials(sweep: Sweep, findings: Sequence[Finding], folder: Path) -> list[Path]:
     """The files it wrote: all trials as CSV and as JSON."""
-    table, plain = folder / "trials.csv", folder / "trials.json"
+    table, plain = folder / "trials.csv", folder / TRIALS
     with table.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(sweep, findings))
     trials = [

@@ -81,28 +81,35 @@ def _require_no_section_of_another(sweep: Sweep, paths: Collection[str]) -> None
 def expand(sweep: Sweep) -> list[Point]:
     """One point per row and seed, each with its valid config.
 
-    Raises ConfigError with a sentence per point that cannot be run, before anything is started.
+    Raises ConfigError with a sentence per problem, which names the rows that have it, before anything is started.
     """
     rows = rows_of(sweep)
     base_path(sweep)  # which no row is to blame for
     _require_own_paths(sweep)
     _require_own_labels(sweep, rows)
     points: list[Point] = []
-    problems: list[str] = []
+    problems: dict[str, list[str]] = {}  # and the rows that have each
     for row in rows:
         try:
             config = config_of(sweep, row.values, sweep.seeds[0])
         except ConfigError as error:
-            problems.append(f"sweep {sweep.name}, row {row.label!r}: {error}")
+            problems.setdefault(str(error), []).append(repr(row.label))
             continue
         for seed in sweep.seeds:  # any is as valid
             own = {"seed": seed, "name": run_name(sweep, row, seed)}
             points.append(Point(row, seed, config.model_copy(update=own)))
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(_told(sweep, problem, of, len(rows)) for problem, of in problems.items()))
     baseline_of(sweep, rows)
     _require_one_protocol(sweep, points)
     return points
+
+
+def _told(sweep: Sweep, problem: str, labels: Sequence[str], num_rows: int) -> str:
+    """Once, however many rows have it; where all do, it is of none of them."""
+    if len(labels) == num_rows:
+        return f"sweep {sweep.name}: {problem}"
+    return f"sweep {sweep.name}, row{'s' if labels[1:] else ''} {', '.join(labels)}: {problem}"
 
 
 def _require_own_paths(sweep: Sweep) -> None:
@@ -196,7 +203,9 @@ def scored_samples(config: Config, *splits: str) -> str:
 
 def config_of(sweep: Sweep, values: Mapping[str, Any], seed: int) -> Config:
     """The config of one run. Raises ConfigError."""
-    config = changed(base_path(sweep), list({**sweep.overrides, **values, "seed": seed}.items()))
+    changes = {**sweep.overrides, **values, "seed": seed}
+    sources = ["" if path in values else f"override '{path}={shown(changes[path])}'" for path in changes]
+    config = changed(base_path(sweep), list(changes.items()), sources)
     require_stages(config, "a sweep compares what is")
     cluster = config.cluster  # by itself a run takes the whole machine, here it has others beside it
     if cluster.threads is None:

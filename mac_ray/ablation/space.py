@@ -148,7 +148,8 @@ def _require_condition(sweep: Sweep, space: Space, path: str) -> None:
     place = f"sweep {sweep.name}: search.space.{path}.only"
     if only.on not in space:
         known = ", ".join(other for other in space if other != path)
-        raise ConfigError(f"{place} looks at {only.on}, which is not in the space; there are {known}")
+        remedy = f"there are {known}" if known else "add it, or take the condition out"
+        raise ConfigError(f"{place} looks at {only.on}, which is not in the space; {remedy}")
     if path in _hangs_on(space, only.on):
         raise ConfigError(f"{place} looks at {only.on}, which itself hangs on {path}; take one condition out")
     domain = space[only.on].domain

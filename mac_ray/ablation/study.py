@@ -32,6 +32,7 @@ from mac_ray.tracking.address import public, sqlite_file
 
 FILE_NAME = "study.jsonl"
 LOCK_NAME = "study.jsonl.lock"  # of Optuna; a killed driver leaves it behind, and the next would wait for it
+TRIALS = "trials.json"  # what the report of a search has of them
 SPACE = "mac_ray.space"  # attribute of a study: what it searches
 OWNER = "mac_ray.key"  # attribute of a study: the key of the journal of its sweep
 Direction = Literal["maximize", "minimize"]
@@ -58,7 +59,8 @@ def open_study(sweep: Sweep, search: Search, name: str, folder: Path, key: str) 
             load_if_exists=True,
         )
         known, owner = study.user_attrs.get(SPACE), study.user_attrs.get(OWNER)
-        if owner is None:
+        if owner != key and (owner is None or not search.storage):
+            # what lies in the sweep's own folder is the sweep's, also where its journal was lost and begun anew
             study.set_user_attr(OWNER, owner := key)
     searched = _searched(sweep, search)
     if known is None and not study.get_trials(deepcopy=False):
@@ -264,19 +266,32 @@ def _place(search: Search, folder: Path) -> str:
     return public(search.storage) if search.storage else str(folder / FILE_NAME)
 
 
+def _has_trials(folder: Path) -> bool:
+    """Whether the files of a sweep's folder have any."""
+    try:
+        return bool(json.loads((folder / TRIALS).read_text()))
+    except (OSError, ValueError):  # none yet, or half of it
+        return False
+
+
 def _journal(folder: Path) -> JournalStorage:
-    """Raises ConfigError on a line that is none. A last line that a kill left half written is cut off."""
+    """Raises ConfigError on a line that is none, and for a file that was emptied. A last line that a kill left half
+    written is cut off.
+    """
     path = folder / FILE_NAME
     (folder / LOCK_NAME).unlink(missing_ok=True)
     text = path.read_bytes() if path.exists() else b""
     whole = text.rfind(b"\n") + 1
     for number, line in enumerate(text[:whole].splitlines(), start=1):
         try:
-            is_record = isinstance(json.loads(line), dict)
+            record = json.loads(line)
         except ValueError:
-            is_record = False
+            record = None
+        is_record = isinstance(record, dict) and isinstance(record.get("op_code"), int)
         if not is_record:
             raise ConfigError(f"{path}, line {number} is no record of a study's journal; {REMEDY}")
+    if not whole and _has_trials(folder):
+        raise ConfigError(f"{path} holds nothing, though there were trials; {REMEDY}")
     if whole < len(text):
         with path.open("r+b") as file:
             file.truncate(whole)

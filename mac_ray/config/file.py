@@ -22,25 +22,27 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
 
     Raises ConfigError: a sentence per problem, each starting with the file or override that brought it.
     """
-    return changed(path, [parsed_override(override) for override in overrides], overrides)
+    sources = [f"override {override!r}" for override in overrides]
+    return changed(path, [parsed_override(override) for override in overrides], sources)
 
 
 def changed(
-    path: str | Path | None, changes: Sequence[tuple[str, Any]], said: Sequence[str] | None = None
+    path: str | Path | None, changes: Sequence[tuple[str, Any]], sources: Sequence[str] | None = None
 ) -> Config:
-    """As `load`, with overrides as pairs of dotted path and value; `said` is how they were given.
+    """As `load`, with overrides as pairs of dotted path and value; `sources` is what errors call each, "" for nothing.
 
     Raises ConfigError as `load` does.
     """
-    said = [f"{key}={shown(value)}" for key, value in changes] if said is None else said
+    if sources is None:
+        sources = [f"override '{key}={shown(value)}'" for key, value in changes]
     layers = [_read(Path(path)) if path is not None else {}]
-    for (key, value), override in zip(changes, said, strict=True):
-        layers.append(_overridden(layers[-1], key, value, override))
+    for (key, value), source in zip(changes, sources, strict=True):
+        layers.append(_overridden(layers[-1], key, value, source))
     try:
         return Config.model_validate(layers[-1])
     except ValidationError as error:
-        sources = [str(path), *(f"override {override!r}" for override in said)]
-        raise ConfigError("\n".join(_with_their_source(sentences(error, Config), layers, sources))) from None
+        explained = _with_their_source(sentences(error, Config), layers, [str(path), *sources])
+        raise ConfigError("\n".join(explained)) from None
 
 
 def to_yaml(config: Config) -> str:
@@ -56,8 +58,12 @@ def _with_their_source(problems: list[str], layers: list[dict[str, Any]], source
     explained = []
     for problem in problems:
         before = [number for number, found in enumerate(history) if problem not in found]
-        explained.append(f"{sources[before[-1] + 1 if before else 0]}: {problem}")
+        explained.append(_said(sources[before[-1] + 1 if before else 0], problem))
     return explained
+
+
+def _said(source: str, problem: str) -> str:
+    return f"{source}: {problem}" if source else problem
 
 
 def _problems(raw: dict[str, Any]) -> list[str]:
@@ -163,7 +169,7 @@ def parsed_override(override: str) -> tuple[str, Any]:
     return key, _parsed(text, f"override {override!r}")
 
 
-def _overridden(raw: dict[str, Any], key: str, value: Any, override: str) -> dict[str, Any]:
+def _overridden(raw: dict[str, Any], key: str, value: Any, source: str) -> dict[str, Any]:
     """A copy of `raw` with one value set; sections on the way that are absent or null are made."""
     names = key.split(".")
     tree = copy.deepcopy(raw)
@@ -176,13 +182,13 @@ def _overridden(raw: dict[str, Any], key: str, value: Any, override: str) -> dic
         if isinstance(node, list):
             if not (name.isascii() and name.isdigit()) or int(name) >= len(node):
                 entries = ", ".join(f"{place}.{number}" for number in range(len(node))) or "none"
-                raise ConfigError(f"override {override!r}: no entry {name!r} in {place}; there are {entries}")
+                raise ConfigError(_said(source, f"no entry {name!r} in {place}; there are {entries}"))
             members, member = node, int(name)
         elif isinstance(node, dict):
             members, member = node, name
             node.setdefault(name, None)
         else:
-            raise ConfigError(f"override {override!r}: {place} is {shown(node)}, a value and not a section")
+            raise ConfigError(_said(source, f"{place} is {shown(node)}, a value and not a section"))
         if depth == len(names) - 1:
             members[member] = value
         elif members[member] is None:

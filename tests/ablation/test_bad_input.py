@@ -148,6 +148,22 @@ def test_sweep_that_asks_for_what_is_not_there_is_refused(
         assert word in sentence
 
 
+def test_what_is_wrong_with_several_rows_is_said_once(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And of no row, where all have it."""
+    factor = sweep(variants={}, factors={"masking.video.ratoi": (0.3, 0.6)})
+    said = refused(factor, options, tmp_path, capsys)
+    assert said == "error: sweep s: unknown key masking.video.ratoi; did you mean 'ratio'?"
+    given = sweep(overrides={"masking.text.ratio": 2})
+    said = refused(given, options, tmp_path, capsys)
+    assert said.startswith("error: sweep s: override 'masking.text.ratio=2': masking.text.ratio is 2; give")
+    assert "\n" not in said
+    two = sweep(variants=[*ROWS, ("c", {"seeds": 1}), ("d", {"seeds": 2})])
+    said = refused(two, options, tmp_path, capsys)
+    assert said.startswith("error: sweep s, rows 'c', 'd': unknown key seeds; did you mean 'seed'?")
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

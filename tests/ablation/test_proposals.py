@@ -17,7 +17,9 @@ from mac_ray.ablation.search import runs_of
 from mac_ray.ablation.study import (
     FILE_NAME,
     LOCK_NAME,
+    OWNER,
     POPULATION,
+    TRIALS,
     begun,
     kept_study,
     open_study,
@@ -586,8 +588,35 @@ def test_corrupt_study_is_refused_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"study\.jsonl, line 2 .*restore"):
         Driver(tmp_path, search)
     path.write_text('{"a": 1}\n')
+    with pytest.raises(ConfigError, match=r"study\.jsonl, line 1 is no record of a study's journal; restore"):
+        Driver(tmp_path, search)
+    path.write_text('{"op_code": 0}\n')
     with pytest.raises(ConfigError, match=r"study\.jsonl is no journal of a study"):
         Driver(tmp_path, search)
+
+
+def test_study_that_was_emptied_is_refused_where_there_were_trials(tmp_path: Path) -> None:
+    search = Search(space=FEW)
+    (tmp_path / FILE_NAME).touch()
+    driver = Driver(tmp_path, search)  # a driver may have been killed before its first record
+    driver.proposals.next()
+    (tmp_path / FILE_NAME).write_text("")  # as a full disk leaves it
+    (tmp_path / TRIALS).write_text("[]")
+    Driver(tmp_path, search)
+    (tmp_path / FILE_NAME).write_text("")
+    (tmp_path / TRIALS).write_text('[{"number": 0}]')
+    with pytest.raises(
+        ConfigError, match=r"study\.jsonl holds nothing, though there were trials; restore it"
+    ):
+        Driver(tmp_path, search)
+
+
+def test_study_in_the_folder_of_a_sweep_whose_journal_was_lost_goes_on(tmp_path: Path) -> None:
+    search = Search(space=FEW)
+    Driver(tmp_path, search).proposals.next()
+    again = Driver(tmp_path, search, key="key-of-the-new-journal")
+    assert again.states() == ["RUNNING"]
+    assert again.study.user_attrs[OWNER] == "key-of-the-new-journal"
 
 
 def test_study_of_another_space_is_refused_by_name(tmp_path: Path) -> None:
