@@ -41,7 +41,7 @@ SWEEP = Sweep(
         ("none", NO_VIDEO | NO_TEXT),
         *((f"video {ratio}", NO_TEXT | {"masking.video.ratio": ratio}) for ratio in VIDEO),
         *((f"text {ratio}", NO_VIDEO | {"masking.text.ratio": ratio}) for ratio in TEXT),
-        # of the joint grid the paper's point and its neighbours, as much more of each: all of it would be 36 runs more
+        # of the joint grid the paper's point and its neighbours, as much more of each: all of it would be 24 runs more
         *(
             (f"video {video}, text {text}", {"masking.video.ratio": video, "masking.text.ratio": text})
             for video in (0.6, 0.9)
