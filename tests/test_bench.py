@@ -323,7 +323,6 @@ def test_step_searching_for_the_largest_batch_without_a_gpu_is_refused(capsys: p
 def test_bench_runs_without_ray_mlflow_or_any_decoder():
     program = f"""
 import sys
-from mac_ray.bench import data as bench_data
 from mac_ray.bench import step
 from mac_ray.bench.__main__ import main
 step.MATMUL_SIZE["cpu"] = 256
