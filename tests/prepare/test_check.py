@@ -220,6 +220,7 @@ def test_known_benchmark_should_be_as_large_as_published_in_its_nearest_variant(
     assert code == 1
     assert {name: split["expected"] for name, split in report["splits"].items()} == sizes | {"test": 1000}
     assert report["problems"][0].startswith("test has 999 samples in the manifest; 1,000 are expected (")
+    assert "; the nearest that is published, --expect takes others)" in report["problems"][0]
     assert check(manifest, "--expect", "test=999")[1]["problems"][0] == "8,009 samples are missing"
 
 
