@@ -6,8 +6,7 @@ is that of opening a sample, decoding the frames that are drawn, and bringing th
 in turns with the loader, batch by batch, because a machine's clock drifts by more than they differ.
 
 Seconds are those of a processor, of the process that decodes too, so that what else runs on the machine does not
-count. Neither do waits for a disk:
-files are read once before it counts, and then lie in the system's memory.
+count. Neither do waits for a disk: files are read once before it counts, and then lie in the system's memory.
 """
 
 import os

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from mac_ray.data.decode import AwayError
-from mac_ray.data.decode.backends import unreadable
+from mac_ray.data.decode import AwayError, unreadable
 from mac_ray.data.source import Source
 from mac_ray.errors import StorageError
 

@@ -42,6 +42,7 @@ from mac_ray.data.decode.backends import (
     Decoded,
     Frames,
     decode,
+    unreadable,
     unusable,
 )
 from mac_ray.data.decode.error import AwayError, DecodeError, DecoderDiedError, UnreadableError
@@ -63,6 +64,7 @@ __all__ = [
     "frames",
     "frames_of_windows",
     "probe",
+    "unreadable",
     "unusable",
 ]
 
