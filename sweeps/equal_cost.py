@@ -2,11 +2,13 @@
 
 Question:   at one cost, is it better to hide patches, shrink the picture, see fewer frames or take smaller batches?
 Hypothesis: hiding patches and shrinking the picture win over not saving at all, and differ little.
-Result:     2026-11-30, 3 seeds, bf16 on an AMD EPYC. At four times the length (stages.0.epochs=80 stages.1.epochs=80),
-            equal FLOPs: t2v R@1 nothing saved 89.3 [84.8, 93.8], mask 60% 83.7 [73.0, 94.5] (of 1.31 times the
-            samples), resize 60% 90.7 [87.6, 93.7] (1.23), 2 frames 89.5 [87.5, 91.6] (1.27); none is told apart (p 0.55
-            or more), and masking lies below resizing and below nothing saved with each seed. Runs of
-            equal-cost-d5d6faa415.
+Result:     2026-11-30, 3 seeds, bf16. At eight times the length (stages.0.epochs=160 stages.1.epochs=160, on an Intel
+            Xeon with AMX), equal FLOPs: t2v R@1 nothing saved 92.5 [87.1, 98.0], mask 60% 87.4 [80.7, 94.1] (of 1.31
+            times the samples), resize 60% 94.1 [92.6, 95.7] (1.23); neither is told apart (p 0.29 and 0.33), and
+            masking lies below both others with each seed. Runs of equal-cost-37e202f120. At four times (80 and 80, from
+            here on on an AMD EPYC), equal FLOPs: nothing saved 89.3 [84.8, 93.8], mask 60% 83.7 [73.0, 94.5], resize
+            60% 90.7 [87.6, 93.7], 2 frames 89.5 [87.5, 91.6] (1.27); none is told apart (p 0.55 or more), and masking
+            lies below resizing and below nothing saved with each seed. Runs of equal-cost-d5d6faa415.
             At the default length, equal FLOPs: t2v R@1 nothing saved 62.3 [58.9, 65.6], mask 60% 65.7 [57.6, 73.8], 75%
             63.9 [51.4, 76.3], resize 60% 64.9 [61.4, 68.4], 75% 64.7 [56.2, 73.1], 2 frames 67.5 [63.5, 71.5], batch 32
             57.9 [49.4, 66.5]. 2 frames alone is told apart, and better (+5.2 [+2.5, +7.9], p 0.026 by Holm); masking
