@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pytest
 
 from mac_ray.data.manifest import METADATA_KEY, Manifest, ManifestError, Row
 from mac_ray.data.manifest_writer import write, write_durations
+from tests.web_server import web_server
 
 
 def video(
@@ -170,23 +170,13 @@ def test_durations_are_not_stored_for_other_rows_than_were_measured(tmp_path: Pa
 def test_sizes_of_files_behind_urls_are_asked_for_several_at_once(tmp_path: Path) -> None:
     together = threading.Barrier(2, timeout=10)
 
-    class Answer(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            together.wait()  # for another request that is under way
-            self.send_response(200)
-            self.send_header("Content-Length", "7")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
+    def answer(path: str, asked: str | None) -> tuple[int, bytes]:
+        together.wait()  # for another request that is under way
+        return 200, b"content"
 
     rows = [video(f"{number:03}") for number in range(128)]
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        written = write(tmp_path / "set.parquet", rows, "small", f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+    with web_server(answer) as address:
+        written = write(tmp_path / "set.parquet", rows, "small", address)
     assert written.ids().to_pylist() == [row.id for row in rows]
     assert set(written.table["num_bytes"].to_pylist()) == {7}
 

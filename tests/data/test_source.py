@@ -1,8 +1,6 @@
 """Bytes of whole files and of parts, on disk and behind URLs that pyarrow or fsspec know."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -11,6 +9,7 @@ import pytest
 from mac_ray.data.decode import AwayError, UnreadableError, decode
 from mac_ray.data.kinds import kind_of
 from mac_ray.data.source import Source, joined, local_copy, size_of
+from tests.web_server import part_of, web_server
 
 
 def test_part_behind_a_url_that_only_fsspec_knows_is_read() -> None:
@@ -23,74 +22,53 @@ def test_part_behind_a_url_that_only_fsspec_knows_is_read() -> None:
 
 
 @pytest.fixture
-def web_server() -> Iterator[str]:
+def served() -> Iterator[str]:
     """The address of a server that has /get?id=1&size=2, /a.tar, whole or in parts, /whole.tar only whole, /locked.tar
     for nobody, no /none, and is away for anything else.
     """
+    content = b"0123456789"
+    known = {"/a.tar": 200, "/get?id=1&size=2": 200, "/whole.tar": 200, "/none": 404, "/locked.tar": 401}
 
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            content = b"0123456789"
-            known = {
-                "/a.tar": 200,
-                "/get?id=1&size=2": 200,
-                "/whole.tar": 200,
-                "/none": 404,
-                "/locked.tar": 401,
-            }
-            status = known.get(self.path, 503)
-            if (asked := self.headers["Range"]) and self.path == "/a.tar":
-                first, last = asked.removeprefix("bytes=").split("-")
-                content, status = content[int(first) : int(last) + 1], 206
-                status = status if content else 416
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(path: str, asked: str | None) -> tuple[int, bytes]:
+        if asked and path == "/a.tar":
+            part = part_of(content, asked)
+            return (206 if part else 416), part
+        return known.get(path, 503), content
 
-        do_HEAD = do_GET  # noqa: N815 - as http.server calls it
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with web_server(answer) as address:
+        yield address
 
 
-def test_file_of_a_web_server_is_read_also_where_it_knows_no_parts(web_server: str) -> None:
+def test_file_of_a_web_server_is_read_also_where_it_knows_no_parts(served: str) -> None:
     for name in ("a.tar", "whole.tar"):
-        assert Source(f"{web_server}/{name}").read() == b"0123456789"
-        assert Source(f"{web_server}/{name}", 3, 4).read() == b"3456"
-    assert Source(f"{web_server}/a.tar", 20, 4).read() == b""  # which a sample of it is refused for
+        assert Source(f"{served}/{name}").read() == b"0123456789"
+        assert Source(f"{served}/{name}", 3, 4).read() == b"3456"
+    assert Source(f"{served}/a.tar", 20, 4).read() == b""  # which a sample of it is refused for
 
 
-def test_what_follows_the_question_mark_is_asked_of_a_web_server(web_server: str) -> None:
+def test_what_follows_the_question_mark_is_asked_of_a_web_server(served: str) -> None:
     for url in (
-        f"{web_server}/get?id=1&size=2",
-        joined(web_server, "get?id=1&size=2"),
-        joined(f"{web_server}?size=2", "get?id=1"),
+        f"{served}/get?id=1&size=2",
+        joined(served, "get?id=1&size=2"),
+        joined(f"{served}?size=2", "get?id=1"),
     ):
         assert (size_of(url), Source(url, 3, 4).read()) == (10, b"3456")
-    assert kind_of(f"{web_server}/a.JPG?width=640") == "image"
+    assert kind_of(f"{served}/a.JPG?width=640") == "image"
 
 
-def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(web_server: str) -> None:
+def test_web_server_that_is_away_is_told_from_one_that_has_no_such_file(served: str) -> None:
     with pytest.raises(FileNotFoundError):
-        Source(f"{web_server}/none").read()
+        Source(f"{served}/none").read()
     with pytest.raises(OSError, match="503") as caught:
-        Source(f"{web_server}/busy.tar").read()
+        Source(f"{served}/busy.tar").read()
     assert not isinstance(caught.value, FileNotFoundError)
-    assert size_of(f"{web_server}/none") is None
+    assert size_of(f"{served}/none") is None
     for name, answer in (("busy.tar", "503"), ("locked.tar", "401")):
         with pytest.raises(OSError, match=answer):  # and not that there is none
-            size_of(f"{web_server}/{name}")
+            size_of(f"{served}/{name}")
     for name, answer, kind in (("busy", "503", AwayError), ("locked", "401", UnreadableError)):
         with pytest.raises(UnreadableError, match=answer) as refused:
-            decode(Source(f"{web_server}/{name}.tar"), "video", lambda *_: [0], "pyav")
+            decode(Source(f"{served}/{name}.tar"), "video", lambda *_: [0], "pyav")
         assert type(refused.value) is kind
 
 

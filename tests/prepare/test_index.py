@@ -1,8 +1,6 @@
 """The command `prepare index`: shards that exist to a manifest."""
 
 import os
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from mac_ray.prepare.transcode import Options
 from tests.data.conftest import write_media
 from tests.data.readers.test_tars import sample, write_tar
 from tests.prepare.sharded import converted
+from tests.web_server import part_of, web_server
 
 
 def index(*arguments: object) -> int:
@@ -69,28 +68,16 @@ def test_store_that_is_away_for_a_moment_is_asked_again(tmp_path: Path) -> None:
     content = Path(write_tar(tmp_path / "0.tar", [*sample("a"), *sample("b")])).read_bytes()
     asked: list[str | None] = []
 
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.headers["Range"])
-            first, last = (self.headers["Range"] or "bytes=0-99999").removeprefix("bytes=").split("-")
-            part = content[int(first) : int(last) + 1] if self.path == "/0.tar" else b""
-            is_away = self.path == "/0.tar" and asked.count(asked[-1]) == 1
-            self.send_response(503 if is_away else 206 if part else 404)
-            self.send_header("Content-Length", str(len(part)))
-            self.end_headers()
-            self.wfile.write(part)
+    def answer(path: str, wanted: str | None) -> tuple[int, bytes]:
+        if path != "/0.tar":
+            return 404, b""
+        asked.append(wanted)
+        if asked.count(wanted) == 1:
+            return 503, b""
+        return (206, part_of(content, wanted)) if wanted else (200, content)
 
-        do_HEAD = do_GET  # noqa: N815 - as http.server calls it
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        code = index(f"http://127.0.0.1:{server.server_port}/0.tar", "--out", tmp_path / "set.parquet")
-        server.shutdown()
-        thread.join()
+    with web_server(answer) as address:
+        code = index(f"{address}/0.tar", "--out", tmp_path / "set.parquet")
     assert code == 0
     assert len(asked) > len(set(asked)) > 1
     assert Manifest.open(tmp_path / "set.parquet").ids().to_pylist() == ["a", "b"]
