@@ -77,9 +77,8 @@ def read_clip(path: Path, config: Config) -> Tensor:
     pixels = read_pool(
         sample, config.data, DECODER, lambda length: midpoints(length, frames), patience_with(path)
     )
-    return torch.from_numpy(np.ascontiguousarray(centre_crop(pixels, config.data.image_size))).permute(
-        0, 3, 1, 2
-    )
+    square = np.ascontiguousarray(centre_crop(pixels, config.data.image_size))
+    return torch.from_numpy(square).permute(0, 3, 1, 2)
 
 
 def patience_with(path: Path) -> float:

@@ -168,8 +168,8 @@ def step(arguments: Sequence[str], console: Console) -> None:
         from_path, given_before = (
             (path, overrides) if config_file.is_override(further[0]) else (further.pop(0), [])
         )
-        same = sum(known == name or known.startswith(f"{name} (") for known in configs)
         # arms of the same words may be different stages of them
+        same = sum(known == name or known.startswith(f"{name} (") for known in configs)
         configs[f"{name} ({same + 1})" if same else name] = _loaded(from_path, [*given_before, *further])
     report = measure(
         configs,

@@ -33,9 +33,7 @@ from mac_ray.model import weights
 FORMAT_VERSION = 2
 CLIPS_AT_ONCE = 32  # embedded in one batch
 MOST_THREADS = 8  # each holds the frames of a stretch, and the compressed bytes of a file
-FRAMES_AT_ONCE = (
-    32  # decoded in one pass over a file, if they are no more than so many bytes: as 1080p has them
-)
+FRAMES_AT_ONCE = 32  # decoded in one pass over a file, if they fit in so many bytes, as those of 1080p do
 BYTES_AT_ONCE = 200_000_000
 SMALL_FILE = 8_000_000  # bytes; of a larger one the first window shows how large its frames are
 MENTIONED_LOSS_S = 0.5  # headers are a little off without anything missing

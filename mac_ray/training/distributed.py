@@ -36,19 +36,16 @@ class Worker:
     num_ranks: int = 1
     ranks_here: int = 1  # on this node
     device: torch.device = torch.device("cpu")
-    meetings: distributed.ProcessGroup | None = (
-        None  # of all ranks, by `meetings`; None: the process's own group
-    )
+    meetings: distributed.ProcessGroup | None = None  # None: the process's own group
 
 
 def meetings(num_ranks: int) -> distributed.ProcessGroup | None:
-    """The group of a worker's meetings. Every rank calls it once."""
+    """The group of all ranks in which they `meet`. Every rank calls it once."""
     if num_ranks == 1:
         return None
     group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=MEETING_WAIT_S))
-    assert isinstance(
-        group, distributed.ProcessGroup
-    )  # it would be a number only for a rank that is not in it
+    # a rank that is not in it would have a number
+    assert isinstance(group, distributed.ProcessGroup)
     return group
 
 
