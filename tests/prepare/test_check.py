@@ -262,10 +262,12 @@ def test_hung_and_killed_decoders_are_named_and_the_rest_is_checked(many: Path) 
     assert job.wait(WITHIN_S) == 1
 
     report = json.loads(report_path.read_text())
-    assert sorted(entry["reason"] for entry in report["undecodable"]) == [
-        "took its decoder's process down (SIGKILL)",
-        "took longer than 3 s and was stopped",
-    ]
+    # the first was halted at any moment: before it had its file in memory, or after
+    hung, killed = sorted(
+        (entry["reason"] for entry in report["undecodable"]), key=lambda reason: "SIGKILL" in reason
+    )
+    assert hung in ("storage has not given it within 3 s", "took longer than 3 s and was stopped")
+    assert killed == "took its decoder's process down (SIGKILL)"
     assert report["splits"]["train"]["found"] == NUM_CLIPS - 2
     # neither need be the file's fault: with more time both are tried again
     code, report = check(many, "--timeout", "60")
