@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mac_ray.data.sets import Progress as DataProgress
-from mac_ray.duration import in_words
+from mac_ray.quantity import in_words
 from mac_ray.retrieval.metrics import DIRECTIONS, MEASURES, shown_chance
 from mac_ray.terminal import say
 from mac_ray.tracking.journal import FILE_NAME, Record, read_from

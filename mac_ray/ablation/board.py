@@ -15,7 +15,7 @@ from rich.table import Table
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.outcome import share_made
 from mac_ray.ablation.sweep import Sweep
-from mac_ray.duration import in_words
+from mac_ray.quantity import in_words
 from mac_ray.terminal import say
 from mac_ray.tracking.followed import Followed
 from mac_ray.tracking.journal import FILE_NAME, Summary

@@ -49,6 +49,7 @@ from mac_ray.console import preparing
 from mac_ray.data.manifest import ManifestError
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, RunError
 from mac_ray.pretrain import working_directory
+from mac_ray.quantity import in_short
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.journal import Journal, JournalError, status_of
@@ -255,7 +256,7 @@ def show_plan(
         flops = row_flops[run.point.row.label]
         return flops * share_left(run.folder, flops)
 
-    table = RichTable("row", "seeds finished", "to go", "TFLOP a run", "TFLOP to go")
+    table = RichTable("row", "seeds finished", "to go", "FLOPs a run", "FLOPs to go")
     for label, flops in row_flops.items():
         own = [run for run in runs if run.point.row.label == label]
         left = [run for run in own if not is_finished(run)]
@@ -263,8 +264,8 @@ def show_plan(
             escape(label),
             _seeds(run for run in own if run not in left),
             _seeds(left),
-            f"{flops / 1e12:.3g}",
-            f"{sum(flops_left(run) for run in left) / 1e12:.3g}",
+            in_short(flops),
+            in_short(sum(flops_left(run) for run in left)),
         )
     console.print(table)
     once = each_once(runs)
@@ -272,7 +273,7 @@ def show_plan(
     shared = f" for {len(runs)} places in the table" if len(once) < len(runs) else ""
     say(
         console,
-        f"{len(once)} runs{shared}, {len(to_go)} to go with {sum(to_go) / 1e12:.3g} TFLOP of training",
+        f"{len(once)} runs{shared}, {len(to_go)} to go with {in_short(sum(to_go))} FLOPs of training",
     )
     if timing:
         say(console, timing)
@@ -285,7 +286,7 @@ def _seeds(runs: Iterable[PlannedRun]) -> str:
 def show_results(table: Table, console: Console) -> None:
     """The verdict, and a line per row."""
     shown_table = RichTable(
-        "row", "seeds", metric_name(table.metric), "against baseline", "p (Holm)", "TFLOP", "seconds"
+        "row", "seeds", metric_name(table.metric), "against baseline", "p (Holm)", "FLOPs", "seconds"
     )
     for row in table.rows:
         if not row.metrics:
@@ -301,7 +302,7 @@ def show_results(table: Table, console: Console) -> None:
             escape(shown(row.metrics[table.metric])),
             escape(difference),
             shown_p(found.adjusted) if found else "",
-            f"{row.costs['flops'] / 1e12:.3g}" if "flops" in row.costs else "",
+            in_short(row.costs["flops"]) if "flops" in row.costs else "",
             f"{row.costs['seconds']:.0f}" if "seconds" in row.costs else "",
         )
     console.print(shown_table)

@@ -16,8 +16,8 @@ from mac_ray.ablation.execute import at_once, on_ray
 from mac_ray.ablation.locate import PlannedRun
 from mac_ray.ablation.outcome import Outcome, share_left
 from mac_ray.config import ConfigError
-from mac_ray.duration import in_words
 from mac_ray.errors import RunError
+from mac_ray.quantity import in_words
 from mac_ray.ray_train import living_nodes
 from mac_ray.terminal import say
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.sweep import Sweep
+from mac_ray.quantity import in_short
 
 if TYPE_CHECKING:
     from mac_ray.ablation.table import TableRow  # whose tables have these notes
@@ -181,7 +182,7 @@ def trials_budget(sweep: Sweep, done: Sequence[Outcome]) -> Iterator[str]:
             costs.setdefault(outcome.row, []).append(cost)
     means = [sum(own) / len(own) for own in costs.values()]
     if means and max(means) > (1 + UNEQUAL[equal]) * min(means):
-        yield f"Trials were to take equal {equal}, but took from {min(means):.3g} to {max(means):.3g}."
+        yield f"Trials were to take equal {equal}, but took from {in_short(min(means))} to {in_short(max(means))}."
     if equal == "seconds":
         yield from pace(done)
 

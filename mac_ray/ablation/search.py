@@ -53,6 +53,7 @@ from mac_ray.data.manifest import ManifestError
 from mac_ray.data.sets import Progress
 from mac_ray.errors import EXIT_FAILED, EXIT_INTERRUPTED, RunError
 from mac_ray.pretrain import working_directory
+from mac_ray.quantity import in_short
 from mac_ray.ray_metrics import exported_trials
 from mac_ray.terminal import say
 from mac_ray.tracking.address import with_absolute_file
@@ -388,8 +389,8 @@ def show_search(sweep: Sweep, search: Search, flops: float, console: Console) ->
     runs = search.trials * len(sweep.seeds)
     say(
         console,
-        f"{search.trials} trials of {len(sweep.seeds)} seeds by {search.sampler}, {runs} runs in all; the base takes "
-        f"{flops / 1e12:.3g} TFLOP a run, all of them about {flops * runs / 1e12:.3g}",
+        f"{search.trials} trials of {len(sweep.seeds)} seed{'s' * (len(sweep.seeds) > 1)} by {search.sampler}, {runs} "
+        f"runs in all; the base takes {in_short(flops)} FLOPs a run, all of them about {in_short(flops * runs)}",
     )
 
 
@@ -407,12 +408,12 @@ def summary_of(findings: Sequence[Finding]) -> str:
 def show_findings(report: SearchReport, console: Console) -> None:
     """The best trials by val; the test metric of the chosen ones alone, or it would be chosen by."""
     sweep, findings, chosen = report.sweep, report.findings, report.chosen
-    table = RichTable("trial", f"val/{sweep.metric}", "TFLOP", f"test {sweep.metric}", "95%")
+    table = RichTable("trial", f"val/{sweep.metric}", "FLOPs", f"test {sweep.metric}", "95%")
     tested = {one.finding.number: one.tested(sweep.metric) for one in chosen}
     best = [finding for finding in findings if finding.value is not None]
     for finding in [one.finding for one in chosen] + [one for one in best[:SHOWN_TRIALS] if not one.chosen]:
         cells = [escape(f"{finding.number}: {finding.said}")]
-        cells += [f"{finding.value:.1f}", f"{finding.flops / 1e12:.3g}"]
+        cells += [f"{finding.value:.1f}", in_short(finding.flops)]
         if scored := tested.get(finding.number):
             mean, intervals = scored
             cells += [f"{mean:.1f}", escape(intervals)]

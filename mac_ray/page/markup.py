@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mac_ray.duration import in_words
 from mac_ray.page.palette import IN_PAGE, SHAPES
 from mac_ray.page.vega import Chart, Series
+from mac_ray.quantity import in_short, in_words
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,6 @@ def number(value: float | None, form: str, *, suffix: str = "", style: str = "")
 def large(value: float | None) -> Cell:
     """With a letter for thousands, millions and so on."""
     return NOTHING if value is None else Cell(in_short(value), value)
-
-
-def in_short(value: float) -> str:
-    """Three digits: 12.3k."""
-    for letter in ("", "k", "M", "G", "T", "P", "E", "Z"):
-        if abs(value) < 999.5:
-            return f"{value:.3g}{letter}"
-        value /= 1000
-    return f"{value:.3g}Y"
 
 
 def duration(seconds: float | None) -> Cell:

@@ -239,7 +239,7 @@ def test_search_has_as_many_trials_as_the_command_asks_for(
     searching = sweep(variants={}, search=Search(space=SPACE, trials=2))
     with pytest.raises(AssertionError, match="Ray is started"):  # it is past all that is checked before
         main(searching, [*options, "--trials", "7", "--dry-run"])
-    assert "7 trials of 1 seeds by tpe, 7 runs in all" in capsys.readouterr().out
+    assert "7 trials of 1 seed by tpe, 7 runs in all" in capsys.readouterr().out
 
 
 def test_amount_of_another_budget_than_the_one_asked_for_does_not_count(

@@ -43,8 +43,8 @@ def test_plan_says_which_seeds_are_finished_and_counts_a_run_of_two_rows_once(tm
         journal.metrics(1, {"cost/flops": 1e12})
     output = shown(runs)
     (row,) = (line for line in output.splitlines() if line.startswith("│ a"))
-    assert [cell.strip() for cell in row.strip("│").split("│")] == ["a", "1", "0, 2", "2", "3.5"]
-    assert "6 runs, 5 to go with 12.5 TFLOP" in output
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["a", "1", "0, 2", "2T", "3.5T"]
+    assert "6 runs, 5 to go with 12.5T FLOPs" in output
     same = [
         *runs[:3],
         *(PlannedRun(run.point, f"a{seed}", tmp_path / f"a{seed}") for seed, run in enumerate(runs[3:])),

@@ -145,7 +145,7 @@ def test_sweep_killed_and_started_again_ends_as_if_run_by_hand_and_trains_nothin
 
     code, output = finish_here(file, overrides, monkeypatch, capsys)  # all is there
     assert code == 0, output
-    assert "3 runs, 0 to go with 0 TFLOP of training" in output
+    assert "3 runs, 0 to go with 0 FLOPs of training" in output
     assert {row: (run / "journal.jsonl").read_text() for row, run in resumed.items()} == lines
 
     for row, changes in RATIOS.items():

@@ -24,6 +24,7 @@ from mac_ray.page.document import charts_section, section
 from mac_ray.page.markup import NOTHING, Cell, Heading, breakable, large, number, sortable, text
 from mac_ray.page.palette import IN_PAGE
 from mac_ray.passwords import without_passwords_in
+from mac_ray.quantity import in_short
 
 WRAPPED = r"p{0.5\linewidth}"  # of LaTeX: a recipe is a long line
 STATES = {"COMPLETE": "complete", "PRUNED": "stopped early", "FAIL": "failed"}
@@ -54,14 +55,12 @@ def search_verdict(report: SearchReport) -> list[str]:
 def write_chosen(folder: Path, report: SearchReport) -> list[Path]:
     """chosen.md and .tex into an existing folder."""
     metric = report.sweep.metric
-    header = ["trial", f"validation {metric_name(metric)}", f"test {metric_name(metric)} [95%]", "TFLOP"]
+    header = ["trial", f"validation {metric_name(metric)}", f"test {metric_name(metric)} [95%]", "FLOPs"]
     lines = []
     for one in report.chosen:
         tested = "{:.1f} {}".format(*scored) if (scored := one.tested(metric)) else ""
         found = one.finding
-        lines.append(
-            [f"{found.number}: {found.said}", f"{found.value:.1f}", tested, f"{found.flops / 1e12:.3g}"]
-        )
+        lines.append([f"{found.number}: {found.said}", f"{found.value:.1f}", tested, in_short(found.flops)])
     return write_typeset(folder, "chosen", header, lines, search_verdict(report), first=WRAPPED)
 
 
@@ -108,8 +107,8 @@ def _answer(chosen: Sequence[Chosen], sweep: Sweep) -> str:
     cheap, *_, dear = sorted(chosen, key=lambda one: one.finding.flops)
     return (
         f"{len(chosen)} trials trade {name} against cost: from {cheap.finding.value:.1f} for "
-        f"{cheap.finding.flops / 1e12:.3g} TFLOP (trial {cheap.finding.number}) to {dear.finding.value:.1f} for "
-        f"{dear.finding.flops / 1e12:.3g} TFLOP (trial {dear.finding.number})."
+        f"{in_short(cheap.finding.flops)} FLOPs (trial {cheap.finding.number}) to {dear.finding.value:.1f} for "
+        f"{in_short(dear.finding.flops)} FLOPs (trial {dear.finding.number})."
     )
 
 

@@ -130,7 +130,7 @@ def test_front_of_a_search_that_weighs_cost_is_told_from_cheap_to_dear(tmp_path:
     assert cheap.finding.flops < dear.finding.flops
     for one in (cheap, dear):
         said = (
-            f"{one.finding.value:.1f} for {one.finding.flops / 1e12:.0f} TFLOP (trial {one.finding.number})"
+            f"{one.finding.value:.1f} for {one.finding.flops / 1e12:.0f}T FLOPs (trial {one.finding.number})"
         )
         assert said in answer
 
