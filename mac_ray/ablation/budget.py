@@ -7,12 +7,12 @@ in seconds are measured, some steps of every kind (see speeds).
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mac_ray.ablation.locate import Locator
 from mac_ray.ablation.plan import Point, Row
@@ -27,11 +27,11 @@ from mac_ray.training.distributed import out_of_memory_explained, release_gpu
 from mac_ray.training.first_weights import with_found_weights
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
-from mac_ray.training.plan import legs
+from mac_ray.training.plan import Leg, legs
 from mac_ray.training.planned import training_flops
 from mac_ray.training.start import captions_of_training
 
-COUNTED_CAPTIONS = 2000
+COUNTED_TEXTS = 2000  # of a set
 COUNTED_BATCHES = 200
 FEW_STEPS = 5
 DRIFTED = 0.1  # of times of steps that are known, from where on a reader is told
@@ -55,7 +55,7 @@ class Calculator:
         self._speeds = Speeds(speeds, locator.progress)
         self._tokenizers: dict[str, CaptionTokenizer] = {}
         self._fitting: set[str] = set()  # models whose weights were tried
-        self._lengths: dict[str, np.ndarray[tuple[int], np.dtype[np.int64]]] = {}
+        self._lengths: dict[tuple[str, str], NDArray[np.int64]] = {}  # by tokens and set
 
     def flops(self, config: Config) -> float:
         """Of training, forward and backward, as `cost/flops` counts them."""
@@ -147,29 +147,38 @@ class Calculator:
         started = self._started(config)
         found = []
         for leg in legs(config, data.train_sizes):
-            tokens = self._padded_length(config, data, leg.stage.batch_size)
-            per_sample = training_flops(started, leg.stage, tokens, vocabulary)
+            padded, attended = self._text_tokens(config, data, leg)
+            per_sample = training_flops(started, leg.stage, padded, vocabulary, padding=padded - attended)
             found.append((leg.num_steps, leg.stage.batch_size, per_sample))
         return found
 
-    def _padded_length(self, config: Config, data: RunData, batch: int) -> int:
-        """Tokens that a text has in a batch of this size, padded to its longest: a mean over drawn batches.
+    def _text_tokens(self, config: Config, data: RunData, leg: Leg) -> tuple[int, float]:
+        """Tokens of a text in the batches of a stage, padded to the longest of its batch, and without padding: means.
 
-        What is drawn is the same for every call, or the cost of a run would hang on what was asked before.
+        A batch that workers share is padded a little less, each share to its own longest. That is left out, or the
+        same sweep would plan other runs on another cluster and find none of those that it has.
         """
-        key = _captions_key(self._started(config), data)
+        lengths = np.concatenate([self._text_lengths(config, data, name) for name in leg.drawn_per_epoch])
+        drawn = np.repeat(list(leg.drawn_per_epoch.values()), COUNTED_TEXTS)
+        shape = (COUNTED_BATCHES, leg.stage.batch_size)
+        batches = np.random.default_rng(1).choice(lengths, shape, p=drawn / drawn.sum())
+        return round(float(batches.max(axis=1).mean())), float(np.average(lengths, weights=drawn))
+
+    def _text_lengths(self, config: Config, data: RunData, name: str) -> NDArray[np.int64]:
+        """(COUNTED_TEXTS,) tokens of texts that are drawn of a set as training draws them: a sample, and one of its.
+
+        They are the same for every call, or the cost of a run would hang on what was asked before.
+        """
+        key = _captions_key(self._started(config), data), name
         if key not in self._lengths:
-            texts = partial(captions_of_training, data, TRAINING_TEXTS[config.data.captions])
-            total = sum(1 for _ in texts())
             generator = np.random.default_rng(0)
-            drawn = set(generator.choice(total, min(total, COUNTED_CAPTIONS), replace=False).tolist())
-            numbered = enumerate(texts())
-            captions = [caption for number, caption in numbered if number in drawn]
-            attended = self._tokenizer(config)(captions).attended
-            self._lengths[key] = attended.sum(axis=1)
-        lengths = self._lengths[key]
-        batches = np.random.default_rng(1).choice(lengths, (COUNTED_BATCHES, batch))
-        return round(float(batches.max(axis=1).mean()))
+            texts_of = TRAINING_TEXTS[config.data.captions]
+            texts = []
+            for number in generator.integers(len(data.train[name]), size=COUNTED_TEXTS).tolist():
+                told = texts_of(data.train[name][number].captions)
+                texts.append(told[int(generator.integers(len(told)))])
+            self._lengths[key] = self._tokenizer(config)(texts).attended.sum(axis=1)
+        return self._lengths[key]
 
     def _tokenizer(self, config: Config) -> CaptionTokenizer:
         """That of its runs."""

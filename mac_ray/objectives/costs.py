@@ -32,11 +32,16 @@ def tokens_left(masking: TextMasking, ratio: float, tokens: int) -> int:
 
 
 def stage_costs(
-    config: Config, stage: Stage, text_tokens: int, vocabulary_size: int, progress: float = 0.0
+    config: Config,
+    stage: Stage,
+    text_tokens: int,
+    vocabulary_size: int,
+    progress: float = 0.0,
+    padding: float = 0.0,
 ) -> dict[str, PretextCost]:
-    """By objective, as expected at some `progress` of a stage of captions of `text_tokens` without padding.
+    """By objective, as expected at some `progress` of a stage of captions of `text_tokens`, `padding` of them padding.
 
-    `vocabulary_size` is the tokeniser's.
+    `vocabulary_size` is the tokeniser's. Towers and blocks read padding too, but nothing is predicted there.
     """
     section, masking = config.stage_objectives(stage), config.stage_masking(stage)
     asked = (section.reconstruction, section.masked_language, section.language, section.matching)
@@ -55,8 +60,8 @@ def stage_costs(
         visible=seen.visible,
         text_tokens=tokens_left(masking.text, hidden_words, text_tokens),
         caption_tokens=text_tokens,
-        written_tokens=text_tokens - 1,
-        hidden_tokens=hidden_words * (text_tokens - NEVER_HIDDEN),
+        written_tokens=text_tokens - padding - 1,
+        hidden_tokens=hidden_words * (text_tokens - padding - NEVER_HIDDEN),
         vocabulary_size=word_embeddings(model.text_model).shape[0],
     )
     return {

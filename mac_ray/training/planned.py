@@ -34,8 +34,13 @@ def forward_cost(config: Config, stage: Stage, text_tokens: int, progress: float
     )
 
 
-def training_flops(config: Config, stage: Stage, text_tokens: int, vocabulary_size: int) -> float:
-    """Of a sample, forward and backward, pretext tasks and guidance included: a mean over the stage."""
+def training_flops(
+    config: Config, stage: Stage, text_tokens: int, vocabulary_size: int, padding: float = 0.0
+) -> float:
+    """Of a sample, forward and backward, pretext tasks and guidance included: a mean over the stage.
+
+    `padding`: how many of `text_tokens` are, in the mean.
+    """
     masking = config.stage_masking(stage)
     ratios = masking.video.ratio, masking.text.ratio
     passes = TRAINING_FACTOR + (stage.accumulate > 1)
@@ -45,7 +50,7 @@ def training_flops(config: Config, stage: Stage, text_tokens: int, vocabulary_si
         for number in range(points):
             progress = start + (end - start) * (number + 0.5) / points
             cost = forward_cost(config, stage, text_tokens, progress)
-            tasks = stage_costs(config, stage, text_tokens, vocabulary_size, progress)
+            tasks = stage_costs(config, stage, text_tokens, vocabulary_size, progress, padding)
             pretext = sum(task.training_flops for task in tasks.values())
             mean += (end - start) / points * (passes * cost.flops + pretext + cost.guidance_flops)
     return mean

@@ -22,7 +22,7 @@ from mac_ray.data.lexicon import count_words, save_words
 from mac_ray.data.manifest import Manifest
 from mac_ray.data.sets import Progress
 from mac_ray.data.source import is_url
-from mac_ray.data.text import CaptionTokenizer, Texts, each_caption, save_tokenizer
+from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.masking import seen_of
 from mac_ray.objectives.costs import stage_costs
 from mac_ray.retrieval.protocols import PROTOCOLS
@@ -117,16 +117,15 @@ def identify(
     return config, sources, config.identity(data.fingerprints, sources)
 
 
-def captions_of_training(data: RunData, texts: Texts = each_caption) -> Iterator[str]:
-    """What the tokeniser and the counts of words are made of: all captions of the training sets, or what `texts`
-    makes of those of a sample.
+def captions_of_training(data: RunData) -> Iterator[str]:
+    """What the tokeniser and the counts of words are made of: all captions of the training sets.
 
     Of a set of more than MOST_SAMPLES, every second, third … sample's: words are as frequent in them.
     """
     for manifest in data.train.values():
         every = -(-len(manifest) // MOST_SAMPLES)
         for captions in islice(manifest.captions(), 0, None, every):
-            yield from texts(captions)
+            yield from captions
 
 
 def with_absolute_folders(config: Config, read_from: Path, write_below: Path) -> Config:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mac_ray.ablation.budget import Calculator, TooLittleError, equalised, with_epochs
@@ -12,6 +13,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.training.plan import legs
 from tests.checkpoints import save_text_tower
+from tests.pictures import write_pictures
 from tests.test_encoder import saved_run
 from tests.training.whole_runs import metrics_of, trained
 
@@ -67,6 +69,35 @@ def test_runs_from_another_run_cost_what_they_take_with_its_tokeniser(
         None, [*tiny_overrides, f"model.pretrained={first.path}", "objectives.language={}"]
     )
     assert_planned_is_counted(calculator, config, tmp_path / "run")
+
+
+def test_texts_cost_what_those_of_their_stage_have_without_what_pads_them(
+    tiny_overrides: list[str], tmp_path: Path, calculator: Calculator
+) -> None:
+    """Alt texts before paragraphs, and lengths that differ within a batch: predicted is what is written alone."""
+    generator = np.random.default_rng(0)
+
+    def texts(median: int, count: int) -> list[tuple[str, ...]]:
+        lengths = np.minimum(40, generator.lognormal(np.log(median), 0.5, count).astype(int) + 1)
+        return [(" ".join(f"w{n}" for n in generator.integers(0, 300, length)),) for length in lengths]
+
+    few = {split: texts(30, 8) for split in ("val", "test")}
+    alt = write_pictures(tmp_path / "alt", {"train": texts(4, 300)})
+    long = write_pictures(tmp_path / "long", {"train": texts(30, 60), **few})
+    given = [one for one in tiny_overrides if not one.startswith(("stages.", "data.sets."))]
+    given += [
+        f"data.sets={{alt: {{kind: manifest, path: {alt}}}, long: {{kind: manifest, path: {long}}}}}",
+        "evaluation.data=long",
+        "evaluation.every_epochs=100",
+        "data.max_caption_tokens=64",
+        "stages=[{name: alt, data: [alt], epochs: 4, batch_size: 32, frames: 1},"
+        "{name: mixed, data: [alt, long], mix: {alt: 1, long: 3}, epochs: 2, batch_size: 32, frames: 1},"
+        "{name: long, data: [long], epochs: 8, batch_size: 16, frames: 2}]",
+    ]
+    for number, overrides in enumerate(([], ["objectives.language={}"], ["objectives.masked_language={}"])):
+        assert_planned_is_counted(
+            calculator, config_file.load(None, [*given, *overrides]), tmp_path / str(number)
+        )
 
 
 def test_cost_does_not_hang_on_what_was_asked_before(

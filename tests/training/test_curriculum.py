@@ -4,21 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from rich.console import Console
 
 from mac_ray.config import Config
 from mac_ray.config import file as config_file
 from mac_ray.console import final_tables
-from mac_ray.data import manifest_writer
-from mac_ray.data.manifest import Row
 from mac_ray.training.distributed import Worker
 from mac_ray.training.loop import train
 from mac_ray.training.results import read_summary
 from mac_ray.training.start import parameters
+from tests.pictures import write_pictures
 from tests.runs import metrics_of
 from tests.training.whole_runs import assert_same, final_weights, open_journal, prepared, trained
 
@@ -45,19 +42,9 @@ STAGES: list[dict[str, Any]] = [
 LASTS = [4, 7, 8, 11]  # steps after each stage: 36 / 8, 26 / 8, 13 / 8, 26 / 8
 
 
-def write_pictures(folder: Path, splits: dict[str, int]) -> Path:
-    """A manifest of pictures of one colour each, with two captions."""
-    folder.mkdir()
-    rows = []
-    for split, count in splits.items():
-        generator = np.random.default_rng([count, len(split)])
-        for number in range(count):
-            name = f"{split}{number}.png"
-            colour = generator.integers(0, 256, 3, np.uint8)
-            Image.fromarray(np.broadcast_to(colour, (32, 32, 3))).save(folder / name)
-            captions = (f"a plain picture number {number}", f"nothing but colour {number}")
-            rows.append(Row(f"{split}{number}", Path(name), "image", split, captions))
-    return manifest_writer.write(folder / "pictures.parquet", rows, "pictures", folder).path
+def plain(count: int) -> list[tuple[str, str]]:
+    """Two captions of each picture."""
+    return [(f"a plain picture number {n}", f"nothing but colour {n}") for n in range(count)]
 
 
 @pytest.fixture
@@ -66,7 +53,7 @@ def curriculum(
 ) -> Callable[..., Config]:
     """The four stages, with overrides: a made set and pictures, then a set that came as a manifest."""
     sets = copied_set(tmp_path / "own").model_dump(mode="json")["data"]["sets"]
-    pictures = write_pictures(tmp_path / "pictures", {"train": 10})
+    pictures = write_pictures(tmp_path / "pictures", {"train": plain(10)})
     raw = {
         "data": {"sets": {**sets, "pictures": {"kind": "manifest", "path": str(pictures)}}},
         "stages": [{"batch_size": 8, **stage} for stage in STAGES],
@@ -155,7 +142,7 @@ def test_inflation_changes_training_only_from_where_frames_grow(
 def test_images_alone_are_trained_and_retrieved_by_the_same_path(
     tiny_overrides: list[str], tmp_path: Path
 ) -> None:
-    pictures = write_pictures(tmp_path / "pictures", {"train": 20, "val": 6, "test": 6})
+    pictures = write_pictures(tmp_path / "pictures", {"train": plain(20), "val": plain(6), "test": plain(6)})
     config = config_file.load(
         None,
         [
