@@ -100,6 +100,25 @@ def test_flops_of_ratios_asked_for_are_those_of_the_conventions(capsys: pytest.C
     assert found["rows"][0]["with_attention"] / 1e9 == pytest.approx(75.62, abs=0.005)
 
 
+def test_flops_of_the_paper_embed_frames_that_are_hidden_too(capsys: pytest.CaptureFixture[str]):
+    by_strategy = {
+        strategy: output(
+            capsys,
+            "flops",
+            MAC,
+            "model.video.pretrained=null",
+            "stages.1.frames=4",
+            f"stages.1.masking.video.strategy={strategy}",
+        )["rows"]
+        for strategy in ("frame", "none")
+    }
+    hidden, shown = (next(row for row in rows if row["what"] == "videos") for rows in by_strategy.values())
+    assert (hidden["frames"], shown["frames"], hidden["visible"]) == (2, 4, 196)
+    # 2 operations, 2 frames, values of a patch of 16 x 16, width
+    assert hidden["with_attention"] - hidden["executed"] == 2 * 2 * 196 * 768 * 768
+    assert shown["with_attention"] == shown["executed"]
+
+
 def test_flops_of_the_mac_recipe_stand_beside_those_of_other_towers_of_the_table(
     capsys: pytest.CaptureFixture[str],
 ):

@@ -76,14 +76,14 @@ def cost_rows(config: Config, text_tokens: int, ratios: Sequence[float] = RATIOS
     rows = []
     for ratio in ratios:
         seen = Seen(frames, (side, side), num_visible(side**2, ratio))
-        rows.append(_row(config, f"{100 * ratio:g}% masked", seen, text_tokens, Flops(0, 0)))
+        rows.append(_row(config, f"{100 * ratio:g}% masked", seen, text_tokens, Flops(0, 0), frames))
     for stage in config.stages:
         masking = config.stage_masking(stage)
         guidance = guidance_flops(masking.video, config.model.video, stage.frames, side**2)
         changes = any(isinstance(each.ratio, Schedule) for each in (masking.video, masking.text))
         for progress, end in enumerate((", start", ", end") if changes else ("",)):
             seen, tokens = _given(config, stage, text_tokens, progress)
-            rows.append(_row(config, stage.name + end, seen, tokens, guidance))
+            rows.append(_row(config, stage.name + end, seen, tokens, guidance, stage.frames))
     return rows
 
 
@@ -119,10 +119,15 @@ def _given(config: Config, stage: Stage, text_tokens: int, progress: float) -> t
     return seen, tokens_left(masking.text, value_at(masking.text.ratio, progress), text_tokens)
 
 
-def _row(config: Config, what: str, seen: Seen, text_tokens: int, guidance: Flops) -> CostRow:
-    """`guidance`: what choosing the mask takes, in every convention."""
+def _row(
+    config: Config, what: str, seen: Seen, text_tokens: int, guidance: Flops, clip_frames: int
+) -> CostRow:
+    """`guidance`: what choosing the mask takes, in every convention. `clip_frames`: before masking."""
     frames, visible, patches = seen.frames, seen.visible, seen.grid[0] * seen.grid[1]
-    everything = forward_flops(config.model, frames, visible, text_tokens, embedded=patches) + guidance
+    everything = (
+        forward_flops(config.model, frames, visible, text_tokens, embedded=patches * clip_frames // frames)
+        + guidance
+    )
     executed = forward_flops(config.model, frames, visible, text_tokens) + guidance
     as_published = _is_paper_model(config) and (frames, text_tokens) == (PAPER_FRAMES, PAPER_TOKENS)
     return CostRow(

@@ -51,7 +51,9 @@ class _Encoded(NamedTuple):
 
     @classmethod
     def of(cls, encoding: Encoding) -> "_Encoded":
-        words = [-1 if word is None else word for word in encoding.word_ids]
+        # numbered anew, for a word of characters that the tokeniser drops has a number and no token
+        numbers: dict[int, int] = {}
+        words = [-1 if word is None else numbers.setdefault(word, len(numbers)) for word in encoding.word_ids]
         return cls(np.array(encoding.ids, np.int32), np.array(words, np.int32), bool(encoding.overflowing))
 
 

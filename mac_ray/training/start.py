@@ -82,7 +82,12 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
         save_words(count_words(captions_of_training(data), tokenizer), folder.words)
     if not folder.config.exists():
         save_config(config, folder)
-    notes = [*unused_masks(config), *_idle_ratios(config), *truncation_notes(config, data, tokenizer)]
+    notes = [
+        *unused_masks(config),
+        *_idle_ratios(config),
+        *_cut_groups(config),
+        *truncation_notes(config, data, tokenizer),
+    ]
     return PreparedRun(config, identity, folder, plan, data, sources, notes)
 
 
@@ -187,6 +192,7 @@ def parameters(run: PreparedRun) -> dict[str, str]:
     flat = _flattened(run.config.trained(run.data.fingerprints, run.sources))
     tokenizer = CaptionTokenizer(run.folder.tokenizer, run.config.data.max_caption_tokens)
     longest = run.config.data.max_caption_tokens
+    flat["derived.gflops_at_text_tokens"] = str(longest)  # without padding: no caption is longer
     side = run.config.data.image_size // run.config.model.video.patch_size
     for leg in run.plan:
         ends = [forward_cost(run.config, leg.stage, longest, progress) for progress in (0.0, 1.0)]
@@ -299,6 +305,22 @@ def _idle_ratios(config: Config) -> Iterator[str]:
             yield (
                 f"stages.{number}.masking.video: {section.strategy} at this ratio hides nothing of {stage.frames} "
                 f"frames of {side**2} patches; raise masking.video.ratio, or set masking.video.strategy=none"
+            )
+
+
+def _cut_groups(config: Config) -> Iterator[str]:
+    """A sentence for each stage in which passes do not take whole groups of neighbours for hard wrong captions."""
+    for number, stage in enumerate(config.stages):
+        matching, passes = (
+            config.stage_objectives(stage).matching,
+            config.cluster.most_workers * stage.accumulate,
+        )
+        if matching is not None and passes > 1 and stage.batch_size % (passes * matching.group_size):
+            yield (
+                f"stages.{number}: {passes} passes (cluster.workers times stages.{number}.accumulate) share "
+                f"{stage.batch_size} samples and cut groups of {matching.group_size}, so objectives.matching draws "
+                "hard wrong captions from fewer neighbours than one pass would, and its loss is another; let "
+                f"objectives.matching.group_size divide {stage.batch_size / passes:g}"
             )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import DistilBertTokenizerFast
 
 from mac_ray.config import ConfigError, TextTower
@@ -231,6 +231,24 @@ def test_tokenizer_of_another_family_is_refused(tmp_path: Path) -> None:
     Tokenizer(models.BPE(vocab={"a": 0}, merges=[])).save(str(tmp_path / "bpe.json"))
     with pytest.raises(ConfigError, match="BERT-type"):
         CaptionTokenizer(tmp_path / "bpe.json", 16)
+
+
+def test_words_of_which_no_token_is_left_are_none(tmp_path: Path) -> None:
+    """Or a caption has more words than places, and hiding some of them ends the training."""
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    silent = Tokenizer(models.BPE())  # which has no token for characters that it does not know
+    silent.pre_tokenizer = pre_tokenizers.Whitespace()
+    silent.train_from_iterator(
+        ["a red cat"], trainers.BpeTrainer(special_tokens=specials, show_progress=False)
+    )
+    silent.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    silent.save(str(tmp_path / "bpe.json"))
+    tokens = CaptionTokenizer(tmp_path / "bpe.json", 16)(["x " * 30 + "a x red cat"])
+    words = tokens.words[0]
+    assert words[words >= 0].tolist() == sorted(words[words >= 0])
+    assert set(words.tolist()) == {-1, 0, 1, 2}
 
 
 def test_tokenizer_that_is_nowhere_is_named(tmp_path: Path) -> None:

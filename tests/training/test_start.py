@@ -238,6 +238,23 @@ def test_decord_where_it_is_not_installed_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.mp4"))
 
 
+def test_passes_that_cut_groups_of_neighbours_are_told_of(tiny_overrides: Sequence[str]) -> None:
+    def notes(*overrides: str) -> list[str]:
+        given = ["stages.0.objectives={matching: {group_size: 4}}", *overrides]
+        return [
+            note
+            for note in prepared(config_file.load(None, [*tiny_overrides, *given])).notes
+            if "groups" in note
+        ]
+
+    assert notes() == notes("stages.0.accumulate=2") == notes("cluster.workers=2") == []
+    assert notes("stages.1.accumulate=4") == []  # which matches nothing
+    for overrides in (["stages.0.accumulate=4"], ["cluster.workers=2", "stages.0.accumulate=2"]):
+        (note,) = notes(*overrides)
+        assert note.startswith("stages.0: 4 passes")
+        assert note.endswith("let objectives.matching.group_size divide 2")
+
+
 # ---------------------------------------------------------------- what is recorded
 
 
