@@ -412,7 +412,7 @@ def test_data_with_a_file_that_hangs_its_decoder_are_measured_without_it(
     (tmp_path / "video3.mp4").unlink()
     make_hanging(tmp_path / "video3.mp4")
     given = ["--samples", "9", "--rounds", "1", f"storage.cache={tmp_path / 'cache'}", *SMALL]
-    found = output(capsys, "data", str(small_set), *given, "cluster.decode_timeout_s=1")
+    found = output(capsys, "data", str(small_set), *given, "cluster.decode_timeout_s=3")
     assert found["samples"] == 8
 
 

@@ -57,9 +57,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Fi
 
 
 def test_pretrain_killed_again_and_again_ends_as_if_untouched(
-    tiny_overrides: list[str], tmp_path: Path, finished: Finished, monkeypatch: pytest.MonkeyPatch
+    tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = [*tiny_overrides, "storage.checkpoint_every=1", UNTRACKED]
+    # so long that it is not done before it is killed
+    overrides = [*tiny_overrides, "stages.0.epochs=20", "storage.checkpoint_every=1", UNTRACKED]
     reached = 0
     for _ in range(3):  # at the first checkpoint, then right after a later one, wherever the job then is
         job = start_job(overrides, tmp_path, "--without-ray")
@@ -67,17 +68,19 @@ def test_pretrain_killed_again_and_again_ends_as_if_untouched(
         kill(job)
         saved = saved_step(tmp_path / "runs")
         assert saved > 0
-        reached = min(saved + 2, TINY_STEPS - 1)
+        reached = saved + 2
         assert status_of(the_run(tmp_path / "runs")) == "RUNNING"  # nobody was left to say otherwise
     assert run_here(overrides, tmp_path, monkeypatch) == 0
-    untouched = weights_and_metrics(the_run(finished.folder / "runs"))
+    elsewhere = [*overrides, f"storage.runs={tmp_path / 'untouched'}"]
+    assert run_here(elsewhere, tmp_path, monkeypatch) == 0
+    untouched = weights_and_metrics(the_run(tmp_path / "untouched"))
     assert weights_and_metrics(the_run(tmp_path / "runs")) == untouched
 
 
 def test_pretrain_terminated_saves_first_and_continues_in_the_same_mlflow_run(
     tiny_overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = [*tiny_overrides, "stages.0.epochs=20", "storage.checkpoint_every=1000"]
+    overrides = [*tiny_overrides, "stages.0.epochs=200", "storage.checkpoint_every=1000"]
     job = start_job(overrides, tmp_path, "--without-ray")
     wait_for(
         lambda: any("train/loss" in str(record) for record in journal_records(tmp_path / "runs")),

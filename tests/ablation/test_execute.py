@@ -183,7 +183,7 @@ def test_run_that_another_sweep_is_training_is_left_to_it_and_its_result_taken(
     tiny: Config, tiny_overrides: Sequence[str], tmp_path: Path
 ) -> None:
     runs = Path(tiny.storage.runs)
-    options = [*tiny_overrides, UNTRACKED]
+    options = [*tiny_overrides, "stages.0.epochs=20", UNTRACKED]
     (run,) = planned({"tiny": config_file.load(None, options)}, runs)
     other = start_job(options, tmp_path, "--without-ray")  # the lock is a process's
     wait_for(lambda: status_of(run.folder) == "RUNNING", other, every_s=0.01)

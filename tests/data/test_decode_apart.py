@@ -40,11 +40,12 @@ STEPS = 7  # of 4 of 9 samples: three epochs and a bit
 
 def decoding_processes() -> list[psutil.Process]:
     """Those of this process and its loader processes."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if any("decode.apart" in part for part in process.cmdline())
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if any("decode.apart" in part for part in process.cmdline()):
+                found.append(process)
+    return found
 
 
 @contextmanager
@@ -256,6 +257,27 @@ def test_decoder_killed_for_lack_of_memory_is_given_a_second_try(tmp_path: Path)
         frames(source, "video", killed, "pyav", timeout_s=LONG_S)
 
 
+def test_decoding_process_ends_with_its_thread_though_its_error_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    errors: list[DecodeError] = []
+    processes: list[psutil.Process] = []
+    before = decoding_processes()
+
+    def decode() -> None:
+        try:
+            frames(Source.of(tmp_path / "broken.mp4"), "video", range, "pyav", timeout_s=LONG_S)
+        except DecodeError as error:
+            errors.append(error)
+        processes.extend(process for process in decoding_processes() if process not in before)
+
+    thread = threading.Thread(target=decode)
+    thread.start()
+    thread.join()
+    assert errors
+    (process,) = processes
+    assert not process.is_running()
+
+
 def test_decoding_processes_end_with_the_threads_that_use_them(tmp_path: Path) -> None:
     write_video(tmp_path / "clip.mp4", 9, 32, 32)
     before = len(decoding_processes())
@@ -388,7 +410,7 @@ def test_only_the_window_that_hung_is_not_tried_again(tmp_path: Path) -> None:
 def test_cache_is_made_without_what_hangs(hung: Manifest, tmp_path: Path) -> None:
     section = config_with([]).data
     folder = ensure_cache(hung, "train", section, "pyav", tmp_path, 1.0, lambda *_: None, timeout_s=SHORT_S)
-    reader = ClipReader(hung, section, "pyav", folder, timeout_s=0.5)
+    reader = ClipReader(hung, section, "pyav", folder, timeout_s=SHORT_S)
     for sample in hung:
         if sample.index == 3:
             with pytest.raises(DecoderDiedError):

@@ -2,11 +2,11 @@
 
 import pickle
 import threading
-import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -381,16 +381,19 @@ def test_storage_that_hangs_is_not_asked_longer_than_one_that_says_that_it_is_aw
 ) -> None:
     monkeypatch.setattr("mac_ray.data.patience.PAUSES_S", (0.01,) * 100)
     monkeypatch.setattr("mac_ray.data.patience.LONGEST_S", 0.3)
+    waited = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: sum(waited), sleep=waited.append)
+    monkeypatch.setattr("mac_ray.data.patience.time", clock)
     tries = []
 
     def hangs() -> None:
-        tries.append(time.monotonic())
-        time.sleep(0.2)
+        tries.append(clock.monotonic())
+        clock.sleep(0.2)
         raise AwayError(Source("/clip.mp4"), "cannot be read")
 
     with pytest.raises(StorageError, match="tried for"):
         patiently(hangs)
-    assert len(tries) == 2
+    assert tries == pytest.approx([0.0, 0.21])
 
 
 class Away(Dataset[int]):

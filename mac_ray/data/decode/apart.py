@@ -63,9 +63,10 @@ def _decode_once(source: Source, kind: str, select: Select, decoder: str, timeou
         if error.waited:
             raise AwayError(source, f"{error.reason}, waiting for storage") from error
         raise
-    except DecodeError:
-        _threads.child = child
-        raise
+    except DecodeError as error:
+        _threads.child, child = child, None
+        # a traceback knows the process, which would live as long as the error and not as its thread
+        raise error.with_traceback(None) from None
     except BaseException:  # from the keyboard, for instance: nobody knows what it is about to say
         child.end()
         raise
