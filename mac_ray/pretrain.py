@@ -25,8 +25,10 @@ from mac_ray.passwords import has_passwords
 from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.address import resolve_uri
 from mac_ray.tracking.journal import (
+    DRIVER_TAG,
     FAULT_TAG,
     FETCHED_NAME,
+    PARENT_TAG,
     PRUNED_TAG,
     BusyError,
     Journal,
@@ -85,16 +87,18 @@ def pretrain(
     more_tags: Mapping[str, str] | None = None,
     mlflow_wait_s: float = WAIT_S,
     here: Path | None = None,
+    planned: str | None = None,
 ) -> int:
     """Prepare, train, score and track one run; returns the exit code. `more_tags` are tracked with it; for
-    `mlflow_wait_s` MLflow is waited for when it has ended. `here`: working_directory, by default asked for.
+    `mlflow_wait_s` MLflow is waited for when it has ended. `here`: working_directory, by default asked for. `planned`
+    is the run's identity, where a sweep has planned it.
 
     Raises ConfigError, ManifestError or JournalError for what can be told before workers are taken.
     """
     here = here or working_directory(console)
     uri = tracking_uri(config, here)
     with preparing(console) as progress:
-        run = prepare(config, Path.cwd(), here, progress)
+        run = prepare(config, Path.cwd(), here, progress, planned)
     if status_of(run.folder.path) != "FINISHED":
         with driving(run):
             if status_of(run.folder.path) != "FINISHED":  # by whoever drove it until now
@@ -191,7 +195,7 @@ def note_start(run: PreparedRun, more_tags: Mapping[str, str]) -> None:
             journal.tags({PRUNED_TAG: "false"})
         if journal.tag(FAULT_TAG):  # of an attempt before
             journal.tags({FAULT_TAG: ""})
-        journal.tags({**tags(run), **more_tags})
+        journal.tags({**tags(run), DRIVER_TAG: more_tags.get(PARENT_TAG, ""), **more_tags})
         if not has_passwords(run.folder.config.read_text()):  # as of where data are
             journal.artifact(run.folder.config)
 

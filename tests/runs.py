@@ -1,10 +1,12 @@
 """The small run that tests share, and reading what runs left."""
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 
 from safetensors.torch import load_file
 
+from mac_ray.data.manifest import Manifest, Row
 from mac_ray.tracking.journal import read
 from mac_ray.training import checkpoint
 
@@ -46,6 +48,15 @@ UNTRACKED = "tracking.enabled=false"  # where MLflow is not asked, its tables an
 TINY_STEPS = 8 + 3  # int(2.5 * 26 / 8) masked, int(26 / 8) unmasked
 CLOCKED = ("train/samples_per_second", "train/step_seconds", "train/data_wait", "cost/seconds")
 Point = tuple[str, int]  # metric, step
+
+
+def rows_of(manifest: Manifest) -> list[Row]:
+    """As it was written of."""
+    known = {each.name for each in fields(Row)}
+    return [
+        Row(**{name: value for name, value in sample.items() if name in known})
+        for sample in manifest.table.to_pylist()
+    ]
 
 
 def the_run(runs: Path) -> Path:

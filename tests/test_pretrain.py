@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from mac_ray.config import file as config_file
-from mac_ray.pretrain import main
-from mac_ray.tracking.journal import Journal, read, status_of, summarize
+from mac_ray.pretrain import main, note_start
+from mac_ray.tracking.journal import DRIVER_TAG, PARENT_TAG, Journal, read, status_of, summarize
 from mac_ray.tracking.process import wait_for_lock
 from mac_ray.tracking.sender import LOCK_NAME, replay
 from mac_ray.training import checkpoint
@@ -270,6 +270,17 @@ def test_pretrain_with_bad_input_ends_with_one_sentence_before_it_starts(
     for word in words:
         assert word in message
     assert journal_records(tmp_path / "runs") == []
+
+
+def test_run_that_a_person_goes_on_with_is_no_longer_driven_by_its_sweep(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    """Which would stop it as a trial that it has condemned."""
+    run = prepare(config_file.load(None, tiny_overrides), tmp_path, tmp_path, lambda *_: None)
+    for more_tags, driver in (({PARENT_TAG: "key"}, "key"), ({}, "")):
+        note_start(run, more_tags)
+        with Journal(run.folder.path) as journal:
+            assert (journal.tag(DRIVER_TAG), journal.tag(PARENT_TAG)) == (driver, "key")
 
 
 def test_run_begun_by_code_that_derived_other_numbers_goes_on(

@@ -23,7 +23,7 @@ from mac_ray.data.lexicon import Lexicon, count_words
 from mac_ray.data.loader import TRAINING_TEXTS
 from mac_ray.data.text import CaptionTokenizer, save_tokenizer
 from mac_ray.model.imported import imports_weights, initial_model
-from mac_ray.training.distributed import out_of_memory_explained, release_gpu
+from mac_ray.training.distributed import out_of_memory_explained, release_memory
 from mac_ray.training.first_weights import with_found_weights
 from mac_ray.training.hiding import counts_words
 from mac_ray.training.inputs import RunData
@@ -80,7 +80,7 @@ class Calculator:
                 for start, end in kind.pieces
             )
         del steps
-        release_gpu()
+        release_memory()
         return step * kind.leg.num_steps * sum(costs) / cost
 
     def require_weights(self, config: Config) -> None:

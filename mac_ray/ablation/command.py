@@ -10,7 +10,8 @@ trained again. The first seed of every row comes first: stopped early, a sweep h
 import argparse
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from mac_ray.ablation.execute import (
 )
 from mac_ray.ablation.forecast import say_forecast
 from mac_ray.ablation.locate import Locator, PlannedRun, each_once, require_readable, require_results
-from mac_ray.ablation.outcome import TableError, share_left
+from mac_ray.ablation.outcome import TableError, code_of, code_that_began, share_left
 from mac_ray.ablation.parent import as_parent, keep_files, reported, say_where, uri_of
 from mac_ray.ablation.plan import Row, baseline_of, expand, rows_of, set_by_all
 from mac_ray.ablation.record import RecordedRun, SweepRecord, context_of, folder_name, outcome_of
@@ -54,6 +55,7 @@ from mac_ray.ray_metrics import exported_trials
 from mac_ray.terminal import say, say_stopped
 from mac_ray.tracking.journal import Journal, JournalError, status_of
 from mac_ray.tracking.launch import send_rest
+from mac_ray.training.start import git_state
 
 KEY_CHARACTERS = 32  # of an identity, by which the sweep is found in MLflow
 
@@ -129,14 +131,17 @@ def run_sweep(
         runs = locator.planned(points)
     require_readable(runs)
     require_results(runs)
-    archive.bring_back(runs)
+    if not dry_run:
+        archive.bring_back(runs)
     asked_runs = [run for run in runs if run.point.row.label in asked]
     # a row's cost does not depend on its seed
     of_row = {run.point.row.label: run.point.config for run in asked_runs}
     row_flops = {label: calculator.flops(config) for label, config in of_row.items()}
-    show_plan(asked_runs, row_flops, calculator.timing(), console)
+    away = {run.identity for run in runs if archive.has(run)}  # finished, in MLflow alone
+    show_plan(asked_runs, row_flops, calculator.timing(), console, away)
     if dry_run:
-        to_go = [[run] for run in in_order(each_once(asked_runs), sweep) if not is_finished(run)]
+        left = (run for run in asked_runs if not is_finished(run) and run.identity not in away)
+        to_go = [[run] for run in in_order(each_once(left), sweep)]
         finished = (outcome_of(_recorded(run)) for run in runs if is_finished(run))
         say_forecast(finished, to_go, calculator, console)
         return 0
@@ -248,9 +253,18 @@ def _recorded(run: PlannedRun) -> RecordedRun:
 
 
 def show_plan(
-    runs: Sequence[PlannedRun], row_flops: Mapping[str, float], timing: str, console: Console
+    runs: Sequence[PlannedRun],
+    row_flops: Mapping[str, float],
+    timing: str,
+    console: Console,
+    away: Container[str] = (),
 ) -> None:
-    """A line per row: which seeds are finished, and what is left of the others costs."""
+    """A line per row: which seeds are finished, and what is left of the others costs. `away`: identities of runs that
+    are finished, but not in their folders.
+    """
+
+    def is_to_go(run: PlannedRun) -> bool:
+        return not is_finished(run) and run.identity not in away
 
     def flops_left(run: PlannedRun) -> float:
         flops = row_flops[run.point.row.label]
@@ -259,7 +273,7 @@ def show_plan(
     table = RichTable("row", "seeds finished", "to go", "FLOPs a run", "FLOPs to go")
     for label, flops in row_flops.items():
         own = [run for run in runs if run.point.row.label == label]
-        left = [run for run in own if not is_finished(run)]
+        left = [run for run in own if is_to_go(run)]
         table.add_row(
             escape(label),
             _seeds(run for run in own if run not in left),
@@ -269,7 +283,7 @@ def show_plan(
         )
     console.print(table)
     once = each_once(runs)
-    to_go = [flops_left(run) for run in once if not is_finished(run)]
+    to_go = [flops_left(run) for run in once if is_to_go(run)]
     shared = f" for {len(runs)} places in the table" if len(once) < len(runs) else ""
     say(
         console,
@@ -277,6 +291,21 @@ def show_plan(
     )
     if timing:
         say(console, timing)
+    if said := _begun_by_other_code(once):
+        say(console, said, "yellow")
+
+
+def _begun_by_other_code(runs: Iterable[PlannedRun]) -> str:
+    """A run is known by what it trains, and not by the code that trains it: a fault that was mended since is in it."""
+    here = code_of(git_state())
+    found = Counter(code for run in runs if status_of(run.folder) and (code := code_that_began(run.folder)))
+    others = [f"{name} ({count})" for name, count in found.most_common() if name != here]
+    if not here or not others:
+        return ""
+    return (
+        f"code is {here}, but of these runs some were begun by {', '.join(others)}; where a change between changed "
+        "training, delete their folders and their runs in MLflow, and they are trained anew"
+    )
 
 
 def _seeds(runs: Iterable[PlannedRun]) -> str:

@@ -56,7 +56,7 @@ from mac_ray.tracking.journal import (
     summarize,
 )
 from mac_ray.tracking.process import try_lock
-from mac_ray.training.distributed import device_of, release_gpu
+from mac_ray.training.distributed import device_of, release_memory
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
@@ -375,7 +375,7 @@ def train_in_actor(run: PreparedRun, console: Console) -> Outcome:
         with exported_run(run.folder.path, device):
             return train_in_thread(run, device)
     finally:
-        release_gpu()
+        release_memory()
 
 
 def run_quietly(job: Job, launch: Launch) -> int:
@@ -393,7 +393,14 @@ def run_quietly(job: Job, launch: Launch) -> int:
         console = Console(file=log, width=120)
         try:
             # what it does not come to send meanwhile, the sweep sends at its end; an actor holds what others wait for
-            return pretrain(job.config, console, launch, more_tags=job.tags, mlflow_wait_s=MLFLOW_WAIT_S)
+            return pretrain(
+                job.config,
+                console,
+                launch,
+                more_tags=job.tags,
+                mlflow_wait_s=MLFLOW_WAIT_S,
+                planned=job.identity,
+            )
         except (ConfigError, ManifestError) as error:
             say(console, f"error: {error}")
             close(job, str(error), since=time.time())

@@ -98,17 +98,29 @@ def outcome_in(folder: Path, row: str, seed: int, identity: str) -> Outcome:
         device=summary.tags.get(DEVICE_TAG, ""),
         workers=summary.tags.get(WORKERS_TAG, ""),
         precision=summary.tags.get(PRECISION_TAG, ""),
-        code=_code(summary.tags),
+        code=code_of(summary.tags),
         warning=scores.get("warning") or "",
     )
 
 
-def _code(tags: Mapping[str, str]) -> str:
-    """Empty where a run could not know."""
+def code_that_began(folder: Path) -> str:
+    """The version of the code by which a run was begun; as `code_of`."""
+    for record in read(folder / FILE_NAME):
+        if record["kind"] == "tags" and "git.commit" in record["values"]:
+            return code_of(record["values"])
+    return ""
+
+
+def code_of(tags: Mapping[str, str]) -> str:
+    """The version of the code, in short, by the tags of a run or of this process; empty where it could not know."""
     commit = tags.get("git.code", tags.get("git.commit", ""))  # an older version names the commit alone
     if not re.fullmatch(r"[0-9a-f]{7,}", commit):
         return ""
-    return commit[:COMMIT_LETTERS] + (" with changes" if tags.get("git.dirty") == "true" else "")
+    if "git.changes" in tags:
+        changes = tags["git.changes"] and f" with changes {tags['git.changes']}"
+    else:  # of an older version, which knows no more
+        changes = " with changes" if tags.get("git.dirty") == "true" else ""
+    return commit[:COMMIT_LETTERS] + changes
 
 
 def share_left(folder: Path, flops: float) -> float:

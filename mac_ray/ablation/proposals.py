@@ -25,7 +25,7 @@ from mac_ray.config import Config, ConfigError
 from mac_ray.errors import NoRoomToTimeError
 from mac_ray.passwords import without_passwords
 from mac_ray.tracking.followed import Followed
-from mac_ray.tracking.journal import FAULT_TAG, FILE_NAME, PARENT_TAG, Summary, status_of, summarize
+from mac_ray.tracking.journal import DRIVER_TAG, FAULT_TAG, FILE_NAME, Summary, status_of, summarize
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import Leg
 
@@ -93,7 +93,7 @@ class Proposals:
 
         `give_up` is told the runs of trials that are over, of which some may never have been begun.
 
-        `parent` is the key of the sweep's own run, which those that it trains have in their tags.
+        `parent` is the key of the sweep's own run, which those have in their tags that it is training.
         """
         self._study, self._sweep, self._search = study, sweep, search
         self._parent, self._plan, self._legs_of, self._give_up = parent, plan, legs_of, give_up
@@ -107,7 +107,8 @@ class Proposals:
         self._elsewhere: list[Proposal] = []  # somebody else trains a run of theirs
         self._twins: list[Proposal] = []  # wait for the runs of a trial under way, or of one elsewhere
         self._in_a_row: list[str] = []  # why trials failed since the last one that ended well
-        self._doubtful: list[tuple[optuna.Trial, str]] = []  # those trials, and why
+        # those trials, why, and their runs, which may yet finish, where it came to any
+        self._doubtful: list[tuple[optuna.Trial, str, Proposal | None]] = []
         self._waits_for_room = False  # the next trial, to have its steps timed with nothing else under way
         self._has_worked = False
         self.stopped = ""  # why no more trials are handed out, in one sentence
@@ -154,7 +155,7 @@ class Proposals:
                     self._left.insert(0, trial.number)
                     self._waits_for_room = True
                     return None
-                self._doubt([trial], str(error))
+                self._doubt([(trial, str(error), None)])
                 continue
             proposal = self._proposal(trial, runs)
             was_stopped = proposal.is_condemned and status_of(runs[0].folder) == "KILLED"
@@ -233,7 +234,7 @@ class Proposals:
 
     def _is_ours(self, run: Summary) -> bool:
         """It is being trained, and by this search."""
-        return run.status == "RUNNING" and run.tags.get(PARENT_TAG) == self._parent
+        return run.status == "RUNNING" and run.tags.get(DRIVER_TAG) == self._parent
 
     def _condemned(self, proposal: Proposal) -> bool:
         """Every report is judged once, when it comes: what others reach later is no reason to stop on the way."""
@@ -298,7 +299,7 @@ class Proposals:
                 (run.reason for run in unfinished if run.reason), "the process that trained it ended"
             )
             if not (has_failed and any(run.tags.get(FAULT_TAG) == "recipe" for run in unfinished)):
-                self._doubt([proposal.trial for proposal in same], reason)
+                self._doubt([(proposal.trial, reason, proposal) for proposal in same])
                 return False
             for proposal in same:
                 self._fail(proposal.trial, reason)
@@ -323,9 +324,9 @@ class Proposals:
 
     # ------------------------------------------------------------ whether the machine works
 
-    def _doubt(self, same: Sequence[optuna.Trial], reason: str) -> None:
-        self._in_a_row.append(reason)
-        self._doubtful += [(trial, reason) for trial in same]
+    def _doubt(self, same: Sequence[tuple[optuna.Trial, str, Proposal | None]]) -> None:
+        self._in_a_row.append(same[0][1])
+        self._doubtful += same
         if len(self._in_a_row) >= FAILURES_IN_A_ROW:
             self._decide()
 
@@ -335,8 +336,11 @@ class Proposals:
             return
         self._has_worked = True
         self._in_a_row.clear()
-        for trial, reason in self._doubtful:
-            self._fail(trial, reason)
+        for trial, reason, proposal in self._doubtful:
+            if proposal and proposal.has_finished:  # by another trial of its recipe, or another sweep
+                self._complete(proposal, _summaries(proposal.runs))
+            else:
+                self._fail(trial, reason)
         self._doubtful.clear()
 
     def _end(self) -> None:
@@ -352,15 +356,15 @@ class Proposals:
 
     def _decide(self) -> None:
         """Where nothing is known of this machine, the second time decides."""
-        if all(REASON in trial.user_attrs for trial, _ in self._doubtful):
+        if all(REASON in trial.user_attrs for trial, _, _ in self._doubtful):
             self._worked()
         else:
             self._stop()
 
     def _stop(self) -> None:
-        for trial, reason in self._doubtful:
+        for trial, reason, _ in self._doubtful:
             trial.set_user_attr(REASON, reason)
-        failed = [str(trial.number) for trial, _ in self._doubtful]
+        failed = [str(trial.number) for trial, _, _ in self._doubtful]
         self.stopped = (
             f"trials that failed one after the other: {', '.join(failed)}, the last with: {self._in_a_row[-1]}; mend "
             "that, and the same command tries them again"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mac_ray.tracking.fetch import FinishedRun  # brings mlflow, which is slow to import
 
 
-PAUSES_S = (1, 4, 10)  # between tries to fetch a run
+PAUSES_S = (1, 4, 10)  # between tries to ask for runs, or to fetch one
 
 
 class NotGivenError(ConfigError):
@@ -66,6 +66,10 @@ class Archive:
             )
             say(self._console, said, "yellow")
 
+    def has(self, run: Located) -> bool:
+        """Whether `bring_back` would bring it."""
+        return run.identity in self.look_up() and status_of(run.folder) is None
+
     def do_without(self, problem: NotGivenError) -> None:
         """Only folders count from now on, as where runs are under way already that must not be stopped."""
         self._runs = {}
@@ -102,8 +106,16 @@ class Archive:
 
     def _find(self, uri: str) -> None:
         from mac_ray.tracking.fetch import finished_runs
+        from mac_ray.tracking.mlflow import UnavailableError
 
-        self._runs = finished_runs(uri, self._experiment)
+        for pause in (*PAUSES_S, None):
+            try:
+                self._runs = finished_runs(uri, self._experiment)
+                return
+            except UnavailableError:
+                if pause is None:
+                    raise
+                time.sleep(pause)
 
     def _fetch(self, uri: str, folders: Mapping[str, Path]) -> None:
         """Raises NotGivenError where MLflow stays away or has come to refuse: to train anew what it has would cost more

@@ -32,7 +32,7 @@ from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import NoRoomToTimeError, in_one_line
 from mac_ray.tracking.process import wait_for_lock
-from mac_ray.training.distributed import device_name, device_of, release_gpu
+from mac_ray.training.distributed import device_name, device_of, release_memory
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
 from mac_ray.training.plan import Leg
@@ -145,7 +145,7 @@ class Speeds:
             problem = in_one_line(error)  # and not the error, whose frames have the models
         finally:
             os.close(lock)
-            release_gpu()  # for the runs now, of which one may share the GPU with this process
+            release_memory()  # for the runs now, of which one may share the GPU with this process
         if problem:
             raise NoRoomToTimeError(
                 f"a GPU's memory is not enough to time steps of two recipes in turns ({problem}); let nothing else use "

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from mac_ray.config.section import ConfigError, Positive, Section
@@ -41,6 +42,9 @@ class Part(Section):
                 raise ValueError(f"{place} is the set {value!r}, which has no order; give a list")
             if isinstance(value, Mapping) and (strange := [key for key in value if not isinstance(key, str)]):
                 raise ValueError(f"{place} has the key {strange[0]!r}; give text, in quotes")
+            plain = value.item() if isinstance(value, np.integer | np.bool_) else value
+            if plain is not value:
+                raise ValueError(f"{place} is {value!r} of NumPy, which no config holds; give {plain!r}")
         return given
 
 
@@ -49,7 +53,7 @@ def _all_within(value: Any, place: str) -> Iterator[tuple[str, Any]]:
     inner: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, Mapping):
         inner = value.items()
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | np.ndarray):
         inner = enumerate(value)
     yield place, value
     for name, part in inner:

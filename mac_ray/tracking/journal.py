@@ -38,6 +38,8 @@ KINDS = ("run", "parameters", "tags", "metrics", "artifact", "status")
 NAME = re.compile(r"[/\w.\- :]{1,250}")
 # Its value is the key of another run of the same experiment, under which MLflow shows this one.
 PARENT_TAG = "mac_ray.parent"
+# the same of what trains the run now, or trained it last; empty where a person does
+DRIVER_TAG = "mac_ray.driver"
 SWEEP_TAG = "mac_ray.sweep"  # the name of the sweep a run belongs to
 DEVICE_TAG = "device"  # what the first worker trains on; its seconds are only as comparable as this
 WORKERS_TAG = "workers"  # how many, and threads of each on CPUs, which decides seconds as well

@@ -40,7 +40,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 METRICS_PER_CALL = 1000
 PARAMETERS_PER_CALL, PARAMETER_CHARACTERS = 25, 6000
 TAGS_PER_CALL, TAG_CHARACTERS = 20, 8000
-RUNS_PER_PAGE = 1000
+RUNS_PER_PAGE = 100  # a server takes 0.01 s for one of a sweep, and 1,000 longer than a request may take
 
 # Other codes may heal, BAD_REQUEST too: it is what a server says whose pool of connections ran dry.
 HOPELESS = (
@@ -91,11 +91,13 @@ class TrackedRun:
                 self.experiment_id, self.run_id = str(known.info.experiment_id), run_id
             else:
                 self.experiment_id = self._experiment(summary.experiment, folder)
-                self.run_id = next(iter(self._tagged(KEY_TAG, summary.key)), "") or self._new_run(summary)
+                same = self._tagged(KEY_TAG, summary.key)
+                self.run_id = str(same[0].info.run_id) if same else self._new_run(summary)
             if not (folder / FETCHED_NAME).exists():
                 self._client.set_tag(self.run_id, FOLDER_TAG, str(folder.absolute()))
             for child in self._tagged(PARENT_TAG, summary.key):
-                self._put_below(self.run_id, child)
+                if child.data.tags.get(MLFLOW_PARENT_RUN_ID) != self.run_id:
+                    self._put_below(self.run_id, str(child.info.run_id))
 
     def log(self, parameters: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]) -> None:
         with explained(self._uri, "log to the run"):
@@ -110,7 +112,7 @@ class TrackedRun:
                 self._client.log_batch(self.run_id, metrics=metrics[start : start + METRICS_PER_CALL])
             if PARENT_TAG in tags:
                 for parent in self._tagged(KEY_TAG, tags[PARENT_TAG])[:1]:
-                    self._put_below(parent, self.run_id)
+                    self._put_below(str(parent.info.run_id), self.run_id)
 
     def _put_below(self, parent: str, child: str) -> None:
         """Done as well where the sender of the other does it in the same moment, and the database refuses one."""
@@ -170,17 +172,17 @@ class TrackedRun:
         is_there = found.info.lifecycle_stage == LifecycleStage.ACTIVE and found.data.tags.get(KEY_TAG) == key
         return found if is_there else None
 
-    def _tagged(self, tag: str, value: str) -> list[str]:
-        """Ids of all runs of the experiment with this tag, newest first."""
-        ids: list[str] = []
+    def _tagged(self, tag: str, value: str) -> list[Run]:
+        """All runs of the experiment with this tag, newest first."""
+        runs: list[Run] = []
         page: str | None = None
         while page != "":
             found = self._client.search_runs(
                 [self.experiment_id], f"tags.`{tag}` = '{value}'", max_results=RUNS_PER_PAGE, page_token=page
             )
-            ids += [str(run.info.run_id) for run in found]
+            runs += found
             page = found.token or ""
-        return ids
+        return runs
 
     def _new_run(self, summary: Summary) -> str:
         tags = {KEY_TAG: summary.key, IDENTITY_TAG: summary.identity}

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -140,11 +141,16 @@ class Delivery:
                 case "artifact":
                     uploads.append((record["path"], record["folder"]))
         run.log(parameters, tags, points)
+        self._keep(uploads=tuple(dict.fromkeys(uploads)))
         last = chunk[-1]
         if last["kind"] == "status":
+            if last["status"] == "FINISHED":
+                # others fetch what has finished; where files cannot be sent now, that is told all the same
+                with suppress(UnavailableError):
+                    self._upload(run)
             status = self.sent.status = last["status"]
             run.set_status(last["status"], last["reason"], last["time"])
-        self._keep(offset=end, status=status, uploads=tuple(dict.fromkeys(uploads)))
+        self._keep(offset=end, status=status)
         self.sent.points += len(points)
         self.sent.records += len(chunk)
 

@@ -19,11 +19,12 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mac_ray.config import Cluster, Config
-from mac_ray.errors import GpuMemoryError, in_one_line
+from mac_ray.errors import GpuMemoryError, RunError, in_one_line
 from mac_ray.seeds import seed_at
 
 # one worker waits for another: within a step, where only a hang takes longer; and at a `meet`
 STEP_WAIT_S, MEETING_WAIT_S = 30 * 60, 4 * 3600
+FORGIVEN = 1 / 32  # of a GPU's memory: kernels of processes beside their tensors
 # of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
@@ -87,11 +88,14 @@ def keep_freed_memory() -> None:
         mallopt(M_ARENA_MAX, 1)  # threads' own heaps would be given back whole
 
 
-def release_gpu() -> None:
-    """The memory that this process keeps for later, for others on the same GPU."""
+def release_memory() -> None:
+    """What this process keeps for later, of GPUs and of main memory, for others on the same machine."""
+    gc.collect()
     if torch.cuda.is_available():
-        gc.collect()
         torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # which glibc has
+    if trim is not None:
+        trim(0)
 
 
 def device_of(cluster: Cluster) -> torch.device:
@@ -123,15 +127,38 @@ def workers_in_words(worker: Worker) -> str:
 
 @contextlib.contextmanager
 def out_of_memory_explained() -> Iterator[None]:
-    """Raises GpuMemoryError where a GPU's memory is not enough: starting again would only repeat it."""
+    """Raises GpuMemoryError where a GPU's memory is not enough: starting again would only repeat it. But RunError
+    where others have taken what this process was to have."""
     try:
         yield
     except torch.OutOfMemoryError as error:
+        if others := _memory_of_others():
+            raise RunError(
+                f"a GPU's memory is not enough ({in_one_line(error)}), as others hold {others / 2**30:.1f} GiB more "
+                "of it than their part; end them, and the same command goes on"
+            ) from error
         raise GpuMemoryError(
             f"a GPU's memory is not enough ({in_one_line(error)}); raise accumulate of the stage, which computes the "
             "same losses in pieces, lower its batch_size (of scoring, evaluation.batch_size), or take more workers; "
             "`python -m mac_ray.bench step RUN/config.yaml --largest-batch`, of the folder of this run, says what fits"
         ) from error
+
+
+def _memory_of_others() -> int:
+    """Bytes of this process's GPU that others hold beyond what is left to them; 0 for what may be none of theirs."""
+    if not torch.cuda.is_available():
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return beyond_their_part(
+        total, free, torch.cuda.memory_reserved(), torch.cuda.get_per_process_memory_fraction()
+    )
+
+
+def beyond_their_part(total: int, free: int, reserved: int, fraction: float) -> int:
+    """Bytes of `total` that other processes hold beyond what a process leaves them that is given a `fraction` and has
+    `reserved` some for tensors; its kernels and theirs are forgiven."""
+    excess = total - free - reserved - round((1 - fraction) * total)
+    return excess if excess > FORGIVEN * total else 0
 
 
 def autocast_dtype(config: Config, device: torch.device) -> torch.dtype | None:

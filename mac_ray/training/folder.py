@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mac_ray.config import ConfigError
-from mac_ray.tracking.journal import FILE_NAME
+from mac_ray.tracking.journal import FILE_NAME, status_of
 from mac_ray.tracking.process import try_lock, wait_for_lock
 from mac_ray.training import checkpoint
 
@@ -115,8 +115,13 @@ class KnownRuns:
 
     @classmethod
     def below_folder(cls, below: Path) -> "KnownRuns":
-        begun = sorted((path.parent for path in below.glob(f"*-*/{FILE_NAME}")), reverse=True)
-        return cls(below, {folder.name.rpartition("-")[2]: folder for folder in begun})
+        folders: dict[str, Path] = {}
+        for folder in sorted(path.parent for path in below.glob(f"*-*/{FILE_NAME}")):
+            known = folders.setdefault(folder.name.rpartition("-")[2], folder)
+            # a copy, or of two machines whose folders were put together: what has finished need not be trained
+            if known != folder and status_of(known) != "FINISHED" and status_of(folder) == "FINISHED":
+                folders[folder.name.rpartition("-")[2]] = folder
+        return cls(below, folders)
 
 
 def claimed(below: Path, names: Mapping[str, str]) -> dict[str, RunFolder]:

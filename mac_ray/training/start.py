@@ -3,8 +3,10 @@
 A run's folder is named by its identity, so the same command finds the same run again.
 """
 
+import hashlib
 import os
 import platform
+import socket
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -57,10 +59,13 @@ class PreparedRun:
         return self.folder.path.name
 
 
-def prepare(config: Config, read_from: Path, write_below: Path, progress: Progress) -> PreparedRun:
+def prepare(
+    config: Config, read_from: Path, write_below: Path, progress: Progress, planned: str | None = None
+) -> PreparedRun:
     """Make or open the data, check the config against it, and lay out the run's folder.
 
-    Relative paths of what is read and of what is written are taken from the two folders.
+    Relative paths of what is read and of what is written are taken from the two folders. `planned` is the identity that
+    the run had where it was planned, if that was elsewhere or earlier.
 
     Raises ConfigError or ManifestError.
     """
@@ -70,6 +75,12 @@ def prepare(config: Config, read_from: Path, write_below: Path, progress: Progre
     plan = legs(config, data.train_sizes)
     require_sound(config, data)
     config, sources, identity = identify(config, data)
+    if planned not in (None, identity):
+        seen = [*data.fingerprints, *(name for name in ("model", "video", "text") if name in sources)]
+        raise ConfigError(
+            f"{socket.gethostname()} would train another run than was planned: {', '.join(seen)} or mac_ray itself has "
+            "changed meanwhile, or is another on this node; let all nodes see the same, and start the command again"
+        )
     for split, manifest in data.splits:
         require_decodable(reader(manifest, split, config, progress), split)
     folder = claimed(Path(config.storage.runs), {identity: config.name})[identity]
@@ -255,8 +266,9 @@ def machine() -> str:
 
 
 def git_state(package: Path = Path(__file__).parents[1]) -> dict[str, str]:
-    """Commit, the last that changed the package, and whether code differs from it, where it is run from a git checkout;
-    or else the commit that GIT_COMMIT gives, as for a Ray job, which runs in a copy without .git."""
+    """Commit, the last that changed the package, whether code differs from it, and a hash of what differs within the
+    package, where it is run from a git checkout; or else the commit that GIT_COMMIT gives, as for a Ray job, which runs
+    in a copy without .git."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -273,7 +285,16 @@ def git_state(package: Path = Path(__file__).parents[1]) -> dict[str, str]:
         given = os.environ.get("GIT_COMMIT", "not a git checkout")
         return {"git.commit": given, "git.code": given, "git.dirty": "unknown"}
     code = git("log", "-1", "--format=%H", "--", ".") or commit
-    return {"git.commit": commit, "git.code": code, "git.dirty": str(bool(changes)).lower()}
+    differing = [git("diff", "HEAD", "--", ".") or ""]
+    for name in (git("ls-files", "--others", "--exclude-standard", "--", "*.py") or "").splitlines():
+        differing.append(f"{name}\n{(package / name).read_text(errors='replace')}")
+    differs = hashlib.sha256("\n".join(differing).encode()).hexdigest()[:10] if any(differing) else ""
+    return {
+        "git.commit": commit,
+        "git.code": code,
+        "git.dirty": str(bool(changes)).lower(),
+        "git.changes": differs,
+    }
 
 
 def save_config(config: Config, folder: RunFolder) -> None:

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -42,6 +42,8 @@ from mac_ray.ablation.searcher import Judging, ProposalSearcher
 from mac_ray.ablation.sweep import Search, Sweep
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.config import file as config_file
+from mac_ray.data import manifest_writer
+from mac_ray.data.manifest import Manifest
 from mac_ray.errors import EXIT_BAD_INPUT, EXIT_FAILED, RunError
 from mac_ray.tracking.journal import Journal, JournalError, status_of, summarize
 from mac_ray.training.distributed import device_of
@@ -50,7 +52,7 @@ from mac_ray.training.loop import Outcome
 from mac_ray.training.start import PreparedRun
 from tests.ablation.trials import SPACE, Driver, driven, locked, write_run
 from tests.jobs import finish, start_job, wait_for
-from tests.runs import UNTRACKED
+from tests.runs import UNTRACKED, rows_of
 
 
 def planned(configs: dict[str, Config], folder: Path) -> list[PlannedRun]:
@@ -227,6 +229,24 @@ def test_run_that_cannot_be_begun_here_is_left_to_who_trains_it_elsewhere(
         assert status_of(run.folder) == "RUNNING"
     assert run_quietly(job, never) == EXIT_BAD_INPUT
     assert status_of(run.folder) == "FAILED"
+
+
+def test_node_that_sees_other_data_than_the_plan_trains_no_other_run(
+    copied_set: Callable[[Path], Config], tmp_path: Path
+) -> None:
+    """In its place, outside of the table."""
+    config = copied_set(tmp_path / "own")
+    runs = tmp_path / "runs"
+    config = config.model_copy(update={"storage": config.storage.model_copy(update={"runs": str(runs)})})
+    (run,) = Locator(Path.cwd(), tmp_path, lambda *_: None).claimed(planned({"row": config}, runs))
+    own = Manifest.open(Path(config.data.sets["own"].path))
+    rows = [replace(row, captions=("another",)) for row in rows_of(own)]
+    manifest_writer.write(own.path, rows, own.name, own.root)
+    assert run_quietly(Job(config, run.identity, run.folder, {}), never) == EXIT_BAD_INPUT
+    assert [folder.name for folder in runs.glob("*-*")] == [run.folder.name]
+    outcome = outcome_in(run.folder, "row", 0, run.identity)
+    assert outcome.status == "FAILED"
+    assert "would train another run than was planned: own or mac_ray itself has changed" in outcome.reason
 
 
 def test_folder_that_the_driver_has_made_and_this_node_does_not_see_is_not_made_here(

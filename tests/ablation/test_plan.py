@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -220,6 +221,10 @@ def test_sweep_that_says_nothing_sensible_is_refused(given: dict[str, Any], word
         (
             {"variants": [("a", {"stages.0.data": ["shapes", {"more"}]})]},
             "Sweep: variants.a.stages.0.data.1 is the set {'more'}, which has no order; give a list",
+        ),
+        (
+            {"factors": {"stages.0.batch_size": np.array([8, 16])}},
+            "Sweep: factors.stages.0.batch_size.0 is np.int64(8) of NumPy, which no config holds; give 8",
         ),
         (
             {"factors": {RATIO: (0.3,)}, "seeds": {1}},

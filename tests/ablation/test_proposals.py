@@ -368,6 +368,22 @@ def test_trials_that_others_have_finished_say_nothing_of_this_machine(tmp_path: 
     assert set(driver.states()) == {"RUNNING", "COMPLETE"}
 
 
+def test_trial_that_failed_on_this_machine_has_the_result_of_who_trained_its_run_meanwhile(
+    tmp_path: Path,
+) -> None:
+    driver = Driver(tmp_path, Search(space=FEW, trials=6))
+    first = driver.proposals.next()
+    assert first is not None
+    write_run(first.runs[0], "FAILED", reason="node lost", fault="machine")
+    driver.proposals.ended(first.number)
+    while (proposal := driver.proposals.next()) is not None:
+        write_run(proposal.runs[0], "FINISHED", [(100, 1.0)])
+        driver.proposals.ended(proposal.number)
+    # of four recipes at most, one trial or more of those after it have its own
+    assert first.has_finished
+    assert driver.states() == ["COMPLETE"] * 6
+
+
 def test_faults_of_recipes_in_a_row_do_not_stop_a_search(tmp_path: Path) -> None:
     driver = Driver(tmp_path, Search(space=SPACE, trials=6))
     while (proposal := driver.proposals.next()) is not None:

@@ -349,6 +349,10 @@ def test_sweep_whose_run_folders_are_gone_takes_finished_runs_from_mlflow_and_ha
     lost.unlink()
     code, output = finish_here(file, [*tiny_overrides, "--dry-run"], monkeypatch, capsys)
     assert code == 0, output
+    assert "2 runs, 0 to go" in output
+    assert not list((tmp_path / "runs").glob("*/journal.jsonl"))
+    code, output = finish_here(file, tiny_overrides, monkeypatch, capsys)
+    assert code == 0, output
     assert "fetched from there: 1 runs" in output
     assert "it is trained again" in output
     assert "2 runs, 1 to go" in output

@@ -298,6 +298,11 @@ def test_runs_of_different_code_are_said_to_be(study: SweepRecord) -> None:
     [
         ({"git.commit": "0441aa4abc1234567", "git.dirty": "false"}, "0441aa4abc"),
         ({"git.commit": "0441aa4abc1234567", "git.dirty": "true"}, "0441aa4abc with changes"),
+        ({"git.commit": "0441aa4abc1234567", "git.dirty": "true", "git.changes": ""}, "0441aa4abc"),
+        (
+            {"git.commit": "0441aa4abc1234567", "git.dirty": "true", "git.changes": "12ab"},
+            "0441aa4abc with changes 12ab",
+        ),
         ({"git.commit": "1234567abc1234567", "git.code": "0441aa4abc1234567"}, "0441aa4abc"),
         ({"git.commit": "not a git checkout", "git.dirty": "unknown"}, ""),
     ],

@@ -14,7 +14,7 @@ from mac_ray.ablation.proposals import Plan, Proposals, UntrainableError
 from mac_ray.ablation.study import open_study
 from mac_ray.ablation.sweep import Choice, Conditional, Knob, Range, Search, Sweep
 from mac_ray.config import Config, ConfigError
-from mac_ray.tracking.journal import FAULT_TAG, PARENT_TAG, Journal, Status
+from mac_ray.tracking.journal import DRIVER_TAG, FAULT_TAG, Journal, Status
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.plan import Leg
 
@@ -115,7 +115,7 @@ def write_run(
     """What a run leaves in its journal; `scores` are (step, val/t2v/R1)."""
     with Journal.open_or_create(run.folder, name="r", experiment="e", identity=run.identity) as journal:
         journal.status("RUNNING")
-        journal.tags({PARENT_TAG: parent})
+        journal.tags({DRIVER_TAG: parent})
         for step, score in scores:
             journal.metrics(step, {"val/t2v/R1": score, "cost/flops": flops * step / STEPS})
         if status == "FAILED":

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -155,11 +156,28 @@ def test_folder_that_was_begun_here_is_left_alone_and_named(
     assert f"begun here, but MLflow has them finished: {tmp_path / 'a-1'}; delete" in said
 
 
-def test_mlflow_that_does_not_answer_is_said_and_folders_count(tmp_path: Path, heard: StringIO) -> None:
+def test_mlflow_that_does_not_answer_is_said_and_folders_count(
+    tmp_path: Path, heard: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mac_ray.ablation.reuse.PAUSES_S", (0.1, 0.1))
     uri = f"http://127.0.0.1:{free_port()}"
     bring_back(uri, heard, tmp_path / "a-1")
     assert f"MLflow cannot be asked which runs are finished there ({uri}: " in heard.getvalue()
     assert "only folders count" in heard.getvalue()
+
+
+def test_server_that_is_back_in_a_moment_is_asked_again(
+    server: Server, tmp_path: Path, heard: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or all that it has would be trained again."""
+    server.start()
+    folder = sent_run(tmp_path / "a-1", server.uri)
+    shutil.rmtree(folder)
+    server.kill()
+    waiting = SimpleNamespace(sleep=lambda _: server.start())
+    monkeypatch.setattr("mac_ray.ablation.reuse.time", waiting)
+    bring_back(server.uri, heard, folder)
+    assert status_of(folder) == "FINISHED"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from mac_ray.tracking.journal import Journal
+from mac_ray.tracking.mlflow import TrackedRun
 from mac_ray.tracking.sender import replay
 
 Writer = Callable[..., Path]
@@ -54,6 +55,24 @@ def children_shown_below(store: str, parent: str) -> set[str]:
     run_id = runs_by_name(store)[parent].info.run_id
     found = client.search_runs([experiment.experiment_id], f"tags.mlflow.parentRunId = '{run_id}'")
     return {run.info.run_name for run in found}
+
+
+def test_parent_opened_again_leaves_children_alone_that_are_below_it(
+    write: Writer, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thousand, each would cost a request."""
+    parent = write("sweep")
+    replay(write("child", parent=key_of(parent)), store)
+    put, asked = TrackedRun._put_below, []
+
+    def counted(run: TrackedRun, *given: str) -> None:
+        asked.append(given)
+        put(run, *given)
+
+    monkeypatch.setattr(TrackedRun, "_put_below", counted)
+    for _ in range(3):
+        replay(parent, store)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("first_sent", ["parent", "child"])

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from mac_ray.tracking import progress, sender
 from mac_ray.tracking.journal import Journal
-from mac_ray.tracking.mlflow import RefusedError, UnavailableError
+from mac_ray.tracking.mlflow import RefusedError, TrackedRun, UnavailableError
 from mac_ray.tracking.sender import destinations, replay
 from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run
 
@@ -190,6 +190,27 @@ def test_replay_of_more_than_one_call_can_carry_brings_everything(
     assert num_rows(store) == 2400
     assert run.data.params == {key: value[:6000] for key, value in parameters.items()}
     assert tags.keys() <= run.data.tags.keys()
+
+
+def test_run_is_finished_there_once_its_files_are(
+    open_journal: Opener, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a sweep elsewhere would find it without results, and train it again."""
+    with open_journal() as journal:
+        write_a_run(journal)
+        (journal.run_directory / "scores.txt").write_text("50.0")
+        journal.artifact(journal.run_directory / "scores.txt")
+        journal.status("FINISHED")
+    upload, then = TrackedRun.upload, []
+
+    def seen(run: TrackedRun, file: Path, folder: str) -> None:
+        then.append(the_run(store).info.status)
+        upload(run, file, folder)
+
+    monkeypatch.setattr(TrackedRun, "upload", seen)
+    replay(journal.run_directory, store)
+    assert set(then) == {"RUNNING"}
+    assert the_run(store).info.status == "FINISHED"
 
 
 def test_replay_artifact_that_is_gone_holds_up_nothing_else(open_journal: Opener, store: str) -> None:

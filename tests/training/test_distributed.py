@@ -18,6 +18,7 @@ from torch.multiprocessing import start_processes
 from mac_ray.errors import GpuMemoryError
 from mac_ray.training.distributed import (
     Worker,
+    beyond_their_part,
     meet,
     meetings,
     out_of_memory_explained,
@@ -33,6 +34,18 @@ def test_gpu_memory_that_is_not_enough_is_one_sentence_with_remedies() -> None:
 
     with pytest.raises(GpuMemoryError, match=r"allocate 2\.00 GiB\. GPU 0 .*; raise accumulate of the stage"):
         step()
+
+
+def test_gpu_memory_that_others_have_taken_is_no_fault_of_the_recipe() -> None:
+    gib = 2**30
+    # alone on the GPU: full of its own tensors, or asking for more than there is
+    assert beyond_their_part(80 * gib, 1 * gib, 78 * gib, 1.0) == 0
+    assert beyond_their_part(80 * gib, 60 * gib, 19 * gib, 1.0) == 0
+    # half of it each, and each keeps to that
+    assert beyond_their_part(80 * gib, 5 * gib, 36 * gib, 0.5) == 0
+    # somebody who was not reckoned with
+    assert beyond_their_part(80 * gib, 1 * gib, 49 * gib, 1.0) == 30 * gib
+    assert beyond_their_part(80 * gib, 0, 20 * gib, 0.5) == 20 * gib
 
 
 def test_workers_are_told_with_their_threads_where_they_compute_on_cpus(

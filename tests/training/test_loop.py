@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from torch.multiprocessing import start_processes
 from mac_ray.config import ClipSampling, Config
 from mac_ray.config import file as config_file
 from mac_ray.data import manifest_writer
-from mac_ray.data.manifest import Row
 from mac_ray.errors import NonFiniteLossError, RunError, TooManyFailuresError, UndecodableSamplesError
 from mac_ray.tracking.journal import points, read
 from mac_ray.training import checkpoint, loop
@@ -31,7 +29,7 @@ from mac_ray.training.loop import agreed_checkpoint, note_place, train
 from mac_ray.training.optim import learning_rate
 from mac_ray.training.start import PreparedRun
 from tests.data.conftest import make_hanging
-from tests.runs import TINY_STEPS, metrics_of
+from tests.runs import TINY_STEPS, metrics_of, rows_of
 from tests.training.whole_runs import (
     SMOOTH,
     Weights,
@@ -349,12 +347,7 @@ def test_train_on_other_samples_than_those_that_the_run_is_known_by_is_refused(
     config = copied_set(tmp_path / "set")
     run = prepared(config, tmp_path / "runs")
     own = run.data.manifests["own"]
-    known = {each.name for each in fields(Row)}
-    rows = [
-        Row(**{name: value for name, value in sample.items() if name in known})
-        for sample in own.table.to_pylist()
-    ]
-    manifest_writer.write(own.path, rows[:-1], own.name, own.root)
+    manifest_writer.write(own.path, rows_of(own)[:-1], own.name, own.root)
     with open_journal(run) as journal, pytest.raises(RunError, match=r"data\.sets\.own has other samples on"):
         train(run.config, run.folder, Worker(), journal, run.data.fingerprints)
 

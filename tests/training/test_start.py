@@ -375,6 +375,17 @@ def test_code_that_is_not_committed_is_said_and_what_else_is_in_the_checkout_is_
     assert git_state(package)["git.dirty"] == "false"
     (tmp_path / "my_sweep.py").write_text("")
     assert git_state(package)["git.dirty"] == "true"
+    assert git_state(package)["git.changes"] == ""
     (tmp_path / "my_sweep.py").unlink()
-    code.write_text("a = 2\n")
-    assert git_state(package)["git.dirty"] == "true"
+    assert git_state(package)["git.changes"] == ""
+    seen = set()
+    for content in ("a = 2\n", "a = 3\n"):
+        code.write_text(content)
+        state = git_state(package)
+        assert state["git.dirty"] == "true"
+        seen.add(state["git.changes"])
+        (package / "more.py").write_text("")
+        seen.add(git_state(package)["git.changes"])
+        (package / "more.py").unlink()
+    assert len(seen) == 4
+    assert "" not in seen
