@@ -131,13 +131,15 @@ def run_sweep(
         runs = locator.planned(points)
     require_readable(runs)
     require_results(runs)
-    if not dry_run:
+    away: set[str] = set()  # identities of what is finished in MLflow alone
+    if dry_run:
+        away = {run.identity for run in runs if archive.has(run)}
+    else:
         archive.bring_back(runs)
     asked_runs = [run for run in runs if run.point.row.label in asked]
     # a row's cost does not depend on its seed
     of_row = {run.point.row.label: run.point.config for run in asked_runs}
     row_flops = {label: calculator.flops(config) for label, config in of_row.items()}
-    away = {run.identity for run in runs if archive.has(run)}  # finished, in MLflow alone
     show_plan(asked_runs, row_flops, calculator.timing(), console, away)
     if dry_run:
         left = (run for run in asked_runs if not is_finished(run) and run.identity not in away)
