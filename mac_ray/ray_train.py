@@ -30,6 +30,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from mac_ray import files
 from mac_ray.config import Cluster, Config, ConfigError
 from mac_ray.errors import RecipeError, RunError, in_one_line
 from mac_ray.ray_metrics import exported_run
@@ -161,17 +162,15 @@ def train_on_worker(given: dict[str, Any]) -> Ended:
             return Ended(None, error)
         # Ray takes one that returns for one that is done, and lets the others wait for it; one that fails ends them
         # all, and what it left keeps the next group from trying again
-        pass_verdict(folder.verdict, error, worker.rank)
+        pass_verdict(folder.verdict, error)
         if error is found:
             raise
         raise error from found
 
 
-def pass_verdict(path: Path, error: RunError, rank: int) -> None:
+def pass_verdict(path: Path, error: RunError) -> None:
     # all ranks may write it, and be stopped on the way
-    temporary = path.with_suffix(f".{rank}")
-    temporary.write_text(json.dumps({"recipe": isinstance(error, RecipeError), "error": str(error)}))
-    temporary.replace(path)
+    files.write(path, json.dumps({"recipe": isinstance(error, RecipeError), "error": str(error)}))
 
 
 def passed(path: Path) -> RunError:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mac_ray import files
 from mac_ray.config import ConfigError, Search
 from mac_ray.config.sentences import sentences
 from mac_ray.console import preparing
@@ -206,10 +206,8 @@ def _write_page(path: Path, found: Found) -> None:
     gallery = found.gallery
     summary = f"the nearest of {len(gallery.windows)} windows of {gallery.num_files} files in {found.folder}"
     content = page(found.query.title, picture, summary, found.folder, found.hits, found.unreadable)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        files.write(path, content)
     except OSError as error:
         raise SearchError(
             f"the page {path} cannot be written ({error.strerror}); choose another --html"

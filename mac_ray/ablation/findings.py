@@ -24,6 +24,7 @@ from mac_ray.ablation.space import values_of
 from mac_ray.ablation.statistics import unbeaten
 from mac_ray.ablation.study import TRIALS
 from mac_ray.ablation.sweep import Search, Sweep
+from mac_ray.files import replaced, write
 from mac_ray.passwords import without_passwords_in
 
 BEST_SHARE = 0.25  # of the trials, what importances are about
@@ -123,13 +124,13 @@ def _why_stopped(trial: FrozenTrial) -> str:
 def write_trials(sweep: Sweep, findings: Sequence[Finding], folder: Path) -> list[Path]:
     """The files it wrote: all trials as CSV and as JSON."""
     table, plain = folder / "trials.csv", folder / TRIALS
-    with table.open("w", newline="") as file:
+    with replaced(table) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(sweep, findings))
     trials = [
         _facts(sweep, found) | {"values": without_passwords_in(dict(found.values)), "command": found.command}
         for found in findings
     ]
-    plain.write_text(json.dumps(trials, indent=1, ensure_ascii=False))
+    write(plain, json.dumps(trials, indent=1, ensure_ascii=False))
     return [table, plain]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from mac_ray import files
 from mac_ray.ablation.outcome import Outcome, outcome_in
 from mac_ray.ablation.plan import Row
 from mac_ray.ablation.sweep import Sweep
@@ -94,9 +95,8 @@ class SweepRecord:
             "runs": runs,
             "context": asdict(self.context),
         }
-        temporary = folder / f"{FILE_NAME}.new"
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-        return temporary.replace(folder / FILE_NAME)
+        files.write(folder / FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False))
+        return folder / FILE_NAME
 
     def keep(self, folder: Path, journal: Journal) -> None:
         """Written into the folder, and sent to MLflow unless it has what may be a password, as of where data are."""

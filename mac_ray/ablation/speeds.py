@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from scipy.stats import trim_mean
 
+from mac_ray import files
 from mac_ray.bench.step import Arm, wait_for
 from mac_ray.config import Config, ConfigError, TextMasking, VideoMasking, is_gradual, pieces
 from mac_ray.data.lexicon import Lexicon
@@ -31,7 +32,7 @@ from mac_ray.data.loader import TrainingBatches
 from mac_ray.data.sets import Progress
 from mac_ray.data.text import CaptionTokenizer
 from mac_ray.errors import NoRoomToTimeError, in_one_line
-from mac_ray.tracking.process import wait_for_lock
+from mac_ray.tracking.process import try_lock, wait_for_lock
 from mac_ray.training.distributed import device_name, device_of, release_memory
 from mac_ray.training.hiding import Hiding
 from mac_ray.training.inputs import RunData, reader
@@ -134,7 +135,10 @@ class Speeds:
             return {name: known[name] for name in wanted}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # another sweep may be measuring: at the same time, both would measure each other
-        lock = wait_for_lock(self.path.with_name(f"{self.path.name}.lock"))
+        place = self.path.with_name(f"{self.path.name}.lock")
+        if (lock := try_lock(place)) is None:
+            self.progress("waiting for another sweep that times its steps", 0, 1)
+            lock = wait_for_lock(place)
         problem = ""
         try:
             known = self._read()
@@ -154,9 +158,7 @@ class Speeds:
         return {name: known[name] for name in wanted}
 
     def _write(self, known: Mapping[str, Speed]) -> None:
-        temporary = self.path.with_name(f"{self.path.name}.new")
-        temporary.write_text(json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
-        temporary.replace(self.path)
+        files.write(self.path, json.dumps({name: asdict(speed) for name, speed in known.items()}, indent=1))
 
     def _read(self) -> dict[str, Speed]:
         if not self.path.exists():

@@ -9,7 +9,6 @@ downloaded; other languages have no function words here.
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mac_ray import files
 from mac_ray.data.text import CaptionTokenizer
 
 ENGLISH = """
@@ -102,6 +102,4 @@ def count_words(captions: Iterable[str], tokenizer: CaptionTokenizer) -> Counter
 
 def save_words(counts: Counter[str], path: Path) -> None:
     """The most frequent first."""
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(dict(counts.most_common()), ensure_ascii=False, indent=0))
-    temporary.replace(path)
+    files.write(path, json.dumps(dict(counts.most_common()), ensure_ascii=False, indent=0))

@@ -9,11 +9,9 @@ import hashlib
 import json
 import logging
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -27,6 +25,7 @@ from mac_ray.data.manifest import FORMAT_VERSION, KINDS, METADATA_KEY, SCHEMA, M
 from mac_ray.data.patience import asked_patiently
 from mac_ray.data.source import Source, absolute_place, is_url, joined, size_of
 from mac_ray.data.unique import Repeats
+from mac_ray.files import replaced
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,8 @@ def write(
     digest = hashlib.sha256()
     num_dropped, num_rows = 0, 0
     ids = Repeats()
-    with _replaced(path) as temporary:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
             batch: list[dict[str, Any]] = []
             for row, source, size in _looked_up(samples, root):
@@ -110,7 +110,7 @@ def write_durations(manifest: Manifest, seconds: Sequence[float | None]) -> None
             f"{path} was written anew while its durations were measured, which are not stored; give the same command"
         )
     first, place = 0, SCHEMA.get_field_index("duration")
-    with _replaced(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
+    with replaced(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
         for batch in columns.batches(SCHEMA.names, ROWS_PER_GROUP):
             own = durations.slice(first, len(batch))
             writer.write_batch(batch.set_column(place, SCHEMA.field("duration"), own))
@@ -204,15 +204,3 @@ def from_root(path: str, root: str) -> str:
         return path.removeprefix(f"{root.partition('?')[0].rstrip('/')}/")
     given = Path(path).expanduser() if path.startswith("~/") else Path(path)  # a name may begin with ~
     return (given.relative_to(root) if given.is_relative_to(root) else given).as_posix()
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place if the block ends well, and is removed if not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,9 +7,9 @@ does when it is resumed: what took the place of a sample before takes it again.
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
+from mac_ray import files
 from mac_ray.data.manifest import Sample
 
 
@@ -27,10 +27,7 @@ class Quarantine:
     def add(self, sample: Sample, reason: str) -> None:
         """Raises OSError when the folder cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(sample)
-        temporary = file.with_suffix(f".{os.getpid()}")
-        temporary.write_text(f"{sample.source}\n{reason}")
-        temporary.replace(file)  # nobody reads half of it
+        files.write(self._file(sample), f"{sample.source}\n{reason}")
 
     def _file(self, sample: Sample) -> Path:
         place = str(sample.source)

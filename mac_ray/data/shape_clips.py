@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import os
 import pickle
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from mac_ray import files
 from mac_ray.data.shape_scenes import LOOK, Clip
 
 Floats = npt.NDArray[np.float64]
@@ -175,13 +175,7 @@ def _yuv420(frames: Bytes) -> Bytes:
 def make(folder: Path, clip: Clip, num_frames: int, size: int) -> str:
     """Write one clip as `folder`/<its name>.mp4, whole or not at all, and return the SHA-256 of the file."""
     content = encode(render(clip, num_frames, size))
-    path = folder / f"{clip.name}.mp4"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(folder / f"{clip.name}.mp4", content)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -20,6 +20,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import mac_ray
+from mac_ray import files
 from mac_ray.config import ConfigError, MovingShapes
 from mac_ray.cores import usable_cores
 from mac_ray.data import manifest, manifest_writer, shape_scenes
@@ -176,9 +177,8 @@ def _made(
 
 
 def _write_checksums(folder: Path, checksums: dict[str, str]) -> None:
-    temporary = folder / f".{CHECKSUMS}.{os.getpid()}"
-    temporary.write_text("".join(f"{checksum}  {name}\n" for name, checksum in checksums.items()))
-    temporary.replace(folder / CHECKSUMS)
+    lines = "".join(f"{checksum}  {name}\n" for name, checksum in checksums.items())
+    files.write(folder / CHECKSUMS, lines)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ import fsspec.core
 import pyarrow as pa
 from pyarrow import fs
 
+from mac_ray.files import replaced
 from mac_ray.passwords import without_passwords
 
 SizeOf = Callable[[str], int | None]
@@ -234,10 +235,12 @@ def local_copy(place: str, folder: Path) -> Path:
     copy = folder / f"{version}-{Path(path).name}"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
-        with system.open_input_stream(path) as remote, temporary.open("wb") as file:
+        with (
+            replaced(copy) as temporary,
+            system.open_input_stream(path) as remote,
+            temporary.open("wb") as file,
+        ):
             shutil.copyfileobj(remote, file)
-        temporary.replace(copy)
     return copy
 
 

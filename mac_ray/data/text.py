@@ -7,7 +7,6 @@ of transformers in the loader, and the word each token belongs to, which whole-w
 """
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from tokenizers import (
 )
 
 from mac_ray.config import ConfigError, TextTower
+from mac_ray.files import replaced
 
 FEWEST_CHARACTERS = 128  # that a trained vocabulary has room for, however small it is asked for
 CAPTIONS_KEPT = 16_384  # of which the tokens are remembered, about 10 MB
@@ -157,9 +157,8 @@ def save_tokenizer(section: TextTower, captions: Iterable[str], path: Path) -> N
     tokenizer = (
         train_wordpiece(captions, section.vocabulary_size) if source is None else load_tokenizer(source)
     )
-    temporary = path.with_suffix(f".{os.getpid()}")
-    tokenizer.save(str(temporary))
-    temporary.replace(path)
+    with replaced(path) as temporary:
+        tokenizer.save(str(temporary))
 
 
 def _alphabet(words: Counter[str], most: int) -> set[str]:

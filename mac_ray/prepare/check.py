@@ -28,6 +28,7 @@ from mac_ray.config import Storage
 from mac_ray.data.manifest import Manifest, ManifestError
 from mac_ray.data.manifest_writer import write_durations
 from mac_ray.data.source import is_url, local_copy
+from mac_ray.files import write
 from mac_ray.prepare.arguments import (
     decoder,
     existing_folder,
@@ -119,9 +120,9 @@ def run(
     report = build_report(opened, inventory, expected_of(opened, dict(expect)), findings, effort)
     show(report)
     if json_path is not None:
-        json_path.write_text(json.dumps(as_json(report), indent=2) + "\n")
+        write(json_path, json.dumps(as_json(report), indent=2) + "\n")
     if html_path is not None:
-        html_path.write_text(page(report))
+        write(html_path, page(report))
     if is_url(manifest):
         print("durations are not stored in a manifest behind a URL")
     else:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 
+from mac_ray.files import sync_directory
 from mac_ray.tracking.process import Process, try_lock
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -245,7 +246,8 @@ class Journal:
 
     def _append(self, kind: str, **fields: Any) -> None:
         record: Record = {"kind": kind, "time": time.time_ns() // 1_000_000, **fields}
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        # a reason may name a file whose name is no text
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
         size = os.fstat(self._descriptor).st_size
         try:
             written = 0
@@ -399,10 +401,3 @@ def _require_name(what: str, key: str) -> None:
             f"{what} name {key!r} is refused by MLflow; use up to 250 letters, digits, spaces and _ - . : "
             "with single slashes between the parts"
         )
-
-
-def sync_directory(directory: Path) -> None:
-    """The names in it onto the disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)

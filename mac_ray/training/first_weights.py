@@ -5,7 +5,6 @@ and what is wrong with those files is said before workers are taken.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from mac_ray.config import Config, ConfigError
 from mac_ray.config import file as config_file
 from mac_ray.data.text import CaptionTokenizer, load_tokenizer
+from mac_ray.files import replaced
 from mac_ray.model.dual import DualEncoder, build_model, restore_model
 from mac_ray.model.imported import imports_weights, initial_model, weight_fingerprints
 from mac_ray.training.folder import EncoderFiles, RunFolder, find_encoder
@@ -78,9 +78,8 @@ def save_first_weights(config: Config, folder: RunFolder, tokenizer: CaptionToke
     model = initial_model(
         config.model, config.data, tokenizer.vocabulary_size, tokenizer.pad_token, config.seed
     )
-    temporary = folder.initial.with_suffix(f".{os.getpid()}")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
-    temporary.replace(folder.initial)
+    with replaced(folder.initial) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary)
 
 
 def first_model(config: Config, folder: RunFolder, tokenizer: CaptionTokenizer) -> DualEncoder:

@@ -1,8 +1,7 @@
 """What a finished run leaves beside its metrics: scores with intervals, ranks of every query, pictures."""
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from mac_ray.data.lexicon import Lexicon
 from mac_ray.data.pool import midpoints
 from mac_ray.data.sizes import Pixels, centre_crop
 from mac_ray.data.text import CaptionTokenizer
+from mac_ray.files import replaced
 from mac_ray.model.dual import DualEncoder
 from mac_ray.model.masking import ClipView, view_of_clips
 from mac_ray.retrieval.protocols import PROTOCOLS, Scores
-from mac_ray.tracking.journal import Journal, points, sync_directory
+from mac_ray.tracking.journal import Journal, points
 from mac_ray.training.evaluation import Embeddings, score_test
 from mac_ray.training.folder import RunFolder
 from mac_ray.training.hiding import read_words
@@ -84,22 +84,15 @@ def write(
         # their signs of collapse are in the file: a run has a few dozen metrics, not hundreds
         values |= _prefixed(scored_set(config, sampling), other_scores.metrics)
         summary["also"].append(_summary(other_scores, other, sampling, config))
-    _write_whole(folder.scores, lambda path: path.write_text(json.dumps(summary, indent=1)))
-    _write_whole(folder.ranks, lambda path: pq.write_table(scores.table(), path))
+    # on the disk, as the journal is, which says next that the run has finished
+    with replaced(folder.scores, on_disk=True) as temporary:
+        temporary.write_text(json.dumps(summary, indent=1))
+    with replaced(folder.ranks, on_disk=True) as temporary:
+        pq.write_table(scores.table(), temporary)
     journal.metrics(step, values)
     for path in (folder.scores, folder.ranks):
         journal.artifact(path)
     _keep(picture_retrieved(embeddings, test, config), folder, journal, "retrieved.png")
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """On the disk, as the journal is, which says next that the run has finished."""
-    temporary = path.with_name(f"{path.name}.new")
-    write(temporary)
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def write_masked_clips(

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pyarrow.compute as pc
 
+from mac_ray import files
 from mac_ray.config import Config, ConfigError, value_at
 from mac_ray.config.file import to_yaml
 from mac_ray.config.unused import unused_masks
@@ -299,9 +301,7 @@ def git_state(package: Path = Path(__file__).parents[1]) -> dict[str, str]:
 
 def save_config(config: Config, folder: RunFolder) -> None:
     """For whoever reads the run's folder; while nobody drives the run, others may be reading it."""
-    temporary = folder.config.with_suffix(f".{os.getpid()}")
-    temporary.write_text(to_yaml(_without_password(config)))
-    temporary.replace(folder.config)
+    files.write(folder.config, to_yaml(_without_password(config)))
 
 
 def _without_password(config: Config) -> Config:
@@ -368,9 +368,8 @@ def _require_benchmark(config: Config, test: Manifest) -> None:
 def _require_writable(folder: Path, place: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable_{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise ConfigError(
             f"{place} is {folder}, which cannot be written to ({error.strerror}); set another folder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from mac_ray.ablation.sweep import Budget
 from mac_ray.config import Config, ConfigError, value_at
 from mac_ray.config import file as config_file
 from mac_ray.errors import NoRoomToTimeError
+from tests.ablation.trials import locked
 from tests.checkpoints import save_text_tower
+from tests.jobs import wait_for
 
 
 @pytest.fixture
@@ -112,6 +115,26 @@ def test_steps_that_come_in_stairs_count_by_their_mean(
     assert steady.middle(seconds) == 4.0
     calculator.time_steps([gradual.config])
     assert {name: speed.turns for name, speed in calculator.measured.items()}[gradual.name] == MOST_TURNS
+
+
+def test_sweep_that_times_its_steps_is_waited_for_and_that_is_said(
+    tiny_overrides: list[str], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    measured = threading.Event()
+    calculator = Calculator(
+        Locator(Path.cwd(), tmp_path, lambda what, *_: said.append(what)), tmp_path / "speeds.json"
+    )
+
+    def measure() -> None:
+        calculator.time_steps([config_file.load(None, tiny_overrides)])
+        measured.set()
+
+    with locked(tmp_path / "speeds.json.lock"):
+        threading.Thread(target=measure).start()
+        wait_for(lambda: "waiting for another sweep that times its steps" in said)
+        assert not measured.is_set()
+    assert measured.wait(300)
 
 
 def test_times_that_no_longer_hold_beside_new_ones_are_said_to_be_off(

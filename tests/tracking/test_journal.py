@@ -212,6 +212,14 @@ def test_status_of_run_is_the_last_one_written(open_journal: Opener, tmp_path: P
             journal.status("DONE")
 
 
+def test_reason_that_names_a_file_whose_name_is_no_text_is_written(open_journal: Opener) -> None:
+    with open_journal() as journal:
+        journal.status("RUNNING")
+        journal.status("FAILED", os.fsdecode(b"no such file: \xe9t\xe9.mp4"))
+    found = summarize(journal.run_directory)
+    assert (found.status, found.reason) == ("FAILED", "no such file: ?t?.mp4")
+
+
 @pytest.mark.parametrize("count", [1, 3, 400])  # the last are more than is looked at before the rest
 def test_status_of_a_run_that_was_tagged_since_it_ended_is_found_before_its_tags(
     open_journal: Opener, monkeypatch: pytest.MonkeyPatch, count: int

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import vl_convert
 
+from mac_ray import files
 from mac_ray.ablation.findings import write_trials
 from mac_ray.ablation.outcome import Outcome
 from mac_ray.ablation.record import Context
@@ -31,7 +32,7 @@ def write_report(
 ) -> list[Path]:
     """The files it wrote into an existing folder: the page, tables, and charts as PNG and SVG below plots/."""
     points = curves(outcomes, shown_rows(table), table.metric)
-    (folder / PAGE_NAME).write_text(page(table, sweep, outcomes, points, context))
+    files.write(folder / PAGE_NAME, page(table, sweep, outcomes, points, context))
     return [
         folder / PAGE_NAME,
         *write_tables(folder, table),
@@ -41,7 +42,7 @@ def write_report(
 
 def write_search_report(folder: Path, report: SearchReport) -> list[Path]:
     """As `write_report`: the page, all trials, what was chosen of them, and charts."""
-    (folder / PAGE_NAME).write_text(search_page(report))
+    files.write(folder / PAGE_NAME, search_page(report))
     drawn = search_charts(report.findings, report.importances, report.sweep, LIGHT)
     return [
         folder / PAGE_NAME,
@@ -57,8 +58,8 @@ def _write_charts(folder: Path, drawn: Sequence[Chart]) -> list[Path]:
     written: list[Path] = []
     for chart in drawn:
         svg = plots / f"{chart.name}.svg"
-        svg.write_text(vl_convert.vegalite_to_svg(as_file(chart, LIGHT)))
+        files.write(svg, vl_convert.vegalite_to_svg(as_file(chart, LIGHT)))
         png = svg.with_suffix(".png")
-        png.write_bytes(vl_convert.vegalite_to_png(as_file(chart, LIGHT), scale=PNG_SCALE))
+        files.write(png, vl_convert.vegalite_to_png(as_file(chart, LIGHT), scale=PNG_SCALE))
         written += [svg, png]
     return written

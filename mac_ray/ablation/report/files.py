@@ -12,6 +12,7 @@ from mac_ray.ablation.outcome import COSTS
 from mac_ray.ablation.report.typeset import write_typeset
 from mac_ray.ablation.table import Table, TableRow
 from mac_ray.ablation.verdict import is_shown, metric_name, shown, shown_p, signed, verdict
+from mac_ray.files import replaced, write
 from mac_ray.passwords import without_passwords_in
 from mac_ray.retrieval.metrics import NAMES
 
@@ -19,9 +20,9 @@ from mac_ray.retrieval.metrics import NAMES
 def write_tables(folder: Path, table: Table) -> list[Path]:
     """table.csv, .json, .md and .tex into an existing folder."""
     flat, whole = folder / "table.csv", folder / "table.json"
-    with flat.open("w", newline="") as file:
+    with replaced(flat) as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows(_flat(table))
-    whole.write_text(_json(table))
+    write(whole, _json(table))
     said = [*verdict(table), *table.notes]
     return [flat, whole, *write_typeset(folder, "table", *_readable(table), said, footnote=_footnote(table))]
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mac_ray.files import write
+
 MARKDOWN_SPECIAL = re.compile(r"[\\|*_<`~&]|\](?=\()")
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
 LATEX_SPECIAL = {
@@ -44,7 +46,7 @@ def write_typeset(
     }
     paths = [folder / f"{name}.{ending}" for ending in texts]
     for path, content in zip(paths, texts.values(), strict=True):
-        path.write_text(content)
+        write(path, content)
     return paths
 
 

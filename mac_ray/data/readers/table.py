@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from typing import Annotated, Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mac_ray import files
 from mac_ray.data.kinds import kind_of
 from mac_ray.data.manifest import ManifestError, Row, is_manifest
 from mac_ray.data.readers.gathered import gathered
@@ -183,9 +183,7 @@ def _written(content: bytes, folder: Path) -> Path:
     path = folder / digest[:2] / digest
     if not (path.is_file() and path.stat().st_size == len(content)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{digest}.{os.getpid()}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        files.write(path, content)
     return path
 
 
