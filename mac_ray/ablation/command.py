@@ -305,8 +305,8 @@ def _begun_by_other_code(runs: Iterable[PlannedRun]) -> str:
     if not here or not others:
         return ""
     return (
-        f"code is {here}, but of these runs some were begun by {', '.join(others)}; where a change between changed "
-        "training, delete their folders and their runs in MLflow, and they are trained anew"
+        f"this code is {here}, but some of these runs were begun by {', '.join(others)}; if what changed in between "
+        "changes training, delete their folders and their runs in MLflow, and they are trained anew"
     )
 
 
