@@ -2,7 +2,11 @@
 
 Question:   which recipe reaches the highest recall for what it costs, when everything may vary together?
 Hypothesis: the front is made of random and tube at ratios up to 0.75, and the learning rate matters most.
-Result:     not run yet.
+Result:     of 60 trials (46 recipes, one seed each; search-1c92290136) the front has resize 45% (26.0 TFLOP, test R@1
+            61.0 [57.0, 65.4]), motion 45% with a third of the words dropped (25.5, 61.0 [56.6, 65.0]), resize 75%
+            (21.8, 53.4), and two below 40. Everything above 70 by validation is resize or motion at learning rates
+            from 8e-4; random and tubes, drawn six times, come to 60.5. The learning rate matters most, as expected.
+            Clips without masks were not drawn once.
 """
 
 from mac_ray.ablation import Budget, Choice, Conditional, Knob, Range, Search, Sweep, main
