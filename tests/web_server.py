@@ -1,4 +1,4 @@
-"""A web server for media, that answers as a test wants it to."""
+"""A web server that answers as a test wants it to."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,8 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def web_server(answer: Callable[[str, str | None], tuple[int, bytes]]) -> Iterator[str]:
-    """Its address. `answer` is given path and Range of a request, several at once, and gives status and content."""
+def web_server(answer: Callable[[str, str | None], tuple[int, bytes]], port: int = 0) -> Iterator[str]:
+    """Its address; a free port, unless one is given.
+
+    `answer` is given path and Range of a request, several at once, and gives status and content.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -19,12 +22,12 @@ def web_server(answer: Callable[[str, str | None], tuple[int, bytes]]) -> Iterat
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_HEAD = do_GET  # noqa: N815 - as http.server calls it
+        do_HEAD = do_POST = do_GET  # noqa: N815 - as http.server calls them
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +23,7 @@ from mac_ray.tracking.progress import Progress, how_to_open, is_behind, load, re
 from mac_ray.tracking.sender import replay
 from tests.jobs import wait_for
 from tests.tracking.mlflow_server import Server, points_in_journal, points_in_store, the_run
+from tests.web_server import web_server
 
 Opener = Callable[[], Journal]
 
@@ -51,30 +51,9 @@ def stopped_at_the_end(sender: Process) -> Iterator[Process]:
         wait_for(sender.is_gone, within_s=300)
 
 
-@contextmanager
-def server_that_answers(status: int, text: str, port: int = 0) -> Iterator[str]:
+def server_that_answers(status: int, text: str, port: int = 0) -> AbstractContextManager[str]:
     """The address of an HTTP server with one answer to everything."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_POST = do_GET  # noqa: N815
-
-        def log_message(self, *arguments: object) -> None:
-            """Keep the test's output clean."""
-
-    stub = ThreadingHTTPServer(("127.0.0.1", port), Answer)
-    thread = threading.Thread(target=stub.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{stub.server_address[1]}"
-    finally:
-        stub.shutdown()
-        thread.join()
-        stub.server_close()
+    return web_server(lambda *_: (status, text.encode()), port)
 
 
 def is_free(port: int) -> bool:
